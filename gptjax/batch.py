@@ -1,0 +1,87 @@
+"""What passes between the wings: the batch, where batches come from, and the objective.
+
+Dimensions, here and everywhere: B examples, K sequences per example, T positions,
+C classes, D width, H heads, V vocabulary, L layers. Nothing here imports jax, so that
+the data wing stays free of it; a named tuple is a pytree all the same.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+Array = Any  # a numpy array in the data wing, a jax array inside the step
+
+
+class Batch(NamedTuple):
+    """Examples of one shape, the only thing that the loop feeds to an objective.
+
+    Attributes:
+        tokens: int32 [B, K, T], token ids; padding is any id with weight 0.
+        lm_weights: float32 [B, K, T], weight of predicting *this* token from those before
+            it. Position 0 has no prediction and is ignored; padding has weight 0.
+        extract: int32 [B, K], the position whose state the task head reads.
+        targets: float32 [B, C], a distribution over the classes (or the K choices).
+        weights: float32 [B], 1 for an example and 0 for one that only pads the batch.
+    """
+
+    tokens: Array
+    lm_weights: Array
+    extract: Array
+    targets: Array
+    weights: Array
+
+
+class Sums(NamedTuple):
+    """What an objective returns: numerators, and the one denominator they share.
+
+    Sums and not means, so that micro-batches, devices and processes add up exactly and the
+    division happens once: mean = sum / max(weight, 1 if weight is 0).
+
+    Attributes:
+        loss: float32 [], the sum to minimise.
+        weight: float32 [], what to divide by (predicted tokens, or examples).
+        metrics: float32 [] each, further sums over the same weight, by name.
+    """
+
+    loss: Array
+    weight: Array
+    metrics: Mapping[str, Array]
+
+
+class Objective(NamedTuple):
+    """A training problem as a pair of pure functions.
+
+    Attributes:
+        init: key -> params.
+        loss: (params, batch, key) -> Sums; ``key=None`` means evaluation, without dropout.
+    """
+
+    init: Callable[[Array], Any]
+    loss: Callable[[Any, Batch, Array | None], Sums]
+
+
+class Batches(Protocol):
+    """One pass after another over some examples, in an order that is a pure function.
+
+    ``batch(epoch, index)`` depends on its arguments and on what the object was made from,
+    never on what was asked before, so that resuming is arithmetic.
+    """
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        ...
+
+    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
+        """Rows of the index-th batch of an epoch, as numpy arrays.
+
+        ``rows`` selects within the global batch of ``batch_size`` examples (a process asks
+        for its own share only). Every batch has ``batch_size`` rows; where examples run out
+        the rest has weight 0. The arrays are fresh: the caller may hand them to a device
+        without a copy.
+        """
+        ...
+
+    def describe(self, epoch: int, index: int) -> str:
+        """Where the examples of a batch come from, for messages to a person."""
+        ...

@@ -1,0 +1,1 @@
+"""The commands, wiring only: each has its root config and run(config) -> result."""

@@ -1,0 +1,1 @@
+"""The text wing: text and labels in, numpy batches out; knows no jax."""

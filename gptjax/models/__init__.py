@@ -1,0 +1,1 @@
+"""The arrays wing: parameters and arrays in, arrays out; knows no text, no task, no device."""

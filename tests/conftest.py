@@ -1,0 +1,30 @@
+"""Every test runs offline, on four virtual CPU devices, with rank promotion an error."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+jax.config.update("jax_platforms", os.environ.get("GPTJAX_TEST_PLATFORM", "cpu"))
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def strict_dtypes():
+    """Mixed dtypes are an error while the test runs (optax itself would fail under it)."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of published data and reference numbers, where there is one."""
+    folder = os.environ.get("GPTJAX_SHARED")
+    if not folder:
+        pytest.skip("GPTJAX_SHARED is not set")
+    return Path(folder)

@@ -1,0 +1,92 @@
+# Thin wrappers around the `gptjax` command. Each target first makes sure that .venv has the
+# project installed, so that one command is enough on a fresh machine.
+#
+#   make pretrain [CONFIG=…] [DATA=…] [OUT=…] [ARGS=…]     make test      make setup
+#   make generate RUN=… PROMPT=…                           make check     make clean
+#   make evaluate RUN=… DATA=…                             make bench
+#
+# PYTHON=python3.12 chooses the interpreter, ACCELERATOR=cpu|gpu|tpu the build of jax.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup pretrain evaluate generate tokenizer doctor test check lint bench bench-parity clean
+
+# The first Python of at least 3.11 that runs (a name on the PATH may be a shim that does not).
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+ACCELERATOR ?= $(shell \
+  if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; then echo gpu; \
+  elif [ -n "$$TPU_NAME$$TPU_WORKER_ID" ] || compgen -G '/dev/accel*' >/dev/null; then echo tpu; \
+  else echo cpu; fi)
+
+CONFIG ?= experiments/configs/tiny.toml
+GPTJAX := .venv/bin/gptjax
+# A stamp names what was installed for it, so that another accelerator or a changed setup.cfg
+# installs again and anything else does not.
+BASE := .venv/.installed-$(ACCELERATOR)
+DEV := .venv/.installed-$(ACCELERATOR)-dev
+PARITY := .venv/.installed-$(ACCELERATOR)-parity
+extra_cpu :=
+extra_gpu := gpu
+extra_tpu := tpu
+comma := ,
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,9p'
+
+setup: $(BASE)
+
+.venv/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.11 or later was found; name one: make PYTHON=…" >&2; exit 2; }
+	@echo "creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --upgrade pip
+
+$(BASE): setup.cfg pyproject.toml | .venv/bin/python
+	@echo "installing gptjax for $(ACCELERATOR)"
+	@.venv/bin/python -m pip install --quiet --editable '.[$(extra_$(ACCELERATOR))]'
+	@touch $@
+
+$(DEV): $(BASE)
+	@echo "installing the tools for tests and checks"
+	@.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(PARITY): $(BASE)
+	@echo "installing PyTorch and transformers for comparisons"
+	@.venv/bin/python -m pip install --quiet --editable '.[parity]'
+	@touch $@
+
+pretrain: $(BASE)
+	@$(GPTJAX) pretrain --config $(CONFIG) $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+
+tokenizer: $(BASE)
+	@$(GPTJAX) tokenizer $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+
+evaluate: $(BASE)
+	@$(GPTJAX) evaluate --run '$(RUN)' $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+generate: $(BASE)
+	@$(GPTJAX) generate --run '$(RUN)' $(if $(PROMPT),--prompt '$(PROMPT)') $(ARGS)
+
+doctor: $(BASE)
+	@$(GPTJAX) doctor $(ARGS)
+
+test: $(DEV)
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: $(DEV)
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+check: lint test
+
+bench: $(DEV)
+	@.venv/bin/python experiments/benchmark.py $(ARGS)
+
+bench-parity: $(DEV) $(PARITY)
+	@.venv/bin/python experiments/benchmark.py $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

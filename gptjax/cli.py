@@ -1,0 +1,95 @@
+"""The command line: one subcommand per file of commands/."""
+
+import errno
+import importlib
+import os
+import sys
+import typing
+from collections.abc import Sequence
+
+from gptjax import __version__
+from gptjax.config import nearest, parse
+from gptjax.errors import GptjaxError
+
+# The first line of help, so that `gptjax --help` need not import every command (and jax).
+COMMANDS = {
+    "tokenizer": "train a tokenizer from text",
+    "pretrain": "train a language model on text",
+    "evaluate": "perplexity of a text under a trained model",
+    "generate": "continue a prompt with a trained model",
+    "doctor": "versions, devices, memory, disk and a 3-step run",
+}
+
+USAGE = "\n".join(
+    [
+        f"gptjax {__version__}: GPT-1 in JAX",
+        "",
+        "usage: gptjax COMMAND [OPTIONS]      gptjax COMMAND --help",
+        "",
+        *(f"  {name:10} {what}" for name, what in COMMANDS.items()),
+        "",
+        "exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,",
+        "            4 stopped on a non-finite loss, 75 interrupted and resumable",
+    ]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (see ``USAGE``)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    name, options = words[0], words[1:]
+    if name not in COMMANDS:
+        return _fail(f"unknown command {name!r}; {nearest(name, list(COMMANDS))}", 2)
+    try:
+        command = importlib.import_module(f"gptjax.commands.{name}")
+        config = parse(
+            typing.get_type_hints(command.run)["config"],
+            options,
+            prog=f"gptjax {name}",
+            defaults=getattr(command, "defaults", None),
+        )
+        command.run(config)
+    except GptjaxError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped before there was anything to save", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(*_explain_os_error(error))
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(
+            "out of device memory; try a smaller --train.batch-size, a larger "
+            "--train.accumulate, or --model.rematerialize",
+            2,
+        )
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"gptjax: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _explain_os_error(error: OSError) -> tuple[str, int]:
+    """The message and exit code of an error of the file system; anything else is a bug."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "the disk is full; free some space or choose another --out"
+    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        advice = "no permission; choose another path or change its permissions"
+    else:
+        raise error
+    return (f"{error.filename}: {advice}" if error.filename else advice), 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,347 @@
+"""`gptjax pretrain`: train a language model on text."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+
+from gptjax import config as configs
+from gptjax import run as runs
+from gptjax.data.corpus import (
+    Corpus,
+    CorpusConfig,
+    prepare,
+    prepare_tokenizer,
+    unigram_perplexity,
+)
+from gptjax.data.tokenizer import Tokenizer, VocabularyConfig, load_tokenizer
+from gptjax.data.windows import Windows
+from gptjax.errors import Interrupted, NonFiniteError, UserError
+from gptjax.evaluation.perplexity import Perplexity, perplexity
+from gptjax.evaluation.sampling import continuations
+from gptjax.models.objective import lm
+from gptjax.models.transformer import ModelConfig
+from gptjax.training import parallel
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
+from gptjax.training.loop import Evaluator, FitResult, TrainConfig, fit, total_steps
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.parallel import DistributedConfig
+from gptjax.training.tracking import Tracker, TrackingConfig
+
+SAMPLE_TOKENS = 120
+# What makes a model the same model; dropout, compute type and the like may change.
+SHAPE = (
+    "vocabulary_size",
+    "context_length",
+    "num_layers",
+    "num_heads",
+    "width",
+    "hidden_width",
+    "norm",
+)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-train a language model on text (section 3.1 of the GPT-1 paper).
+
+    The options of a TOML file (--config) are overridden by those given here.
+    """
+
+    config: str | None = configs.invocation(None)
+    """TOML file with any of the options below; experiments/configs/ has some."""
+    out: str | None = configs.invocation(None)
+    """Run folder; None is runs/pretrain/NAME, with the stem of --config as NAME."""
+    resume: str = configs.invocation("never")
+    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
+    from the checkpoint of that step, never refuses."""
+    overwrite: bool = configs.invocation(False)
+    """Remove the files of an earlier run in the folder first."""
+    init: str | None = None
+    """A run folder to take model, parameters and tokenizer from, with a fresh optimiser."""
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    distributed: Annotated[DistributedConfig, tyro.conf.arg(help="")] = dataclasses.field(
+        default=DistributedConfig(), metadata={"toml": False}
+    )
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a run came to.
+
+    Attributes:
+        out: the run folder.
+        steps: updates done.
+        checkpoint: the checkpoint that ``valid`` describes (`best/N`).
+        valid: perplexity and the like of the validation text.
+        unigram_perplexity: that of token frequencies alone, for scale.
+    """
+
+    out: Path
+    steps: int
+    checkpoint: str
+    valid: Perplexity
+    unigram_perplexity: float
+
+
+def defaults(given: PretrainConfig) -> PretrainConfig:
+    """What the command line overrides: the config file, over the model of --init.
+
+    Without a config file, a run that is resumed keeps its own. Of steps and epochs, the one
+    that is typed replaces the one in the file.
+    """
+    base = PretrainConfig()
+    if given.init is not None:
+        base = dataclasses.replace(base, model=runs.load_config(given.init))
+    file = given.config
+    if file is None and given.out is not None and given.resume != "never":
+        own = runs.RunFolder(Path(given.out)).config
+        file = str(own) if own.exists() else None
+    if file is not None:
+        base = configs.read(PretrainConfig, file, base)
+    typed = given.train
+    if (typed.steps is None) != (typed.epochs is None):
+        base = dataclasses.replace(
+            base, train=dataclasses.replace(base.train, steps=None, epochs=None)
+        )
+    return base
+
+
+def run(config: PretrainConfig) -> PretrainResult:
+    """Prepare the text, train, evaluate, and print where everything lies and a sample.
+
+    Raises:
+        UserError: see `gptjax pretrain --help` and docs/; one line says what to do.
+        NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
+    """
+    parallel.initialize(config.distributed)
+    with parallel.end_together():
+        return _run(config)
+
+
+def _run(config: PretrainConfig) -> PretrainResult:
+    devices = parallel.describe_devices()
+    _say(f"devices: {devices}")
+    if warning := parallel.unused_accelerator():
+        _say(f"warning: {warning}")
+    parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
+    name = Path(config.config).stem if config.config else "default"
+    out = config.out if config.out is not None else f"runs/pretrain/{name}"
+    folder, resume = runs.open_folder(
+        out, resume=config.resume, overwrite=config.overwrite, write=parallel.is_main()
+    )
+    parallel.barrier("run folder")
+
+    source = runs.load(config.init) if config.init is not None and resume == "never" else None
+    if source is not None:
+        _check_same_shape(config, source.model)
+    tokenizer = _tokenizer(config, folder, resume, source)
+    train, valid = prepare(config.corpus, tokenizer)
+    batches = Windows(
+        train,
+        context_length=config.model.context_length,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        short_documents=config.corpus.short_documents,
+    )
+    _say(f"training text: {train}")
+    _say(f"  {batches.report()}")
+    _say(f"validation text: {valid}")
+
+    fingerprints = {
+        "model": _fingerprint({key: getattr(config.model, key) for key in SHAPE}),
+        "tokenizer": tokenizer.fingerprint,
+        "corpus": train.fingerprint,
+        "data order": _fingerprint(
+            {"seed": config.train.seed, "short_documents": config.corpus.short_documents}
+        ),
+    }
+    steps = total_steps(config.train, len(batches))
+    optimizer = make_optimizer(config.optimizer, steps)
+    if resume != "never":
+        folder.check_fingerprints(fingerprints)
+    if parallel.is_main():
+        _describe_run(config, folder, tokenizer, fingerprints, devices, (train, valid))
+
+    objective = lm(config.model)
+    evaluator = Evaluator(objective, _whole(valid, config))
+
+    def evaluate(params: Any) -> Mapping[str, float]:
+        means = evaluator(params)
+        return {**means, "perplexity": math.exp(means["loss"])}
+
+    if parallel.is_main():
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(objective)))
+        _say(f"model: {count:,} parameters; {steps:,} updates of {config.train.batch_size} windows")
+    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints)
+    try:
+        with Tracker(folder.path, config.tracking) as tracker:
+            result = fit(
+                objective,
+                batches,
+                config.train,
+                optimizer,
+                params=source.params if source is not None else None,
+                evaluate=evaluate,
+                checkpoints=checkpoints,
+                tracker=tracker,
+                resume=resume,
+            )
+    except (Interrupted, NonFiniteError) as error:
+        if parallel.is_main():
+            status = "interrupted" if isinstance(error, Interrupted) else "non-finite"
+            folder.update_meta(status=status)
+        raise
+    return _conclude(config, folder, result, train, valid)
+
+
+def _tokenizer(
+    config: PretrainConfig, folder: runs.RunFolder, resume: str, source: runs.Run | None
+) -> Tokenizer:
+    """The run's own tokenizer when it is resumed, that of --init, or as the settings say."""
+    own = config.vocabulary.tokenizer is None
+    if own and resume != "never" and folder.tokenizer.exists():
+        return load_tokenizer(folder.tokenizer, expected_size=config.model.vocabulary_size)
+    if own and source is not None:
+        return source.tokenizer
+    if own:
+        _say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
+    tokenizer, report = prepare_tokenizer(
+        config.vocabulary, config.model.vocabulary_size, config.corpus
+    )
+    if report is not None:
+        _say(str(report))
+    if source is not None and tokenizer.fingerprint != source.tokenizer.fingerprint:
+        raise UserError(
+            f"--init {config.init} was trained with another tokenizer: its fingerprint is "
+            f"{source.tokenizer.fingerprint}, that of {config.vocabulary.tokenizer} "
+            f"{tokenizer.fingerprint}; leave --tokenizer out"
+        )
+    return tokenizer
+
+
+def _check_same_shape(config: PretrainConfig, loaded: ModelConfig) -> None:
+    for key in SHAPE:
+        wanted, there = getattr(config.model, key), getattr(loaded, key)
+        if wanted != there:
+            raise UserError(
+                f"--init {config.init} has model.{key} {there}, and the settings ask for {wanted}; "
+                "a loaded model keeps its shape: leave the setting out, or start without --init"
+            )
+
+
+def _whole(valid: Corpus, config: PretrainConfig) -> Windows:
+    """The validation text in order, every token predicted once, a micro-batch at a time."""
+    return Windows(
+        valid,
+        context_length=config.model.context_length,
+        batch_size=config.train.batch_size // config.train.accumulate,
+        shuffle=False,
+        drop_last=False,
+    )
+
+
+def _describe_run(
+    config: PretrainConfig,
+    folder: runs.RunFolder,
+    tokenizer: Tokenizer,
+    fingerprints: Mapping[str, str],
+    devices: str,
+    corpora: tuple[Corpus, Corpus],
+) -> None:
+    configs.write(config, folder.config)
+    tokenizer.save(folder.tokenizer)
+    folder.update_meta(
+        status="running",
+        **runs.provenance(devices),
+        fingerprints=dict(fingerprints),
+        data={
+            split: {
+                "source": corpus.name,
+                "fingerprint": corpus.fingerprint,
+                "documents": corpus.num_documents,
+                "tokens": corpus.num_tokens,
+                "words": corpus.words,
+                "bytes": corpus.bytes,
+                "dropped": dict(corpus.dropped),
+            }
+            for split, corpus in zip(("train", "valid"), corpora, strict=True)
+        },
+    )
+
+
+def _conclude(
+    config: PretrainConfig, folder: runs.RunFolder, result: FitResult, train: Corpus, valid: Corpus
+) -> PretrainResult:
+    """results.json, samples.txt, and the last lines that people see."""
+    step, metrics = result.history.best_step, result.history.best_metrics
+    measured = perplexity(metrics["loss"], valid)
+    unigram = unigram_perplexity(train, valid)
+    outcome = PretrainResult(folder.path, result.step, f"best/{step}", measured, unigram)
+    if not parallel.is_main():
+        return outcome
+    runs.write_json(
+        folder.results,
+        {
+            "task": "language-modelling",
+            "split": "valid",
+            "examples": valid.num_tokens,
+            "metrics": {
+                **metrics,
+                **dataclasses.asdict(measured),
+                "unigram_perplexity": unigram,
+            },
+            "data": {
+                "source": valid.name,
+                "fingerprint": valid.fingerprint,
+                "dropped": dict(valid.dropped),
+            },
+            "checkpoint": outcome.checkpoint,
+            "steps": result.step,
+            "seed": config.train.seed,
+        },
+    )
+    folder.update_meta(status="finished")
+    sample = continuations(
+        runs.load(folder.path), [""], max_tokens=SAMPLE_TOKENS, top_k=40, seed=config.train.seed
+    )[0][0]
+    folder.samples.write_text(sample + "\n", encoding="utf-8")
+    _say(
+        f"validation perplexity after {step:,} updates: {measured.perplexity:.2f} per token "
+        f"(token frequencies alone: {unigram:.2f}), {measured.word_perplexity:.1f} per word, "
+        f"{measured.bits_per_byte:.3f} bits per byte"
+    )
+    _say("a sample of its writing:\n")
+    print(sample, flush=True)
+    _say(f"\nrun folder: {folder.path}")
+    _say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
+    _say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")
+    return outcome
+
+
+def _shapes(objective: Any) -> Any:
+    return jax.eval_shape(objective.init, jax.random.key(0))
+
+
+def _fingerprint(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _say(text: str) -> None:
+    """A line for people, from one process of several."""
+    if parallel.is_main():
+        print(text, file=sys.stderr, flush=True)

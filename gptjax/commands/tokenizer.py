@@ -1,0 +1,66 @@
+"""`gptjax tokenizer`: train a tokenizer on a text."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptjax.data.sources import EncodingErrors, open_source
+from gptjax.data.tokenizer import VocabularyConfig
+from gptjax.data.tokenizer_training import TrainingReport, train_sentencepiece
+from gptjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Train a SentencePiece BPE tokenizer on a text."""
+
+    out: str
+    """File to write (NAME.model)."""
+    data: str = "embedded"
+    """Text to train on: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv with a
+    text column, hub:ID[:CONFIG][@REVISION], or embedded (Python's own documentation)."""
+    vocab_size: int = 8000
+    """Number of tokens, the 259 fixed ones (unknown, separator, newline, 256 bytes) included."""
+    text_column: str = "text"
+    """Name of the column with the text, where the data has columns."""
+    encoding_errors: EncodingErrors = "strict"
+    """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
+    replace them by U+FFFD."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    """How to train."""
+
+
+@dataclass(frozen=True)
+class TokenizerResult:
+    """The file written, its tokenizer's fingerprint, and how it was trained."""
+
+    out: Path
+    fingerprint: str
+    report: TrainingReport
+
+
+def run(config: TokenizerConfig) -> TokenizerResult:
+    """Train, write the file, and print what was left out and how long it took.
+
+    Raises:
+        UserError: bad text, a size the text cannot fill, or a file that cannot be written.
+    """
+    out = Path(config.out).expanduser()
+    if config.vocabulary.tokenizer is not None:
+        raise UserError("--vocabulary.tokenizer names a tokenizer that exists; nothing to train")
+    if out.is_dir() or not out.name.endswith(".model"):
+        raise UserError(f"--out {config.out}: name a file that ends in .model")
+    if out.exists() and not config.overwrite:
+        raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
+    source = open_source(config.data, config.text_column, config.encoding_errors)
+    documents = (document.chunks for document in source.documents())
+    tokenizer, report = train_sentencepiece(documents, config.vocab_size, config.vocabulary)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer.write(out)
+    except OSError as error:
+        raise UserError(f"--out {config.out}: cannot be written ({error.strerror})") from error
+    print(report)
+    print(f"written to {out}")
+    return TokenizerResult(out, tokenizer.fingerprint, report)

@@ -1,0 +1,149 @@
+"""Frozen dataclasses to and from TOML, with strict keys, and to command-line options.
+
+A config is a dataclass of sections (dataclasses) and plain fields. Field docstrings are the
+help texts; a field whose metadata says ``toml=False`` belongs to one invocation (where to
+write, whether to resume) and never enters a file. ``None`` is an absent key.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+import tyro
+
+from gptjax.errors import UserError
+
+T = TypeVar("T")
+
+
+def invocation(default: Any) -> Any:
+    """A field that is an option of the command but no key of the TOML file."""
+    return dataclasses.field(default=default, metadata={"toml": False})
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """``; did you mean 'x'?`` with the nearest known name, or the list of known names."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def parse(
+    cls: type[T],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    defaults: Callable[[T], T] | None = None,
+) -> T:
+    """Command-line options over a config's defaults.
+
+    Args:
+        cls: the root config.
+        arguments: the words after the command's name.
+        prog: how the command is called, for its help.
+        defaults: given the options alone, the config to use as default below them (a TOML
+            file, the config of a run); without it, the dataclass's own defaults.
+
+    Raises:
+        SystemExit: 0 after ``--help``, 2 for an unknown or malformed option (tyro's box).
+        UserError: a value is refused.
+    """
+    markers = (tyro.conf.AvoidSubcommands,)
+    given = tyro.cli(cls, prog=prog, args=list(arguments), config=markers)
+    if defaults is None:
+        return given
+    return tyro.cli(cls, prog=prog, args=list(arguments), default=defaults(given), config=markers)
+
+
+def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
+    """A config from a TOML file, over ``base`` (the defaults of ``cls`` if None).
+
+    Raises:
+        UserError: the file is missing or no TOML, has an unknown key or a value of another type.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file; see experiments/configs/") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as TOML: {error}") from None
+    return from_table(cls, table, where=str(path), base=base)
+
+
+def from_table(cls: type[T], table: Mapping[str, Any], *, where: str, base: T | None = None) -> T:
+    """A dataclass from a table of plain values; errors name ``where`` and the key."""
+    return _build(cls, table, where, "", base)
+
+
+def write(config: Any, path: str | Path) -> None:
+    """Write a config as TOML, whole: every field of every section that is not None."""
+    Path(path).write_text(tomli_w.dumps(to_table(config)), encoding="utf-8")
+
+
+def to_table(config: Any) -> dict[str, Any]:
+    """The TOML table of a config: plain values by key, None left out, tuples as lists."""
+    table: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is None or not field.metadata.get("toml", True):
+            continue
+        if dataclasses.is_dataclass(value):
+            value = to_table(value)
+        table[field.name] = list(value) if isinstance(value, tuple) else value
+    return table
+
+
+def _build(cls: type[T], table: Mapping[str, Any], where: str, prefix: str, base: T | None) -> T:
+    hints = typing.get_type_hints(cls)
+    fields = [f.name for f in dataclasses.fields(cls) if f.metadata.get("toml", True)]  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if key not in fields:
+            raise UserError(f"{where}: unknown key {name!r}; {nearest(key, fields)}")
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{where}: {name!r} is a section; write [{name}]")
+            inner = None if base is None else getattr(base, key)
+            values[key] = _build(typing.cast(type[Any], hint), value, where, f"{name}.", inner)
+        else:
+            values[key] = _convert(value, hint, where, name)
+    try:
+        if base is not None:
+            return dataclasses.replace(base, **values)  # type: ignore[type-var]
+        return cls(**values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
+    """The value if it fits the field's type; an integer also fits a float."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in arguments if a is not type(None)]
+        for option in inner:
+            try:
+                return _convert(value, option, where, name)
+            except UserError:
+                if option is inner[-1]:
+                    raise
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise UserError(f"{where}: {name} = {value!r}; one of {', '.join(map(repr, arguments))}")
+    if origin is tuple:
+        if isinstance(value, list):
+            return tuple(_convert(item, arguments[0], where, name) for item in value)
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    expected = getattr(hint, "__name__", str(hint))
+    raise UserError(f"{where}: {name} = {value!r} is no {expected}")

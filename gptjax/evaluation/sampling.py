@@ -1,0 +1,44 @@
+"""Text written by a trained model."""
+
+from collections.abc import Sequence
+
+import jax
+
+from gptjax.models.decode import generate
+from gptjax.run import Run
+
+
+def continuations(
+    run: Run,
+    prompts: Sequence[str],
+    *,
+    max_tokens: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    num_samples: int = 1,
+    seed: int = 0,
+) -> list[list[str]]:
+    """Continue each prompt as text; options as in `gptjax.models.decode.generate`.
+
+    A prompt is read as the beginning of a document. The texts returned contain the prompts.
+    """
+    separator = run.tokenizer.separator
+    ids = [[separator, *encoded.tolist()] for encoded in run.tokenizer.encode(prompts)]
+    samples = generate(
+        run.model,
+        run.params,
+        ids,
+        jax.random.key(seed),
+        max_tokens=max_tokens,
+        separator=separator,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        num_samples=num_samples,
+    )
+    # Decoded together with the prompt: a character may be spelled across the border.
+    return [
+        [run.tokenizer.decode([*prompt[1:], *sample]) for sample in group]
+        for prompt, group in zip(ids, samples, strict=True)
+    ]

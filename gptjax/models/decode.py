@@ -1,0 +1,207 @@
+"""Sampling from a model, with a key-value cache."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from gptjax.errors import UserError
+from gptjax.models.transformer import LayerCache, ModelConfig, Transformer, empty_cache
+
+
+def generate(
+    config: ModelConfig,
+    params: Any,
+    prompts: list[list[int]],
+    key: Key[Array, ""],
+    *,
+    max_tokens: int,
+    separator: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    num_samples: int = 1,
+) -> list[list[list[int]]]:
+    """Continue each prompt, token by token.
+
+    A text may outgrow the context: when the window is full, the model reads its later half again
+    as a new window and goes on from there, so that a token is drawn given at least the
+    context_length / 2 tokens before it. Of a prompt longer than the context, the last
+    context_length tokens are read.
+
+    Args:
+        config, params: the model.
+        prompts: token ids, at least one each; lengths may differ.
+        key: a typed key, for the draws.
+        max_tokens: the most tokens to add to each prompt.
+        separator: the id at which a sample ends; it is not part of the sample.
+        temperature: divides the logits; 0 takes the most probable token each time.
+        top_k: draw from the k most probable tokens only; 0 for all.
+        top_p: draw from the fewest tokens whose probabilities add up to at least p; 1 for all.
+        num_samples: independent continuations per prompt.
+
+    Returns:
+        for each prompt its samples, each a list of the new token ids.
+
+    Raises:
+        UserError: an option out of its range, or an empty prompt.
+    """
+    _check(config, prompts, max_tokens, temperature, top_k, top_p, num_samples)
+    rows = [prompt[-config.context_length :] for prompt in prompts for _ in range(num_samples)]
+    width = max(len(row) for row in rows)
+    tokens = np.full((len(rows), width), separator, np.int32)
+    for i, row in enumerate(rows):
+        tokens[i, width - len(row) :] = row
+    first = np.asarray([width - len(row) for row in rows], np.int32)
+    new = sample(
+        config, params, tokens, first, key, np.int32(separator), np.float32(temperature),
+        np.int32(top_k), np.float32(top_p), max_tokens=max_tokens,
+    )  # fmt: skip
+    samples = [_until(row, separator) for row in np.asarray(new).tolist()]
+    return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
+
+
+class _State(NamedTuple):
+    """What changes while tokens are drawn. ``base`` is the column at which the window begins."""
+
+    count: Int[Array, ""]
+    base: Int[Array, ""]
+    tokens: Int[Array, "B S"]
+    cache: tuple[LayerCache, ...]
+    logits: Float[Array, "B V"]
+    done: Array
+
+
+@partial(jax.jit, static_argnames=("config", "max_tokens"))
+def sample(
+    config: ModelConfig,
+    params: Any,
+    prompt: Int[Array, "B P"],
+    first: Int[Array, " B"],
+    key: Key[Array, ""],
+    separator: Int[Array, ""],
+    temperature: Float[Array, ""],
+    top_k: Int[Array, ""],
+    top_p: Float[Array, ""],
+    *,
+    max_tokens: int,
+) -> Int[Array, "B N"]:
+    """The compiled part of ``generate``: one compilation per shape of the prompt.
+
+    Args:
+        prompt: int32 [B, P], padded on the left so that all rows end together; P at most the
+            context length.
+        first: int32 [B], the column of each row's first token.
+        separator, temperature, top_k, top_p: as in ``generate``.
+
+    Returns:
+        int32 [B, max_tokens], the new tokens; after a separator only separators.
+    """
+    batch, width = prompt.shape
+    slots = min(config.context_length, width + max_tokens)
+    kept = slots - slots // 2
+    model = Transformer(config)
+
+    def read(
+        tokens: Array, cache: tuple[LayerCache, ...], slot: Array, start: Array
+    ) -> tuple[Array, tuple[LayerCache, ...]]:
+        """The logits after the tokens, and the cache with them in it."""
+        states, cache = model.apply({"params": params}, tokens, cache, slot, start, method="extend")
+        table = params["token_embedding"].astype(states.dtype)
+        logits = jnp.einsum("bd,vd->bv", states[:, -1], table)
+        return logits.astype(jnp.float32), cache
+
+    def slide(state: _State) -> _State:
+        """Begin a new window with the later half of the full one."""
+        base = state.base + slots - kept
+        tail = jax.lax.dynamic_slice_in_dim(state.tokens, base, kept, axis=1)
+        _, cache = read(tail, state.cache, jnp.int32(0), jnp.maximum(first - base, 0))
+        return state._replace(base=base, cache=cache)
+
+    def step(state: _State) -> _State:
+        drawn = draw(state.logits, jax.random.fold_in(key, state.count), temperature, top_k, top_p)
+        drawn = jnp.where(state.done, separator, drawn)
+        column = width + state.count
+        tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, drawn[:, None], column, axis=1)
+        state = state._replace(tokens=tokens, done=state.done | (drawn == separator))
+        state = jax.lax.cond(column - state.base == slots, slide, lambda s: s, state)
+        logits, cache = read(
+            drawn[:, None], state.cache, column - state.base, jnp.maximum(first - state.base, 0)
+        )
+        return state._replace(count=state.count + 1, cache=cache, logits=logits)
+
+    logits, cache = read(prompt, empty_cache(config, batch, slots), jnp.int32(0), first)
+    state = _State(
+        count=jnp.int32(0),
+        base=jnp.int32(0),
+        tokens=jnp.pad(prompt, ((0, 0), (0, max_tokens)), constant_values=separator),
+        cache=cache,
+        logits=logits,
+        done=jnp.zeros(batch, bool),
+    )
+    state = jax.lax.while_loop(lambda s: (s.count < max_tokens) & ~s.done.all(), step, state)
+    return state.tokens[:, width:]
+
+
+def draw(
+    logits: Float[Array, "B V"],
+    key: Key[Array, ""],
+    temperature: Float[Array, ""],
+    top_k: Int[Array, ""],
+    top_p: Float[Array, ""],
+) -> Int[Array, " B"]:
+    """Draw a token from each row of logits; the options are those of ``generate``.
+
+    Top-k acts first, and top-p on what it left (nucleus sampling, Holtzman et al. 2020). Tokens
+    as probable as the last one that fits are kept too.
+    """
+
+    def truncate(logits: Array) -> Array:
+        ordered = -jnp.sort(-logits, axis=-1)
+        rank = jnp.arange(ordered.shape[-1])[None]
+        limit = jnp.where(top_k > 0, top_k, ordered.shape[-1])
+        ordered = jnp.where(rank < limit, ordered, -jnp.inf)
+        probabilities = jax.nn.softmax(ordered, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        kept = (before < top_p) & (rank < limit)
+        least = jnp.where(kept, ordered, jnp.inf).min(-1, keepdims=True)
+        return jnp.where(logits >= least, logits, -jnp.inf)
+
+    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    scaled = logits / jnp.where(temperature > 0, temperature, 1.0)
+    scaled = jax.lax.cond((top_k > 0) | (top_p < 1), truncate, lambda x: x, scaled)
+    drawn = jax.random.categorical(key, scaled, axis=-1).astype(jnp.int32)
+    return jnp.where(temperature > 0, drawn, greedy)
+
+
+def _until(row: list[int], separator: int) -> list[int]:
+    return row[: row.index(separator)] if separator in row else row
+
+
+def _check(
+    config: ModelConfig,
+    prompts: list[list[int]],
+    max_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    num_samples: int,
+) -> None:
+    if any(not prompt for prompt in prompts):
+        raise UserError("a prompt has no tokens: give at least one, for example the separator")
+    if any(not 0 <= token < config.vocabulary_size for prompt in prompts for token in prompt):
+        raise UserError(
+            f"a prompt has a token outside the vocabulary of {config.vocabulary_size}: "
+            "use the run's own tokenizer"
+        )
+    if not prompts or max_tokens < 1 or num_samples < 1:
+        raise UserError("generation needs a prompt, max-tokens and num-samples of at least 1")
+    if not 0 <= temperature < float("inf"):
+        raise UserError(f"temperature is {temperature}: it must be 0 (greedy) or positive")
+    if top_k < 0:
+        raise UserError(f"top-k is {top_k}: it must be positive, or 0 for all tokens")
+    if not 0 < top_p <= 1:
+        raise UserError(f"top-p is {top_p}: it must be above 0 and at most 1")

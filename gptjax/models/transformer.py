@@ -1,0 +1,333 @@
+"""The backbone: GPT-1 (post-LayerNorm) and GPT-2 (pre-LayerNorm) are settings of one module."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from gptjax.errors import UserError
+from gptjax.models.attention import cached_attention, causal_attention, fused_attention
+from gptjax.models.dropout import dropout
+
+LAYER_NORM_EPSILON = 1e-5
+INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model. The defaults are GPT-1 (Radford et al. 2018, section 4.1)."""
+
+    vocabulary_size: int = 40478
+    """Number of tokens the model can read and predict."""
+
+    context_length: int = 512
+    """The most tokens the model sees at once; the number of learned positions."""
+
+    num_layers: int = 12
+    """Number of transformer blocks."""
+
+    num_heads: int = 12
+    """Number of attention heads; must divide the width."""
+
+    width: int = 768
+    """Size of the state of one position."""
+
+    mlp_width: int | None = None
+    """Size of the hidden layer of each block's MLP (None: 4 × width)."""
+
+    norm: Literal["post", "pre"] = "post"
+    """Where LayerNorm stands: after each residual sum (GPT-1), or before each branch, with a final
+    LayerNorm and residual projections initialised smaller by sqrt(2 × layers) (GPT-2)."""
+
+    embedding_dropout: float = 0.1
+    """Probability of dropping a component of the sum of token and position embedding."""
+
+    attention_dropout: float = 0.1
+    """Probability of dropping an attention weight."""
+
+    residual_dropout: float = 0.1
+    """Probability of dropping a component of what a branch adds to the residual stream."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the computation. Parameters, softmax, LayerNorm statistics and losses stay
+    float32."""
+
+    attention: Literal["einsum", "fused"] = "einsum"
+    """How attention is computed: einsum (fastest on a CPU, any dropout), or fused (cuDNN on a GPU;
+    attention dropout must be 0)."""
+
+    rematerialize: bool = False
+    """Compute each block again in the backward pass instead of keeping its intermediate values:
+    less memory for about a third more work."""
+
+    def __post_init__(self) -> None:
+        sizes = ("vocabulary_size", "context_length", "num_layers", "num_heads", "width")
+        for name in (*sizes, "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"model.{name} is {value}: it must be at least 1")
+        if self.width % self.num_heads:
+            raise UserError(
+                f"model.width {self.width} does not divide into model.num_heads {self.num_heads}: "
+                "choose a multiple"
+            )
+        for name in ("embedding_dropout", "attention_dropout", "residual_dropout"):
+            rate = getattr(self, name)
+            if not 0 <= rate < 1:
+                raise UserError(f"model.{name} is {rate}: it must be at least 0 and less than 1")
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise UserError(
+                    f"model.{name} is {value!r}: it must be one of {', '.join(allowed)}"
+                )
+        if self.attention == "fused" and self.attention_dropout > 0:
+            raise UserError(
+                "model.attention fused has no dropout: set model.attention-dropout to 0, "
+                "or model.attention to einsum"
+            )
+
+    @property
+    def hidden_width(self) -> int:
+        """The size of the MLP's hidden layer."""
+        return 4 * self.width if self.mlp_width is None else self.mlp_width
+
+    @property
+    def head_width(self) -> int:
+        """The size of one head's queries, keys and values."""
+        return self.width // self.num_heads
+
+
+_CHOICES = {
+    "norm": ("post", "pre"),
+    "dtype": ("float32", "bfloat16"),
+    "attention": ("einsum", "fused"),
+}
+
+
+class LayerCache(NamedTuple):
+    """The keys and values of one block at the positions seen so far.
+
+    Attributes:
+        keys: [B, S, H, D/H], S slots.
+        values: [B, S, H, D/H].
+    """
+
+    keys: Float[Array, "B S H _"]
+    values: Float[Array, "B S H _"]
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) with float32 statistics."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
+        return (normal * scale[None, None] + bias[None, None]).astype(x.dtype)
+
+
+def _dense(config: ModelConfig, features: int, *, residual: bool = False) -> nn.Dense:
+    """A linear map; ``residual`` if its output is added to the residual stream."""
+    std = INITIAL_STD
+    if residual and config.norm == "pre":
+        std /= (2 * config.num_layers) ** 0.5
+    return nn.Dense(
+        features, dtype=jnp.dtype(config.dtype), kernel_init=nn.initializers.normal(std)
+    )
+
+
+class Attention(nn.Module):
+    """Causal self-attention of several heads."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        self.qkv = _dense(self.config, 3 * self.config.width)
+        self.projection = _dense(self.config, self.config.width, residual=True)
+
+    def __call__(
+        self, x: Float[Array, "B T D"], key: Key[Array, ""] | None
+    ) -> Float[Array, "B T D"]:
+        q, k, v = self._heads(x)
+        if self.config.attention == "fused":
+            out = fused_attention(q, k, v)
+        else:
+            out = causal_attention(q, k, v, key, self.config.attention_dropout)
+        return self.projection(out.reshape(x.shape))
+
+    def extend(
+        self,
+        x: Float[Array, "B T D"],
+        cache: LayerCache,
+        slot: Int[Array, ""],
+        first: Int[Array, " B"],
+    ) -> tuple[Float[Array, "B T D"], LayerCache]:
+        q, k, v = self._heads(x)
+        cache = LayerCache(
+            jax.lax.dynamic_update_slice_in_dim(cache.keys, k, slot, axis=1),
+            jax.lax.dynamic_update_slice_in_dim(cache.values, v, slot, axis=1),
+        )
+        out = cached_attention(q, cache.keys, cache.values, slot, first)
+        return self.projection(out.reshape(x.shape)), cache
+
+    def _heads(self, x: Float[Array, "B T D"]) -> list[Float[Array, "B T H _"]]:
+        heads = (*x.shape[:2], self.config.num_heads, self.config.head_width)
+        return [part.reshape(heads) for part in jnp.split(self.qkv(x), 3, axis=-1)]
+
+
+class MLP(nn.Module):
+    """The position-wise feed-forward network, GELU in its tanh form."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        self.expansion = _dense(self.config, self.config.hidden_width)
+        self.projection = _dense(self.config, self.config.width, residual=True)
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        return self.projection(jax.nn.gelu(self.expansion(x), approximate=True))
+
+
+class Block(nn.Module):
+    """One transformer block: attention and MLP, each with a residual sum and a LayerNorm."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        self.attention = Attention(self.config)
+        self.norm_1 = LayerNorm()
+        self.mlp = MLP(self.config)
+        self.norm_2 = LayerNorm()
+
+    def __call__(
+        self, x: Float[Array, "B T D"], keys: Key[Array, " 3"] | None
+    ) -> Float[Array, "B T D"]:
+        rate = self.config.residual_dropout
+        attention_key, key_1, key_2 = (None, None, None) if keys is None else keys
+        pre = self.config.norm == "pre"
+        branch = self.attention(self.norm_1(x) if pre else x, attention_key)
+        return self._rest(x, dropout(branch, key_1, rate), key_2)
+
+    def extend(
+        self,
+        x: Float[Array, "B T D"],
+        cache: LayerCache,
+        slot: Int[Array, ""],
+        first: Int[Array, " B"],
+    ) -> tuple[Float[Array, "B T D"], LayerCache]:
+        pre = self.config.norm == "pre"
+        branch, cache = self.attention.extend(self.norm_1(x) if pre else x, cache, slot, first)
+        return self._rest(x, branch, None), cache
+
+    def _rest(
+        self, x: Float[Array, "B T D"], branch: Float[Array, "B T D"], key: Key[Array, ""] | None
+    ) -> Float[Array, "B T D"]:
+        """What follows the attention."""
+        rate = self.config.residual_dropout
+        if self.config.norm == "pre":
+            x = x + branch
+            return x + dropout(self.mlp(self.norm_2(x)), key, rate)
+        x = self.norm_1(x + branch)
+        return self.norm_2(x + dropout(self.mlp(x), key, rate))
+
+
+class Transformer(nn.Module):
+    """A decoder-only transformer, from tokens to states.
+
+    Its parameters are ``token_embedding`` [V, D] (which is also the output table: logits are
+    ``states @ token_embedding.T``, without bias), ``position_embedding`` [T, D], ``blocks_0``,
+    ``blocks_1``, … and, with ``norm="pre"``, ``final_norm``.
+    """
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config = self.config
+        normal = nn.initializers.normal(INITIAL_STD)
+        self.token_embedding = self.param(
+            "token_embedding", normal, (config.vocabulary_size, config.width), jnp.float32
+        )
+        self.position_embedding = self.param(
+            "position_embedding", normal, (config.context_length, config.width), jnp.float32
+        )
+        block = nn.remat(Block) if config.rematerialize else Block
+        self.blocks = [block(config) for _ in range(config.num_layers)]
+        if config.norm == "pre":
+            self.final_norm = LayerNorm()
+
+    def __call__(
+        self, tokens: Int[Array, "B T"], key: Key[Array, ""] | None = None
+    ) -> Float[Array, "B T D"]:
+        """States of all positions.
+
+        Args:
+            tokens: int32 [B, T], T at most the context length.
+            key: a typed key for the dropout, or None for none (evaluation).
+
+        Returns:
+            [B, T, D] in the compute type; a state sees its own token and those before it.
+
+        Raises:
+            UserError: T is longer than the context length.
+        """
+        length = tokens.shape[1]
+        if length > self.config.context_length:
+            raise UserError(
+                f"a sequence of {length} tokens is longer than model.context_length "
+                f"{self.config.context_length}: cut it, or train with a longer context"
+            )
+        layers = self.config.num_layers
+        keys = None if key is None else jax.random.split(key, 3 * layers + 1)
+        x = self._embed(tokens, jnp.arange(length)[None])
+        x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if keys is None else keys[3 * i : 3 * i + 3])
+        return self.final_norm(x) if self.config.norm == "pre" else x
+
+    def extend(
+        self,
+        tokens: Int[Array, "B T"],
+        cache: tuple[LayerCache, ...],
+        slot: Int[Array, ""],
+        first: Int[Array, " B"],
+    ) -> tuple[Float[Array, "B T D"], tuple[LayerCache, ...]]:
+        """States of further positions, given the cache of those before them.
+
+        Args:
+            tokens: int32 [B, T], what follows the ``slot`` columns already seen.
+            cache: one for each block, from ``empty_cache`` or an earlier call.
+            slot: int32 [], the column of the first of these tokens.
+            first: int32 [B], the column of each row's first real token: the columns before it
+                are padding that no position sees, and position 0 is there.
+
+        Returns:
+            states [B, T, D], and the cache with these tokens in it.
+        """
+        columns = slot + jnp.arange(tokens.shape[1])
+        x = self._embed(tokens, jnp.maximum(columns[None] - first[:, None], 0))
+        extended = []
+        for block, layer in zip(self.blocks, cache, strict=True):
+            x, layer = block.extend(x, layer, slot, first)
+            extended.append(layer)
+        return (self.final_norm(x) if self.config.norm == "pre" else x), tuple(extended)
+
+    def _embed(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "_ T"]
+    ) -> Float[Array, "B T D"]:
+        x = self.token_embedding[tokens] + self.position_embedding[positions]
+        return x.astype(jnp.dtype(self.config.dtype))
+
+
+def empty_cache(config: ModelConfig, batch: int, slots: int) -> tuple[LayerCache, ...]:
+    """A cache without positions, for ``batch`` rows of at most ``slots`` tokens."""
+    shape = (batch, slots, config.num_heads, config.head_width)
+    zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
+    return tuple(LayerCache(zeros, zeros) for _ in range(config.num_layers))

@@ -1,0 +1,432 @@
+"""The one training loop and the one evaluation loop. They know no model, no book and no task."""
+
+import collections
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Self
+
+import jax
+import numpy as np
+
+from gptjax.batch import Batch, Batches, Objective
+from gptjax.errors import Interrupted, NonFiniteError, UserError
+from gptjax.training import parallel
+from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.interrupt import StopRequest
+from gptjax.training.optimizer import Optimizer
+from gptjax.training.resume import Settings, resume_or_start
+from gptjax.training.step import TrainState, make_train_step
+from gptjax.training.tracking import Tracker
+
+PyTree = Any
+IN_FLIGHT = 2  # batches of an evaluation that the devices have been given but not answered
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Section `train`: how long, how much at once, and what happens on the way."""
+
+    steps: int | None = None
+    """Length of the run in updates; set exactly one of `steps` and `epochs`."""
+    epochs: int | None = None
+    """Length of the run in passes over the training data."""
+    batch_size: int = 64
+    """Examples per update, over all devices and processes."""
+    accumulate: int = 1
+    """Micro-batches per update: less memory for the same result."""
+    seed: int = 0
+    """Seed of the initial parameters, of dropout and of the order of the data."""
+    evaluate_every: int | None = None
+    """Updates between evaluations; None evaluates at the end of each epoch. There is always
+    one at the end of the run."""
+    log_every: int = 10
+    """Updates between lines of metrics."""
+    patience: int | None = None
+    """Stop after so many evaluations in a row that are not better than the best one; None
+    never does."""
+
+
+class Best(NamedTuple):
+    """Which of two evaluations is the better one.
+
+    Attributes:
+        metric: a key of what ``evaluate`` returns.
+        mode: whether less or more of it is better.
+    """
+
+    metric: str
+    mode: Literal["min", "max"]
+
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether ``value`` is better than the best so far (NaN never is)."""
+        if best is None:
+            return value == value
+        return value < best if self.mode == "min" else value > best
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run remembers beside its arrays; it lies in each checkpoint.
+
+    Attributes:
+        evaluated: the step of the last evaluation, 0 if there was none.
+        metrics: what that evaluation returned.
+        best_step: the step of the best evaluation.
+        best_metrics: what that one returned.
+        stale: evaluations since the best one.
+    """
+
+    evaluated: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best_step: int | None = None
+    best_metrics: Mapping[str, float] = field(default_factory=dict)
+    stale: int = 0
+
+    def after(self, step: int, metrics: Mapping[str, float], best: Best) -> Self:
+        """The history with one more evaluation."""
+        metrics = {name: float(value) for name, value in metrics.items()}
+        now = replace(self, evaluated=step, metrics=metrics, stale=self.stale + 1)
+        if best.improves(metrics[best.metric], self.best_metrics.get(best.metric)):
+            return replace(now, best_step=step, best_metrics=metrics, stale=0)
+        return now
+
+
+class FitResult(NamedTuple):
+    """What :func:`fit` leaves behind.
+
+    Attributes:
+        params: the parameters after the last update, on the devices.
+        step: the number of updates done; less than planned after early stopping.
+        history: the last evaluation and the best one.
+    """
+
+    params: PyTree
+    step: int
+    history: History
+
+
+def total_steps(config: TrainConfig, batches_per_epoch: int) -> int:
+    """The number of updates of a run.
+
+    Raises:
+        UserError: a value outside its range, not exactly one of steps and epochs, or no batch.
+    """
+    if (config.steps is None) == (config.epochs is None):
+        raise UserError("train: set exactly one of train.steps and train.epochs")
+    for name in ("steps", "epochs", "batch_size", "accumulate", "evaluate_every", "log_every"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"train.{name} is {value}, but it must be at least 1")
+    if config.patience is not None and config.patience < 1:
+        raise UserError(f"train.patience is {config.patience}, but it must be at least 1")
+    if batches_per_epoch < 1:
+        raise UserError(
+            f"train: the data do not fill one batch of {config.batch_size} examples; give more "
+            "data or a smaller train.batch_size"
+        )
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None
+    return config.epochs * batches_per_epoch
+
+
+class Evaluator:
+    """The evaluation loop: means over all examples of some batches, each counted once.
+
+    Calling it with parameters (replicated on the devices, or on the host) returns ``loss`` and
+    the objective's metrics, each a sum over all batches divided once by the sum of weights;
+    the sums are added up in float64. The compiled step is kept from call to call.
+    """
+
+    def __init__(self, objective: Objective, batches: Batches) -> None:
+        parallel.check_batch_size(batches.batch_size, 1, "evaluation batch size")
+        self._step = parallel.evaluation_step(
+            lambda params, batch: objective.loss(params, batch, None)
+        )
+        self._batches = batches
+
+    def __call__(self, params: PyTree) -> dict[str, float]:
+        """The mean loss and metrics of ``params``.
+
+        Raises:
+            UserError: no example has any weight.
+        """
+        params = parallel.place(params)
+        totals: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros((), np.float64))
+        queue: collections.deque[Any] = collections.deque()
+
+        def add_oldest() -> None:
+            sums = jax.device_get(queue.popleft())
+            for name, value in {"loss": sums.loss, "": sums.weight, **sums.metrics}.items():
+                totals[name] = totals[name] + np.float64(value)
+
+        with Feeder(self._batches, 0, len(self._batches)) as feeder:
+            for index in range(len(self._batches)):
+                queue.append(self._step(params, feeder.take(index)))
+                if len(queue) > IN_FLIGHT:
+                    add_oldest()
+        while queue:
+            add_oldest()
+        weight = totals.pop("", np.zeros(()))
+        if weight == 0:
+            raise UserError("evaluation: the data have nothing to predict (all weights are 0)")
+        return {name: float(value / weight) for name, value in totals.items()}
+
+
+def evaluate(objective: Objective, params: PyTree, batches: Batches) -> dict[str, float]:
+    """One evaluation, as by :class:`Evaluator`, which saves compiling again for a second one."""
+    return Evaluator(objective, batches)(params)
+
+
+class Feeder:
+    """Loads the batch of the next step, and moves it to the devices, while a step runs."""
+
+    def __init__(self, batches: Batches, start: int, stop: int) -> None:
+        self._batches = batches
+        self._stop = stop
+        self._rows = parallel.share(batches.batch_size)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._next: Future[Batch] | None = None
+        self._submit(start)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def take(self, step: int) -> Batch:
+        """The batch after ``step`` updates, spread over the devices. Steps come in order."""
+        assert self._next is not None
+        batch = self._next.result()
+        self._submit(step + 1)
+        return batch
+
+    def _submit(self, step: int) -> None:
+        self._next = self._pool.submit(self._load, step) if step < self._stop else None
+
+    def _load(self, step: int) -> Batch:
+        epoch, index = divmod(step, len(self._batches))
+        return parallel.shard(self._batches.batch(epoch, index, self._rows))
+
+
+def fit(
+    objective: Objective,
+    batches: Batches,
+    config: TrainConfig,
+    optimizer: Optimizer,
+    *,
+    params: PyTree | None = None,
+    evaluate: Callable[[PyTree], Mapping[str, float]] | None = None,
+    best: Best = Best("loss", "min"),  # noqa: B008
+    checkpoints: Checkpoints | None = None,
+    tracker: Tracker | None = None,
+    resume: str = "auto",
+) -> FitResult:
+    """Train: update after update, with evaluations, checkpoints and metrics on the way.
+
+    With several processes, every process calls this with the same arguments; process 0 alone
+    writes.
+
+    Args:
+        objective: what to minimise.
+        batches: the training data, ``config.batch_size`` examples at a time.
+        config: how long, and what happens on the way.
+        optimizer: made for ``total_steps(config, len(batches))`` updates.
+        params: initial parameters (copied); None takes ``objective.init``.
+        evaluate: replicated parameters -> metrics; called on every process. It must not keep
+            the parameters, which the next step overwrites.
+        best: which metric of ``evaluate`` decides about the best checkpoint and patience.
+        checkpoints: where to save and resume from; None keeps nothing.
+        tracker: where metrics go; None keeps none.
+        resume: "auto" (from the newest good checkpoint if there ever was one), "never", or the
+            number of a checkpoint.
+
+    Raises:
+        UserError: the batch cannot be split over the devices; no room on the disk; the
+            checkpoint belongs to another run.
+        NoCheckpointError: there are checkpoints, but none is intact.
+        NonFiniteError: a loss or gradient was not finite. No checkpoint holds its effect.
+        Interrupted: SIGTERM or Ctrl-C, after saving.
+    """
+    total = total_steps(config, len(batches))
+    parallel.check_batch_size(config.batch_size, config.accumulate, "train.batch_size")
+    if batches.batch_size != config.batch_size:
+        raise ValueError(f"batches of {batches.batch_size}, but config says {config.batch_size}")
+    tracker = tracker if parallel.is_main() else None
+    state, info, notices = resume_or_start(
+        objective, optimizer, config.seed, params, checkpoints, resume, _settings(config)
+    )
+    del params
+    run = _Run(batches, config, total, best, checkpoints, tracker, History(**info), state)
+    if tracker:
+        tracker.start(run.step, total)
+        for notice in notices:
+            tracker.message(notice)
+    train_step = make_train_step(
+        objective, optimizer, seed=config.seed, accumulate=config.accumulate
+    )
+    try:
+        with StopRequest() as stop, Feeder(batches, run.step, total) as feeder:
+            while True:
+                if evaluate is not None and run.evaluation_due():
+                    run.evaluate(evaluate)
+                if run.finished() or run.save_due():
+                    run.save()
+                if run.finished():
+                    break
+                if run.stop_agreed or (stop.requested and parallel.process_count() == 1):
+                    run.interrupt()
+                batch = feeder.take(run.step)
+                *changed, metrics = train_step(*run.state, batch, parallel.vote(stop.requested))
+                run.advance(TrainState(*changed), metrics)
+    finally:
+        if checkpoints is not None and parallel.is_main():
+            checkpoints.wait()
+    parallel.barrier("end of training")
+    return FitResult(run.state.params, run.step, run.history)
+
+
+def _settings(config: TrainConfig) -> Settings:
+    return Settings(
+        fixed={"train.seed": config.seed, "train.batch_size": config.batch_size},
+        layout={
+            "devices": parallel.device_count(),
+            "processes": parallel.process_count(),
+            "micro-batches": config.accumulate,
+        },
+    )
+
+
+class _Run:
+    """The host's side of training: which step it is, and what is due at it."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        config: TrainConfig,
+        total: int,
+        best: Best,
+        checkpoints: Checkpoints | None,
+        tracker: Tracker | None,
+        history: History,
+        state: TrainState,
+    ) -> None:
+        self.batches = batches
+        self.config = config
+        self.total = total
+        self.best = best
+        self.checkpoints = checkpoints
+        self.tracker = tracker
+        self.history = history
+        self.state = state
+        self.step = int(jax.device_get(state.progress.step))
+        self.stop_agreed = False
+        self._saved = self.step  # the step of the newest checkpoint
+        self._pending: tuple[int, dict[str, Any]] | None = None
+        self._restart_clock()
+
+    def evaluation_due(self) -> bool:
+        every = self.config.evaluate_every or len(self.batches)
+        at = self.step > 0 and (self.step % every == 0 or self.step == self.total)
+        return at and self.history.evaluated != self.step
+
+    def save_due(self) -> bool:
+        return self.checkpoints is not None and self.checkpoints.due(self.step)
+
+    def finished(self) -> bool:
+        patience = self.config.patience
+        return self.step == self.total or (patience is not None and self.history.stale >= patience)
+
+    def advance(self, state: TrainState, metrics: dict[str, Any]) -> None:
+        """Take note of a step that was dispatched; look at the one before, now done or nearly.
+
+        One step late, so that the devices always have the next step queued.
+        """
+        before, self._pending = self._pending, (self.step + 1, metrics)
+        self.state, self.step = state, self.step + 1
+        if before is not None:
+            self._look_at(*before)
+
+    def settle(self) -> None:
+        """Wait for the step in flight and look at it."""
+        before, self._pending = self._pending, None
+        if before is not None:
+            self._look_at(*before)
+
+    def evaluate(self, function: Callable[[PyTree], Mapping[str, float]]) -> None:
+        self.settle()
+        metrics = function(self.state.params)
+        self.history = self.history.after(self.step, metrics, self.best)
+        if self.tracker:
+            self.tracker.log({"step": self.step, "split": "valid", **self.history.metrics})
+        is_best = self.history.best_step == self.step
+        if self.checkpoints is not None and is_best and parallel.is_main():
+            # Before the checkpoint that says so: a kill in between repeats the evaluation.
+            self.checkpoints.save_best(self.step, parallel.fetch(self.state.params), self._info())
+        self._restart_clock()
+
+    def save(self) -> None:
+        if self.checkpoints is None:
+            return
+        self.settle()
+        if self._saved != self.step and parallel.is_main():
+            params, optimizer_state, _ = parallel.fetch(self.state)
+            self.checkpoints.save_last(self.step, params, optimizer_state, self._info())
+        self._saved = self.step
+        self._restart_clock()
+
+    def interrupt(self) -> None:
+        """Save and leave.
+
+        Raises:
+            Interrupted: always.
+        """
+        self.settle()
+        self.save()
+        if self.checkpoints is not None and parallel.is_main():
+            self.checkpoints.wait()
+        parallel.barrier("interrupted")
+        if self.checkpoints is None:
+            raise Interrupted(f"stopped after step {self.step} of {self.total}; nothing was saved")
+        raise Interrupted(
+            f"stopped after step {self.step} of {self.total}, which is saved: go on with "
+            "--resume auto"
+        )
+
+    def _info(self) -> dict[str, Any]:
+        return _settings(self.config)._asdict() | {"history": asdict(self.history)}
+
+    def _look_at(self, step: int, device_metrics: dict[str, Any]) -> None:
+        metrics = jax.device_get(device_metrics)
+        if not metrics["finite"]:
+            epoch, index = divmod(step - 1, len(self.batches))
+            raise NonFiniteError(
+                f"step {step}: loss {metrics['loss']:g}, gradient norm {metrics['grad_norm']:g} "
+                f"in {self.batches.describe(epoch, index)}; the update was not made, nor any "
+                "after it; try a lower optimizer.learning_rate, or look at these examples"
+            )
+        self.stop_agreed = self.stop_agreed or bool(metrics["votes"] > 0)
+        self._tokens += int(metrics["tokens"])
+        if self.tracker is None:
+            return
+        tokens_per_second = self._tokens / max(time.perf_counter() - self._since, 1e-9)
+        self.tracker.progress(step, float(metrics["loss"]), tokens_per_second)
+        if step == 1 or step == self.total or step % self.config.log_every == 0:
+            hidden = ("votes", "tokens", "finite")
+            self.tracker.log(
+                {
+                    "step": step,
+                    "split": "train",
+                    **{key: float(x) for key, x in metrics.items() if key not in hidden},
+                    "tokens_per_second": tokens_per_second,
+                    "epoch": step / len(self.batches),
+                }
+            )
+            self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._since = time.perf_counter()
+        self._tokens = 0

@@ -1,0 +1,135 @@
+"""Adam with decoupled weight decay, clipping by the global norm, and learning rate schedules."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from gptjax.errors import UserError
+
+PyTree = Any
+Schedule = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Section `optimizer`. The defaults are GPT-1's pre-training (section 4.1 of the paper)."""
+
+    learning_rate: float = 2.5e-4
+    """The highest learning rate, reached at the end of the warm-up."""
+    warmup: float = 2000
+    """Length of the linear warm-up from 0, in updates; below 1, as a fraction of all updates."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """After the warm-up: cosine to 0, linear to 0 (fine-tuning; it already acts during the
+    warm-up), or constant."""
+    beta1: float = 0.9
+    """Adam's decay of the first moment."""
+    beta2: float = 0.999
+    """Adam's decay of the second moment."""
+    epsilon: float = 1e-8
+    """Adam's addend to the root of the second moment."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, times the learning rate; on matrices only, embeddings and
+    positions included, not on biases and LayerNorm gains."""
+    clip_norm: float | None = 1.0
+    """Scale the gradient down to this global norm when it is longer; None never does."""
+
+
+class Optimizer(NamedTuple):
+    """What the training loop needs from an optimiser.
+
+    Attributes:
+        init: params -> optimizer_state.
+        update: (gradients, optimizer_state, params) -> (updates to add, optimizer_state). Works
+            element by element: clipping, which needs the whole gradient, is not in it.
+        schedule: number of updates done -> learning rate of the next.
+        clip_norm: the largest global norm of a gradient that ``update`` is to see, or None.
+    """
+
+    init: Callable[[PyTree], PyTree]
+    update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
+    schedule: Schedule
+    clip_norm: float | None
+
+
+def make_optimizer(config: OptimizerConfig, total_steps: int) -> Optimizer:
+    """Adam (Kingma and Ba, 2015) with decoupled decay (Loshchilov and Hutter, 2019).
+
+    Args:
+        config: the section `optimizer`.
+        total_steps: number of updates of the whole run, over which the schedule extends.
+
+    Raises:
+        UserError: a value outside its range.
+    """
+    for name, valid, wanted in (
+        ("beta1", 0 <= config.beta1 < 1, "at least 0 and less than 1"),
+        ("beta2", 0 <= config.beta2 < 1, "at least 0 and less than 1"),
+        ("epsilon", config.epsilon > 0, "positive"),
+        ("weight_decay", config.weight_decay >= 0, "at least 0"),
+        ("clip_norm", config.clip_norm is None or config.clip_norm > 0, "positive, or None"),
+    ):
+        if not valid:
+            raise UserError(f"optimizer.{name} is {getattr(config, name)}, but it must be {wanted}")
+    schedule = make_schedule(config, total_steps)
+    chain = optax.chain(
+        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
+        optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
+        optax.scale_by_learning_rate(schedule),
+    )
+    return Optimizer(chain.init, chain.update, schedule, config.clip_norm)
+
+
+def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
+    """The learning rate as a function of the number of updates done before.
+
+    With t updates done, T in total, w of them warm-up and r the highest rate:
+
+    - all: r · t/w while t < w (the first update has learning rate 0);
+    - cosine: r · (1 + cos(π (t - w)/(T - w)))/2;
+    - linear: r · min(t/w, 1) · (1 - t/T), as `warmup_linear` of GPT-1's released code;
+    - constant: r.
+
+    Raises:
+        UserError: a value outside its range, or a warm-up that is longer than the run.
+    """
+    rate, total = config.learning_rate, total_steps
+    warmup = config.warmup * total if config.warmup < 1 else config.warmup
+    if rate <= 0:
+        raise UserError(f"optimizer.learning_rate is {rate}, but it must be positive")
+    if warmup < 0 or warmup > total:
+        raise UserError(
+            f"optimizer.warmup is {config.warmup:g}, but this run has {total} updates: "
+            "choose fewer, or a fraction such as 0.002"
+        )
+
+    def ramp(step: Any) -> Any:
+        return jnp.minimum(step / warmup, 1.0) if warmup > 0 else 1.0
+
+    def cosine(step: Any) -> Any:
+        done = jnp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
+        return rate * ramp(step) * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+
+    def linear(step: Any) -> Any:
+        return rate * ramp(step) * jnp.maximum(1.0 - step / total, 0.0)
+
+    def constant(step: Any) -> Any:
+        return rate * ramp(step)
+
+    return {"cosine": cosine, "linear": linear, "constant": constant}[config.schedule]
+
+
+def is_matrix(params: PyTree) -> PyTree:
+    """True for each array that decays: the ones with two dimensions or more."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def clip_scale(norm: Float[Array, ""], clip_norm: float | None) -> Float[Array, ""]:
+    """The factor that shortens a gradient of this global norm to ``clip_norm`` at most."""
+    if clip_norm is None:
+        return jnp.ones_like(norm)
+    return jnp.minimum(1.0, clip_norm / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))

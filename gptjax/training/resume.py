@@ -1,0 +1,119 @@
+"""Where a run begins: at fresh parameters, or at a checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gptjax.batch import Objective
+from gptjax.errors import GptjaxError, NoCheckpointError, UserError
+from gptjax.training import parallel
+from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.optimizer import Optimizer
+from gptjax.training.step import Progress, TrainState
+
+PyTree = Any
+
+
+class Settings(NamedTuple):
+    """What a checkpoint remembers of how it was made.
+
+    Attributes:
+        fixed: settings that make a run what it is; others are refused.
+        layout: how the work is split; others are accepted with a notice, and give the same
+            losses up to rounding where there is no dropout.
+    """
+
+    fixed: Mapping[str, int]
+    layout: Mapping[str, int]
+
+
+def resume_or_start(
+    objective: Objective,
+    optimizer: Optimizer,
+    seed: int,
+    params: PyTree | None,
+    checkpoints: Checkpoints | None,
+    resume: str,
+    settings: Settings,
+) -> tuple[TrainState, dict[str, Any], list[str]]:
+    """The state from which training goes on, on all devices.
+
+    Returns:
+        The state; the ``history`` in the checkpoint's info (empty at a fresh start); and
+        notices for people.
+
+    Raises:
+        UserError: as :meth:`Checkpoints.restore`, or the checkpoint's fixed settings are others.
+        NoCheckpointError: as :meth:`Checkpoints.restore`.
+    """
+    if params is None:
+        shapes = jax.eval_shape(objective.init, jax.random.key(seed))
+    else:
+        shapes = jax.eval_shape(lambda: params)
+    targets = (shapes, jax.eval_shape(optimizer.init, shapes))
+    if checkpoints is not None:
+        restored = _restore_on_main(checkpoints, targets, resume)
+        if restored is not None:
+            (params, optimizer_state), step, info, notices = restored
+            notices = [f"resuming after step {step}", *notices, *_compare(info, settings)]
+            return _replicated(params, optimizer_state, step), info["history"], notices
+    if params is None:
+        params = jax.jit(objective.init)(jax.random.key(seed))
+    optimizer_state = jax.jit(optimizer.init)(params)
+    return _replicated(params, optimizer_state, 0), {}, []
+
+
+def _compare(info: Mapping[str, Any], settings: Settings) -> list[str]:
+    for name, value in settings.fixed.items():
+        if info["fixed"][name] != value:
+            raise UserError(
+                f"{name} is {value}, but the checkpoint was made with {info['fixed'][name]}; "
+                "resume with that, or start anew in another --out"
+            )
+    return [
+        f"the checkpoint was made with {info['layout'][name]} {name}, now there are {value}: "
+        "the losses agree up to rounding and dropout, not bit by bit"
+        for name, value in settings.layout.items()
+        if info["layout"][name] != value
+    ]
+
+
+def _replicated(params: PyTree, optimizer_state: PyTree, step: int) -> TrainState:
+    progress = Progress(jnp.array(step, jnp.int32), jnp.array(False))
+    return parallel.replicate(TrainState(params, optimizer_state, progress))
+
+
+def _restore_on_main(
+    checkpoints: Checkpoints, targets: PyTree, resume: str
+) -> tuple[PyTree, int, dict[str, Any], list[str]] | None:
+    """Process 0 reads, which may be the only one that has the folder, and tells the others."""
+    outcome: dict[str, Any] = {}
+    arrays = None
+    if parallel.is_main():
+        try:
+            checkpoints.check_space(*targets)
+            restored = checkpoints.restore(targets[0], targets[1], resume)
+            if restored is not None:
+                arrays = (restored.params, restored.optimizer_state)
+                outcome = {
+                    "step": restored.step,
+                    "info": restored.info,
+                    "notices": restored.notices,
+                }
+        except (UserError, NoCheckpointError) as error:
+            outcome = {"error": str(error), "code": error.exit_code}
+    outcome = parallel.broadcast_json(outcome)
+    if "error" in outcome:
+        kinds: Mapping[int, type[GptjaxError]] = {
+            kind.exit_code: kind for kind in (UserError, NoCheckpointError)
+        }
+        raise kinds[outcome["code"]](outcome["error"])
+    if not outcome:
+        return None
+    if arrays is None:
+        arrays = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), targets)
+    arrays = parallel.broadcast_arrays(arrays)
+    return arrays, outcome["step"], outcome["info"], outcome["notices"]

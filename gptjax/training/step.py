@@ -1,0 +1,154 @@
+"""One update as pure functions: the gradient of sums, the judgement, and its application.
+
+Nothing here knows how many devices there are: `parallel.train_step` puts the sum over
+them between the parts.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from gptjax.batch import Batch, Objective, Sums
+from gptjax.training import parallel
+from gptjax.training.optimizer import Optimizer, clip_scale
+
+PyTree = Any
+
+
+class Progress(NamedTuple):
+    """How far training has come, on the device.
+
+    Attributes:
+        step: int32 [], the number of updates done.
+        stopped: bool [], a loss or gradient was not finite, and all updates since are withheld.
+    """
+
+    step: Int[Array, ""]
+    stopped: Bool[Array, ""]
+
+
+class TrainState(NamedTuple):
+    """All that an update changes. Replicated on every device, and donated to the next step.
+
+    Attributes:
+        params: the parameters, float32.
+        optimizer_state: what the optimiser keeps of them (moments, counts).
+        progress: how far training has come.
+    """
+
+    params: PyTree
+    optimizer_state: PyTree
+    progress: Progress
+
+
+class StepSums(NamedTuple):
+    """What a device contributes to an update, to be added up.
+
+    Attributes:
+        gradients: the gradient of ``sums.loss``, shaped like the parameters.
+        sums: the objective's sums.
+        tokens: int32 [], predicted tokens, to measure speed.
+    """
+
+    gradients: PyTree
+    sums: Sums
+    tokens: Int[Array, ""]
+
+
+TrainStep = Callable[
+    [PyTree, PyTree, Progress, Batch, Any], tuple[PyTree, PyTree, Progress, dict[str, Any]]
+]
+
+
+def make_train_step(
+    objective: Objective, optimizer: Optimizer, *, seed: int, accumulate: int
+) -> TrainStep:
+    """The compiled update of `parallel.train_step` for an objective and an optimiser.
+
+    Its metrics are float32 [] unless noted: ``loss`` and the objective's metrics as means,
+    ``learning_rate``, ``grad_norm`` (before clipping), ``tokens`` (int32), ``finite`` (bool).
+
+    Args:
+        objective: what to minimise: loss sum over weight sum, over the whole global batch.
+        optimizer: how.
+        seed: of the dropout keys.
+        accumulate: micro-batches per device and update.
+    """
+
+    def micro_gradient(params: PyTree, batch: Batch, key: Array) -> StepSums:
+        def loss(params: PyTree) -> tuple[Array, Sums]:
+            sums = objective.loss(params, batch, key)
+            return sums.loss, sums
+
+        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        # Position 0 predicts nothing; see `Batch`.
+        predicted = (batch.lm_weights[..., 1:] > 0) & (batch.weights[:, None, None] > 0)
+        return StepSums(gradients, sums, predicted.sum(dtype=jnp.int32))
+
+    def gradient(params: PyTree, progress: Progress, batch: Batch, device: Array) -> StepSums:
+        # Derived, never carried: resuming needs the numbers only. The rbg generator makes the
+        # bits several times faster than threefry.
+        key = jax.random.key(seed, impl="rbg")
+        key = jax.random.fold_in(jax.random.fold_in(key, progress.step), device)
+        if accumulate == 1:
+            return micro_gradient(params, batch, jax.random.fold_in(key, 0))
+        micro_batches = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+
+        def add(total: StepSums, part: tuple[Array, Batch]) -> tuple[StepSums, None]:
+            index, micro_batch = part
+            now = micro_gradient(params, micro_batch, jax.random.fold_in(key, index))
+            return jax.tree.map(jnp.add, total, now), None
+
+        shapes = jax.eval_shape(
+            micro_gradient, params, jax.tree.map(lambda x: x[0], micro_batches), key
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
+
+    def judge(
+        progress: Progress, total: StepSums
+    ) -> tuple[PyTree, Progress, Bool[Array, ""], dict[str, Array]]:
+        sums = total.sums
+        means = mean(sums)
+        weight = jnp.where(sums.weight == 0, 1.0, sums.weight)
+        norm = optax.global_norm(total.gradients) / weight
+        finite = jnp.isfinite(means["loss"]) & jnp.isfinite(norm)
+        accept = finite & ~progress.stopped
+        scale = clip_scale(norm, optimizer.clip_norm) / weight
+        gradients = jax.tree.map(lambda g: g * scale, total.gradients)
+        metrics = {
+            **means,
+            "learning_rate": jnp.asarray(optimizer.schedule(progress.step), jnp.float32),
+            "grad_norm": norm,
+            "tokens": total.tokens,
+            "finite": finite,
+        }
+        return (
+            gradients,
+            Progress(progress.step + accept.astype(jnp.int32), ~accept),
+            accept,
+            metrics,
+        )
+
+    def apply(
+        params: PyTree, optimizer_state: PyTree, gradients: PyTree, accept: Bool[Array, ""]
+    ) -> tuple[PyTree, PyTree]:
+        updates, new_state = optimizer.update(gradients, optimizer_state, params)
+        new_params = optax.apply_updates(params, updates)
+        return jax.tree.map(
+            lambda new, old: jnp.where(accept, new, old),
+            (new_params, new_state),
+            (params, optimizer_state),
+        )
+
+    return parallel.train_step(gradient, judge, apply)
+
+
+def mean(sums: Sums) -> dict[str, Float[Array, ""]]:
+    """The loss and metrics of some sums: each divided once by the weight."""
+    weight = jnp.where(sums.weight == 0, 1.0, sums.weight)
+    return {name: value / weight for name, value in {"loss": sums.loss, **sums.metrics}.items()}

@@ -1,0 +1,196 @@
+"""Where the numbers of a run go: metrics.jsonl, TensorBoard, Weights & Biases, a progress bar."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal to draw a bar on
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Section `tracking`. `metrics.jsonl` is always written."""
+
+    tensorboard: bool = True
+    """Write TensorBoard event files to `tensorboard/` in the run folder."""
+    wandb: bool = False
+    """Send metrics to Weights & Biases (needs the extra `wandb`); its failures are reported
+    once and never stop a run."""
+    wandb_project: str = "gptjax"
+    """The project they are sent to."""
+    progress: bool = True
+    """Show progress: a bar on a terminal, otherwise a line now and then."""
+
+
+class Tracker:
+    """Records metrics by step and split, and tells people how a run is going.
+
+    Nothing is written before :meth:`start`. A run on several processes has one tracker at work,
+    on process 0.
+
+    Args:
+        folder: the run folder.
+        config: the section `tracking`.
+    """
+
+    def __init__(self, folder: str | Path, config: TrackingConfig) -> None:
+        self._folder = Path(folder)
+        self._config = config
+        self._metrics: TextIO | None = None
+        self._tensorboard: SummaryWriter | None = None
+        self._wandb: Any = None
+        self._bar: tqdm | None = None
+        self._total = 0
+        self._last_line, self._last_step = -math.inf, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, step: int, total: int) -> None:
+        """Open everything for a run of ``total`` updates that goes on after ``step`` of them.
+
+        What an earlier part of the run recorded after that step is removed.
+        """
+        self._total = total
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "metrics.jsonl"
+        cut_back(path, step)
+        self._metrics = path.open("a", encoding="utf-8")
+        if self._config.tensorboard:
+            # Events of later steps that are already there are hidden by the reader.
+            self._tensorboard = SummaryWriter(
+                str(self._folder / "tensorboard"), purge_step=step + 1 if step else None
+            )
+        if self._config.wandb:
+            self._start_wandb()
+        if self._config.progress and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Record metrics.
+
+        Args:
+            record: ``step`` and ``split``, and numbers by name. A number that is not finite is
+                null in metrics.jsonl, since JSON has no such numbers.
+        """
+        assert self._metrics is not None, "start() comes first"
+        clean = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
+        self._metrics.write(json.dumps(clean) + "\n")
+        self._metrics.flush()
+        step, split = record["step"], record["split"]
+        scalars = {
+            f"{split}/{name}": value
+            for name, value in clean.items()
+            if isinstance(value, int | float) and name != "step"
+        }
+        if self._tensorboard is not None:
+            for name, value in scalars.items():
+                self._tensorboard.add_scalar(name, value, step)
+        if self._wandb is not None:
+            try:
+                self._wandb.log(scalars, step=step)
+            except Exception as error:
+                self._give_up_wandb(error)
+        if split != "train":
+            numbers = ", ".join(
+                f"{name} {value:.4g}"
+                for name, value in clean.items()
+                if isinstance(value, int | float) and name != "step"
+            )
+            self.message(f"step {step}: {split} {numbers}")
+
+    def progress(self, step: int, loss: float, tokens_per_second: float) -> None:
+        """Show that a training step is done."""
+        if not self._config.progress:
+            return
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", False)
+            self._bar.update(step - self._bar.n)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
+            left = ""
+            if math.isfinite(self._last_line) and step > self._last_step:
+                pace = (now - self._last_line) / (step - self._last_step)
+                left = f", {tqdm.format_interval((self._total - step) * pace)} left"
+            self._last_line, self._last_step = now, step
+            self.message(
+                f"step {step}/{self._total}: loss {loss:.3f}, "
+                f"{tokens_per_second:,.0f} tokens/s{left}"
+            )
+
+    def message(self, text: str) -> None:
+        """Print a line for people, without disturbing the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Flush and close everything. May be called twice."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._wandb is not None:
+            try:
+                self._wandb.finish()
+            except Exception as error:
+                self._give_up_wandb(error)
+        self._bar = self._tensorboard = self._metrics = self._wandb = None
+
+    def _start_wandb(self) -> None:
+        # A resumed run continues under the id that its folder keeps.
+        path = self._folder / "wandb-id.txt"
+        try:
+            import wandb  # an extra, and slow to import
+
+            if not path.exists():
+                path.write_text(wandb.util.generate_id(), encoding="utf-8")
+            self._wandb = wandb.init(
+                project=self._config.wandb_project,
+                name=self._folder.name,
+                id=path.read_text(encoding="utf-8"),
+                resume="allow",
+                dir=str(self._folder),
+            )
+        except Exception as error:
+            self._give_up_wandb(error)
+
+    def _give_up_wandb(self, error: Exception) -> None:
+        self._wandb = None
+        self.message(f"wandb failed, the run goes on without it: {type(error).__name__}: {error}")
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Remove the lines of a metrics.jsonl after a step, and a torn last line.
+
+    The file is replaced whole, so that a crash leaves the old one or the new one.
+    """
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if line.endswith(b"\n") and record["step"] <= step:
+            kept.append(line)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(b"".join(kept))
+    os.replace(temporary, path)

@@ -1,0 +1,91 @@
+"""Configs: TOML round trip, strict keys, options over files."""
+
+import dataclasses
+from typing import Literal
+
+import pytest
+
+from gptjax import config
+from gptjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    steps: int | None = None
+    """Updates."""
+    rate: float = 0.1
+    """Learning rate."""
+    kind: Literal["a", "b"] = "a"
+    names: tuple[str, ...] = ("x", "y")
+    flag: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Root:
+    """A command."""
+
+    section: Section = Section()
+    init: str | None = None
+    out: str | None = config.invocation(None)
+
+
+def test_toml_round_trip(tmp_path):
+    value = Root(section=Section(steps=3, rate=1e-4, names=("z",), flag=False), out="somewhere")
+    config.write(value, tmp_path / "c.toml")
+    assert config.read(Root, tmp_path / "c.toml") == dataclasses.replace(value, out=None)
+    assert "out" not in (tmp_path / "c.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[sektion]\n", "unknown key 'sektion'; did you mean 'section'?"),
+        ("[section]\nstep = 1\n", "unknown key 'section.step'; did you mean 'steps'?"),
+        ("[section]\nqqq = 1\n", "known: flag, kind, names, rate, steps"),
+        ("[section]\nsteps = 'many'\n", "section.steps = 'many' is no int"),
+        ("[section]\nsteps = true\n", "section.steps = True is no int"),
+        ("[section]\nsteps = 1.5\n", "section.steps = 1.5 is no int"),
+        ("[section]\nkind = 'c'\n", "section.kind = 'c'; one of 'a', 'b'"),
+        ("section = 3\n", "'section' is a section"),
+        ("out = 'x'\n", "unknown key 'out'"),
+        ("[section\n", "cannot be read as TOML"),
+    ],
+)
+def test_bad_toml_is_one_line(tmp_path, text, message):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        config.read(Root, path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match="no such config file"):
+        config.read(Root, tmp_path / "c.toml")
+
+
+def test_an_integer_fits_a_float_field(tmp_path):
+    (tmp_path / "c.toml").write_text("[section]\nrate = 1\n")
+    value = config.read(Root, tmp_path / "c.toml").section.rate
+    assert value == 1.0
+    assert isinstance(value, float)
+
+
+def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    (tmp_path / "c.toml").write_text("[section]\nrate = 0.5\nsteps = 7\n")
+
+    def defaults(given):
+        assert given.section.rate == 0.25  # what was typed is known when the file is chosen
+        return config.read(Root, tmp_path / "c.toml")
+
+    value = config.parse(Root, ["--section.rate", "0.25"], prog="x", defaults=defaults)
+    assert value.section == Section(rate=0.25, steps=7)
+
+
+def test_an_unknown_option_exits_2_and_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as caught:
+        config.parse(Root, ["--section.rat", "1"], prog="x")
+    assert caught.value.code == 2
+    assert "--section.rate" in capsys.readouterr().err

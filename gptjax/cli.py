@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 
 from gptjax import __version__
-from gptjax.config import nearest, parse
+from gptjax.config import cache_folder, nearest, parse
 from gptjax.errors import GptjaxError
 
 # The first line of help, so that `gptjax --help` need not import every command (and jax).
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, options = words[0], words[1:]
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}; {nearest(name, list(COMMANDS))}", 2)
+    # Compiled programs are kept from run to run, unless the user's own setting says otherwise.
+    # jax reads this when it is imported, with the command.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     try:
         command = importlib.import_module(f"gptjax.commands.{name}")
         config = parse(

@@ -7,6 +7,7 @@ write, whether to resume) and never enters a file. ``None`` is an absent key.
 
 import dataclasses
 import difflib
+import os
 import tomllib
 import types
 import typing
@@ -25,6 +26,11 @@ T = TypeVar("T")
 def invocation(default: Any) -> Any:
     """A field that is an option of the command but no key of the TOML file."""
     return dataclasses.field(default=default, metadata={"toml": False})
+
+
+def cache_folder() -> Path:
+    """Where encoded corpora and compiled programs are kept: $GPTJAX_CACHE or ~/.cache/gptjax."""
+    return Path(os.environ.get("GPTJAX_CACHE") or "~/.cache/gptjax").expanduser()
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

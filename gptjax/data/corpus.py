@@ -275,7 +275,7 @@ def _cut_tail(data: Encoded, config: CorpusConfig, tokenizer: Tokenizer) -> tupl
             "to hold some of it back; give more text, or name --corpus.validation"
         )
     target = (1 - config.validation_fraction) * pieces[-1, 0]
-    last = int(np.clip(np.searchsorted(pieces[:, 0], target), 0, len(pieces) - 2))
+    last = max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)
     at, total = pieces[last], pieces[-1]
 
     def part(start: int, end: int, counts: np.ndarray) -> Corpus:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from gptjax.data.embedded import embedded_documents
 from gptjax.data.readers import BLOCK_BYTES, ROWS, EncodingErrors, clean_row, read_text
@@ -36,6 +36,7 @@ class Document(NamedTuple):
     chunks: Iterator[str]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Some documents that can be read again and again."""
 

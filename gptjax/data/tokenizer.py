@@ -60,7 +60,7 @@ class Tokenizer(Protocol):
         """Token ids of each text, int32 [n], without any special token."""
         ...
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
         ...
 
@@ -167,11 +167,8 @@ class SentencePieceTokenizer:
             encoded = self._processor.encode(
                 pieces, out_type=int, num_threads=min(self._threads, len(pieces))
             )
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"text with half of a surrogate pair (U+{ord(error.object[error.start]):04X}) "
-                "cannot be encoded; remove that character"
-            ) from error
+        except (UnicodeEncodeError, TypeError) as error:
+            raise _surrogate_error(pieces) or error from error
         if not plain:
             encoded = [
                 self._space_symbol if piece == SPACE_SYMBOL else ids
@@ -184,7 +181,7 @@ class SentencePieceTokenizer:
             gathered[owner] += ids
         return [np.array(ids, np.int32) for ids in gathered]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
         return str(self._processor.decode([int(i) for i in ids]))
 
@@ -203,6 +200,18 @@ class SentencePieceTokenizer:
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _surrogate_error(texts: Iterable[str]) -> UserError | None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return UserError(
+                f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
+                "encoded; remove that character"
+            )
+    return None
 
 
 def load_tokenizer(path: str | os.PathLike[str], expected_size: int | None = None) -> Tokenizer:

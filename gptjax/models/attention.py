@@ -6,7 +6,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from gptjax.models.dropout import keep_mask, key_words
 
-NB=4
+NB = 4
+
+
 def causal_attention(q, k, v, key, rate):
     """q k v: B T H d -> B T H d"""
     length = q.shape[1]
@@ -17,7 +19,15 @@ def causal_attention(q, k, v, key, rate):
     q = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     for i in range(n):
         end = (i + 1) * size
-        outs.append(_block(q[:, i * size : end], k[:, :end], v[:, :end], None if words is None else words[i], rate))
+        outs.append(
+            _block(
+                q[:, i * size : end],
+                k[:, :end],
+                v[:, :end],
+                None if words is None else words[i],
+                rate,
+            )
+        )
     return jnp.concatenate(outs, axis=1)
 
 

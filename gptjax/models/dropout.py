@@ -7,9 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, UInt32
 
 
-def keep_mask(
-    key: UInt32[Array, "..."], rate: float, shape: tuple[int, ...]
-) -> Bool[Array, "..."]:
+def keep_mask(key: UInt32[Array, "..."], rate: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """Independent decisions, each true with probability 1 - rate.
 
     A decision compares 32 bits with the rate: a keyed hash of the element's index, two rounds of

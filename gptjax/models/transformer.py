@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 from gptjax.errors import UserError
 from gptjax.models.attention import cached_attention, causal_attention, fused_attention
 from gptjax.models.dropout import dropout
+from gptjax.models.linear import Linear, gelu
 
 LAYER_NORM_EPSILON = 1e-5
 INITIAL_STD = 0.02
@@ -134,13 +135,11 @@ class LayerNorm(nn.Module):
         return (normal * scale[None, None] + bias[None, None]).astype(x.dtype)
 
 
-def _dense(config: ModelConfig, features: int, *, residual: bool = False) -> nn.Dense:
+def _linear(config: ModelConfig, features: int, *, residual: bool = False) -> Linear:
     """A linear map; ``residual`` if its output is added to the residual stream."""
-    std = INITIAL_STD
-    if residual and config.norm == "pre":
-        std /= (2 * config.num_layers) ** 0.5
-    return nn.Dense(
-        features, dtype=jnp.dtype(config.dtype), kernel_init=nn.initializers.normal(std)
+    smaller = residual and config.norm == "pre"
+    return Linear(
+        features, INITIAL_STD / (2 * config.num_layers) ** 0.5 if smaller else INITIAL_STD
     )
 
 
@@ -150,8 +149,8 @@ class Attention(nn.Module):
     config: ModelConfig
 
     def setup(self) -> None:
-        self.qkv = _dense(self.config, 3 * self.config.width)
-        self.projection = _dense(self.config, self.config.width, residual=True)
+        self.qkv = _linear(self.config, 3 * self.config.width)
+        self.projection = _linear(self.config, self.config.width, residual=True)
 
     def __call__(
         self, x: Float[Array, "B T D"], key: Key[Array, ""] | None
@@ -189,11 +188,11 @@ class MLP(nn.Module):
     config: ModelConfig
 
     def setup(self) -> None:
-        self.expansion = _dense(self.config, self.config.hidden_width)
-        self.projection = _dense(self.config, self.config.width, residual=True)
+        self.expansion = _linear(self.config, self.config.hidden_width)
+        self.projection = _linear(self.config, self.config.width, residual=True)
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        return self.projection(jax.nn.gelu(self.expansion(x), approximate=True))
+        return self.projection(gelu(self.expansion(x)))
 
 
 class Block(nn.Module):

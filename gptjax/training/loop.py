@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -84,7 +84,7 @@ class History:
     best_metrics: Mapping[str, float] = field(default_factory=dict)
     stale: int = 0
 
-    def after(self, step: int, metrics: Mapping[str, float], best: Best) -> Self:
+    def after(self, step: int, metrics: Mapping[str, float], best: Best) -> "History":
         """The history with one more evaluation."""
         metrics = {name: float(value) for name, value in metrics.items()}
         now = replace(self, evaluated=step, metrics=metrics, stale=self.stale + 1)
@@ -191,7 +191,7 @@ class Feeder:
         self._next: Future[Batch] | None = None
         self._submit(start)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Feeder":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -415,12 +415,17 @@ class _Run:
         tokens_per_second = self._tokens / max(time.perf_counter() - self._since, 1e-9)
         self.tracker.progress(step, float(metrics["loss"]), tokens_per_second)
         if step == 1 or step == self.total or step % self.config.log_every == 0:
-            hidden = ("votes", "tokens", "finite")
+            # A dictionary that has been on a device is sorted by key.
+            numbers = {
+                key: float(x)
+                for key, x in sorted(metrics.items(), key=lambda item: item[0] != "loss")
+                if key not in ("votes", "tokens", "finite")
+            }
             self.tracker.log(
                 {
                     "step": step,
                     "split": "train",
-                    **{key: float(x) for key, x in metrics.items() if key not in hidden},
+                    **numbers,
                     "tokens_per_second": tokens_per_second,
                     "epoch": step / len(self.batches),
                 }

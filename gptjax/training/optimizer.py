@@ -115,7 +115,7 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
         return rate * ramp(step) * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
 
     def linear(step: Any) -> Any:
-        return rate * ramp(step) * jnp.maximum(1.0 - step / total, 0.0)
+        return rate * ramp(step) * jnp.maximum((total - step) / total, 0.0)
 
     def constant(step: Any) -> Any:
         return rate * ramp(step)
@@ -126,6 +126,11 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
 def is_matrix(params: PyTree) -> PyTree:
     """True for each array that decays: the ones with two dimensions or more."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def global_norm(tree: PyTree) -> Float[Array, ""]:
+    """The Euclidean norm of all numbers of a tree together."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
 
 
 def clip_scale(norm: Float[Array, ""], clip_norm: float | None) -> Float[Array, ""]:

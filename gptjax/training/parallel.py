@@ -170,9 +170,12 @@ def _sharding(spec: PartitionSpec) -> NamedSharding:
 def replicate(tree: PyTree) -> PyTree:
     """Copy a tree to every device of this process, unstacked.
 
-    Never aliases its source, which may therefore outlive the donation of the result.
+    Never aliases its source, which may therefore outlive the donation of the result. The way
+    leads over the host, because ``may_alias=False`` does not keep the copy on the source's own
+    device from sharing its buffer.
     """
-    return jax.device_put(tree, _sharding(PartitionSpec()), may_alias=False)
+    host = jax.tree.map(np.asarray, jax.device_get(tree))
+    return jax.device_put(host, _sharding(PartitionSpec()), may_alias=False)
 
 
 def place(tree: PyTree) -> PyTree:

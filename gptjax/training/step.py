@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.batch import Batch, Objective, Sums
 from gptjax.training import parallel
-from gptjax.training.optimizer import Optimizer, clip_scale
+from gptjax.training.optimizer import Optimizer, clip_scale, global_norm
 
 PyTree = Any
 
@@ -115,7 +115,7 @@ def make_train_step(
         sums = total.sums
         means = mean(sums)
         weight = jnp.where(sums.weight == 0, 1.0, sums.weight)
-        norm = optax.global_norm(total.gradients) / weight
+        norm = global_norm(total.gradients) / weight
         finite = jnp.isfinite(means["loss"]) & jnp.isfinite(norm)
         accept = finite & ~progress.stopped
         scale = clip_scale(norm, optimizer.clip_norm) / weight

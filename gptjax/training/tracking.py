@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -52,7 +52,7 @@ class Tracker:
         self._total = 0
         self._last_line, self._last_step = -math.inf, 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(self, *_: object) -> None:

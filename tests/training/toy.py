@@ -29,7 +29,9 @@ def objective(dropout: float = 0.0) -> Objective:
 
     def loss(params, batch, key):
         states = params["embedding"][batch.tokens[:, 0, :-1]]
-        states = jnp.tanh(states @ params["hidden"]["kernel"] + params["hidden"]["bias"][None, None])
+        states = jnp.tanh(
+            states @ params["hidden"]["kernel"] + params["hidden"]["bias"][None, None]
+        )
         if key is not None and dropout:
             kept = jax.random.bernoulli(key, 1 - dropout, states.shape)
             states = jnp.where(kept, states / (1 - dropout), 0.0)

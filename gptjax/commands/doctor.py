@@ -1,0 +1,158 @@
+"""`gptjax doctor`: versions, devices, memory, disk, a 3-step run, and whether the hub answers."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import jax
+import numpy as np
+
+from gptjax.batch import Batch
+from gptjax.data.cache import default_cache
+from gptjax.models.objective import lm
+from gptjax.models.transformer import ModelConfig
+from gptjax.run import provenance
+from gptjax.training import parallel
+from gptjax.training.loop import Evaluator, TrainConfig, fit
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+
+EXTRAS = {
+    "wandb": ("wandb",),
+    "openai-text": ("ftfy", "spacy"),
+    "parity": ("torch", "transformers"),
+    "dev": ("pytest", "mypy", "beartype"),
+}
+HUB_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Look at this machine and installation, and train a tiny model for 3 steps."""
+
+    out: str = "runs"
+    """Folder whose disk is looked at: where runs are going to be written."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        losses: of the three steps.
+        hub: whether the dataset hub can be reached.
+    """
+
+    losses: list[float]
+    hub: bool
+
+
+class _Noise:
+    """Batches of random tokens; the three steps only have to run."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return 3
+
+    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
+        shape = (self.batch_size, 1, 33)
+        tokens = np.random.default_rng(index).integers(0, 64, shape).astype(np.int32)[rows]
+        count = len(tokens)
+        return Batch(
+            tokens=tokens,
+            lm_weights=np.ones(tokens.shape, np.float32),
+            extract=np.zeros((count, 1), np.int32),
+            targets=np.ones((count, 1), np.float32),
+            weights=np.ones(count, np.float32),
+        )
+
+    def describe(self, epoch: int, index: int) -> str:
+        return f"random batch {index}"
+
+
+def run(config: DoctorConfig) -> Diagnosis:
+    """Print what people ask for when something does not work."""
+    devices = parallel.describe_devices()
+    facts = provenance(devices)
+    for name, version in facts["versions"].items():
+        _line(name, version)
+    _line("commit", facts["commit"] or "not a checkout")
+    _line("devices", devices)
+    if warning := parallel.unused_accelerator():
+        _line("warning", warning)
+    _line("memory", _memory())
+    for what, folder in (("runs", Path(config.out)), ("cache", default_cache())):
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(there).free / 1e9
+        writable = "" if os.access(there, os.W_OK) else ", NOT writable"
+        _line(f"disk of {what}", f"{free:.1f} GB free at {folder}{writable}")
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        _line(
+            f"extra {extra}",
+            f"absent ({', '.join(missing)}); pip install 'gptjax[{extra}]'" if missing else "installed",
+        )
+    hub = _hub_answers()
+    _line("dataset hub", "reachable" if hub else "not reachable: use local files (--data PATH)")
+    losses = _three_steps()
+    _line("3 steps", f"losses {', '.join(f'{loss:.3f}' for loss in losses)}")
+    return Diagnosis(losses, hub)
+
+
+def _three_steps() -> list[float]:
+    """Train a tiny model through the ordinary path; returns the loss after each step."""
+    model = ModelConfig(
+        vocabulary_size=64, context_length=32, num_layers=2, num_heads=2, width=32
+    )
+    batches = _Noise(batch_size=2 * parallel.device_count())
+    train = TrainConfig(steps=3, batch_size=batches.batch_size, evaluate_every=1)
+    losses: list[float] = []
+    objective = lm(model)
+    evaluator = Evaluator(objective, batches)
+    from_here = time.perf_counter()
+
+    def note(params: object) -> dict[str, float]:
+        means = evaluator(params)
+        losses.append(means["loss"])
+        return means
+
+    optimizer = make_optimizer(OptimizerConfig(warmup=0.0), 3)
+    fit(objective, batches, train, optimizer, evaluate=note)
+    _line("3 steps took", f"{time.perf_counter() - from_here:.1f} s, compilation included")
+    return losses
+
+
+def _memory() -> str:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    parts = [f"{pages:.1f} GB of host memory"]
+    for device in jax.local_devices():
+        limit = (device.memory_stats() or {}).get("bytes_limit")
+        if limit:
+            parts.append(f"{limit / 1e9:.1f} GB on {device}")
+    return ", ".join(parts)
+
+
+def _hub_answers() -> bool:
+    """Whether a connection to the hub's host can be opened, without waiting for its retries."""
+    from huggingface_hub import constants  # slow to import, and only wanted here
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    host = urlparse(constants.ENDPOINT)
+    try:
+        address = (host.hostname or "", host.port or (443 if host.scheme == "https" else 80))
+        with socket.create_connection(address, timeout=HUB_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _line(name: str, value: str) -> None:
+    print(f"{name:16} {value}", file=sys.stdout, flush=True)

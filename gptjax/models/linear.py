@@ -1,0 +1,65 @@
+"""The two pieces of arithmetic that a step repeats most: a linear map, and GELU."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+@jax.custom_vjp
+def linear(
+    x: Float[Array, "B T D"], kernel: Float[Array, "D F"], bias: Float[Array, " F"]
+) -> Float[Array, "B T F"]:
+    """x @ kernel + bias, in the type of x; kernel and bias are float32 and so are their gradients.
+
+    The gradients are what autodiff would give. They are written out because autodiff makes the
+    kernel's gradient transposed, for which XLA's CPU compiler first copies the incoming gradient
+    into the other layout; and because a bfloat16 model gets its kernels' gradients in float32.
+    """
+    product = jnp.einsum("btd,df->btf", x, kernel.astype(x.dtype))
+    return product + bias.astype(x.dtype)[None, None]
+
+
+def _linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
+    return linear(x, kernel, bias), (x, kernel)
+
+
+def _linear_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array, Array]:
+    x, kernel = saved
+    rows, g_rows = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    g_kernel = jnp.einsum("nd,nf->df", rows, g_rows, preferred_element_type=jnp.float32)
+    g_x = jnp.einsum("nf,df->nd", g_rows, kernel.astype(g.dtype))
+    return g_x.reshape(x.shape), g_kernel, g_rows.astype(jnp.float32).sum(0)
+
+
+linear.defvjp(_linear_forward, _linear_backward)
+
+
+@jax.checkpoint
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """GELU in its tanh form (Hendrycks and Gimpel 2016), which GPT-1 and GPT-2 use.
+
+    (1 + tanh(z)) / 2 is the logistic function of 2 z. The backward pass computes it again from x:
+    that is cheaper than keeping and reading another array of this size.
+    """
+    wide = x.astype(jnp.float32)
+    z = _SQRT_2_OVER_PI * (wide + 0.044715 * wide**3)
+    return (wide * jax.nn.sigmoid(2 * z)).astype(x.dtype)
+
+
+class Linear(nn.Module):
+    """A linear map with parameters ``kernel`` [D, F], N(0, std), and ``bias`` [F], 0."""
+
+    features: int
+    std: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(self.std), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return linear(x, kernel, bias)

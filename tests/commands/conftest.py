@@ -1,0 +1,116 @@
+"""Real `gptjax` processes on a little generated text."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "the a old small red house garden river ship captain letter morning winter light door "
+    "walked saw found opened left remembered and but then because slowly never quite almost"
+).split()
+
+# A model that compiles in seconds; 2 devices, dropout on.
+TINY = [
+    *("--model.vocabulary-size", "330"),
+    *("--model.context-length", "16", "--model.num-layers", "1"),
+    *("--model.num-heads", "2", "--model.width", "16"),
+    *("--train.batch-size", "8", "--train.log-every", "1", "--optimizer.warmup", "0.1"),
+    *("--optimizer.learning-rate", "0.01", "--tracking.no-tensorboard"),
+    *("--vocabulary.character-coverage", "1.0"),
+]
+
+
+def text(seed: int, sentences: int) -> str:
+    """Sentences of a fixed small vocabulary, in paragraphs."""
+    draw = random.Random(seed)
+    lines = []
+    for i in range(sentences):
+        words = [draw.choice(WORDS) for _ in range(draw.randint(4, 9))]
+        lines.append(" ".join(words).capitalize() + ("." if i % 5 else ".\n"))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="session")
+def books(tmp_path_factory) -> Path:
+    """A folder of six short books."""
+    folder = tmp_path_factory.mktemp("books")
+    for i in range(6):
+        (folder / f"book{i}.txt").write_text(text(i, 36), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Two virtual CPU devices, no network, one cache for the session."""
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "HF_HUB_OFFLINE": "1",
+        "GPTJAX_CACHE": str(tmp_path_factory.getbasetemp() / "cache"),
+        "COLUMNS": "200",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+
+
+@pytest.fixture(scope="session")
+def gptjax(environment) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command to its end."""
+
+    def call(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "gptjax", *words],
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def gptjax_until(environment) -> Callable[..., int]:
+    """Start a command, send a signal as soon as a condition holds, and return the exit code."""
+
+    def call(words: Sequence[str], condition: Callable[[], bool], number: signal.Signals) -> int:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gptjax", *words],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 200
+        while not condition():
+            assert process.poll() is None, "ended before the condition held"
+            assert time.monotonic() < deadline, "the condition never held"
+            time.sleep(0.002)
+        process.send_signal(number)
+        return process.wait(120)
+
+    return call
+
+
+def metrics(run: Path) -> list[dict]:
+    """The records of a run but for what depends on the clock."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return [{k: v for k, v in record.items() if k != "tokens_per_second"} for record in records]
+
+
+def last_step(run: Path) -> int:
+    """The last training step recorded so far (0 before the first)."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return 0
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return json.loads(lines[-1])["step"] if lines else 0

@@ -1,0 +1,128 @@
+"""Interrupted anywhere and continued equals uninterrupted, on real processes, dropout on."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.commands.conftest import TINY, last_step, metrics
+
+STEPS = 120
+EVERY = 10
+
+
+def arrays(run: Path, step: int) -> dict[str, np.ndarray]:
+    """All arrays of a checkpoint by path, read by orbax alone."""
+    found = {}
+    for item in ("params", "optimizer"):
+        path = (run / "checkpoints" / "last" / str(step) / item).absolute()
+        tree = ocp.PyTreeCheckpointer().restore(path)
+        for key, leaf in jax.tree.leaves_with_path(tree):
+            found[item + jax.tree_util.keystr(key)] = np.asarray(leaf)
+    return found
+
+
+def options(books: Path, out: Path) -> list[str]:
+    return [
+        *("pretrain", "--data", str(books), "--out", str(out)),
+        *("--train.steps", str(STEPS), "--train.evaluate-every", "30"),
+        *("--checkpoint.every", str(EVERY), *TINY),
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(books, gptjax, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = gptjax(*options(books, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def assert_same_run(run: Path, reference: Path) -> None:
+    expected, found = arrays(reference, STEPS), arrays(run, STEPS)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert expected[name].tobytes() == found[name].tobytes(), name
+    assert metrics(run) == metrics(reference)
+    assert (run / "samples.txt").read_text() == (reference / "samples.txt").read_text()
+
+
+def test_the_run_trains(uninterrupted):
+    records = [record for record in metrics(uninterrupted) if record["split"] == "train"]
+    assert [record["step"] for record in records] == list(range(1, STEPS + 1))
+    assert records[-1]["epoch"] > 2  # so that what follows crosses ends of epochs
+    assert records[-1]["loss"] < 0.75 * records[0]["loss"]
+
+
+def test_killed_twice_and_continued(books, uninterrupted, gptjax, gptjax_until, tmp_path):
+    out = tmp_path / "run"
+    words = [*options(books, out), "--resume", "auto"]
+    assert gptjax_until(words, lambda: last_step(out) >= 25, signal.SIGKILL) == -signal.SIGKILL
+    assert gptjax_until(words, lambda: last_step(out) >= 71, signal.SIGKILL) == -signal.SIGKILL
+    done = gptjax(*words)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_saves_the_step(
+    books, uninterrupted, gptjax, gptjax_until, tmp_path, number
+):
+    out = tmp_path / "run"
+    assert gptjax_until(options(books, out), lambda: last_step(out) >= 33, number) == 75
+    saved = max(int(path.name) for path in (out / "checkpoints" / "last").iterdir())
+    assert saved >= 33
+    assert saved == last_step(out)
+    done = gptjax(*options(books, out), "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, uninterrupted)
+
+
+def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_path):
+    out = tmp_path / "run"
+    last = out / "checkpoints" / "last"
+
+    def saving() -> bool:
+        """A checkpoint is being written: orbax's temporary folder is there."""
+        return last.is_dir() and any(
+            "tmp" in path.name and path.name.split(".")[0] not in ("", str(EVERY))
+            for path in last.iterdir()
+        )
+
+    assert gptjax_until(options(books, out), saving, signal.SIGKILL) == -signal.SIGKILL
+    done = gptjax(*options(books, out), "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, uninterrupted)
+
+
+def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)  # a run folder can be copied
+    newest = out / "checkpoints" / "last" / str(STEPS)
+    data = max(newest.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    done = gptjax(*options(books, out), "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert f"checkpoint {STEPS} is damaged" in done.stderr
+    assert_same_run(out, uninterrupted)
+
+
+def test_no_good_checkpoint_is_exit_3_and_nothing_is_restarted(
+    books, uninterrupted, gptjax, tmp_path
+):
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    for path in (out / "checkpoints" / "last").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    before = metrics(out)
+    done = gptjax(*options(books, out), "--resume", "auto")
+    assert done.returncode == 3, done.stderr
+    assert "no usable checkpoint" in done.stderr
+    assert metrics(out) == before

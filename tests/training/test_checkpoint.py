@@ -1,0 +1,230 @@
+"""Checkpoints: what is damaged is found, and the one before is used."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from gptjax.errors import NoCheckpointError, UserError
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, restore_params
+
+FINGERPRINTS = {"model": "m1", "tokenizer": "t1"}
+
+
+def tree(step: int):
+    """Parameters and optimiser state that differ from step to step."""
+    random = np.random.default_rng(step)
+    params = {
+        "embedding": random.normal(size=(16, 4)).astype(np.float32),
+        "block_0": {"bias": np.full(4, step, np.float32)},
+    }
+    moments = jax.tree.map(lambda x: (x * 0.5).astype(np.float32), params)
+    return params, (np.array(step, np.int32), moments)
+
+
+def checkpoints(folder: Path, fingerprints=FINGERPRINTS, keep=2) -> Checkpoints:
+    return Checkpoints(folder, CheckpointConfig(every=1, keep=keep), fingerprints)
+
+
+def save(folder: Path, *steps: int, keep=2) -> None:
+    writer = checkpoints(folder, keep=keep)
+    for step in steps:
+        writer.save_last(step, *tree(step), {"history": {"best": step / 3}})
+    writer.wait()
+
+
+def restore(folder: Path, resume="auto", fingerprints=FINGERPRINTS):
+    return checkpoints(folder, fingerprints).restore(*tree(0), resume)
+
+
+def assert_is(restored, step: int) -> None:
+    assert restored.step == step
+    assert restored.info == {"history": {"best": step / 3}}
+    jax.tree.map(
+        np.testing.assert_array_equal, (restored.params, restored.optimizer_state), tree(step)
+    )
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(restored.params))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    save(folder, 1, 2, 3)
+    return folder
+
+
+def test_the_newest_is_restored_and_the_oldest_is_gone(saved):
+    assert_is(restore(saved), 3)
+    assert_is(restore(saved, "2"), 2)
+    with pytest.raises(NoCheckpointError, match="no checkpoint 1; there are: 2, 3"):
+        restore(saved, "1")
+
+
+def flip(path: Path, share: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(share * (len(content) - 1))] ^= 0x10
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "deleted": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "torn": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "first byte": lambda path: flip(path, 0),
+    "middle byte": lambda path: flip(path, 0.5),
+    "late byte": lambda path: flip(path, 0.9),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_to_any_file_is_harmless(saved, tmp_path, damage):
+    """Either the file does not matter and all is read back, or the checkpoint before is used."""
+    files = [p.relative_to(saved) for p in (saved / "last/3").rglob("*") if p.is_file()]
+    assert len(files) > 10
+    noticed = set()
+    for number, file in enumerate(files):
+        folder = tmp_path / str(number)
+        shutil.copytree(saved, folder)
+        DAMAGE[damage](folder / file)
+        restored = restore(folder)
+        assert_is(restored, restored.step)
+        if restored.step == 2:
+            noticed.add(file.parts[2])
+            assert "checkpoint 3 is damaged" in restored.notices[0]
+            assert restored.notices[-1] == "using checkpoint 2 instead"
+            # And training goes on from there, past the damaged one.
+            if file.parts[2] != "params" or damage != "torn":
+                continue
+            writer = checkpoints(folder)
+            writer.restore(*tree(0), "auto")
+            writer.save_last(3, *tree(3), {"history": {"best": 1.0}})
+            writer.wait()
+            assert_is(restore(folder), 3)
+    assert noticed >= {"params", "optimizer", "info"}
+
+
+def test_a_bit_that_orbax_does_not_notice_is_noticed(tmp_path):
+    """Stored without compression in the way of the flip: the arrays' bytes themselves."""
+    save(tmp_path, 1, 2)
+    changed = tree(2)
+    changed[0]["embedding"].view(np.uint8)[0, 0] ^= 1
+    other = tmp_path / "other"
+    writer = checkpoints(other)
+    writer.save_last(2, *changed, {"history": {"best": 2 / 3}})
+    writer.wait()
+    shutil.rmtree(tmp_path / "last/2/params")
+    shutil.copytree(other / "last/2/params", tmp_path / "last/2/params")
+    restored = restore(tmp_path)
+    assert_is(restored, 1)
+    assert "checksum of params['embedding']" in restored.notices[0]
+
+
+def test_none_good_is_an_error_and_not_a_start_from_zero(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "copy")
+    for info in (tmp_path / "copy").rglob("info/metadata"):
+        flip(info, 0.5)
+    with pytest.raises(NoCheckpointError, match="no usable checkpoint") as caught:
+        restore(tmp_path / "copy")
+    assert caught.value.exit_code == 3
+    with pytest.raises(NoCheckpointError):
+        restore(tmp_path / "copy", "3")
+
+
+def test_a_start_from_zero_only_if_there_is_nothing(tmp_path, saved):
+    assert restore(tmp_path) is None
+    assert restore(tmp_path, "never") is None
+    with pytest.raises(UserError, match="resume auto"):
+        restore(saved, "never")
+
+
+def test_a_checkpoint_of_something_else_is_refused_with_both_fingerprints(saved):
+    with pytest.raises(UserError, match=r"another tokenizer.*t1.*t2"):
+        restore(saved, fingerprints={**FINGERPRINTS, "tokenizer": "t2"})
+
+
+def test_other_shapes_are_refused_by_name(saved):
+    params, state = tree(0)
+    wider = {**params, "embedding": np.zeros((16, 5), np.float32)}
+    with pytest.raises(UserError, match=r"\['embedding'\] is float32\[16, 4\] there and .*5"):
+        checkpoints(saved).restore(wider, state, "auto")
+    with pytest.raises(UserError, match=r"\['more'\] is absent there"):
+        restore_params(saved, {**params, "more": np.zeros(1, np.float32)}, "last")
+
+
+def test_best_is_kept_beside_last(tmp_path):
+    writer = checkpoints(tmp_path)
+    for step in (1, 2, 3, 4):
+        if step < 3:
+            writer.save_best(step, tree(step)[0], {})
+        writer.save_last(step, *tree(step), {"history": {}})
+    writer.wait()
+    assert sorted(p.name for p in (tmp_path / "best").iterdir()) == ["2"]
+    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["3", "4"]
+    for which, step, kind in (
+        *(("auto", 2, "best"), ("best", 2, "best"), ("last", 4, "last")),
+        *(("3", 3, "last"), ("2", 2, "best")),
+    ):
+        params, found, name = restore_params(tmp_path, tree(0)[0], which)
+        assert (found, name) == (step, kind)
+        jax.tree.map(np.testing.assert_array_equal, params, tree(step)[0])
+    with pytest.raises(UserError, match="there are: best/2, last/3, last/4"):
+        restore_params(tmp_path, tree(0)[0], "7")
+
+
+def test_going_back_replaces_what_came_after(tmp_path):
+    save(tmp_path, 1, 2, 3, keep=5)
+    writer = checkpoints(tmp_path, keep=5)
+    assert_is(writer.restore(*tree(0), "1"), 1)
+    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2", "3"]
+    writer.save_last(2, *tree(2), {"history": {"best": 2 / 3}})
+    writer.wait()
+    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2"]
+
+
+def test_a_save_that_fails_says_so_and_leaves_the_others(tmp_path):
+    save(tmp_path, 1)
+    writer = checkpoints(tmp_path / "file")
+    (tmp_path / "file").write_text("not a folder")
+    writer.save_last(2, *tree(2), {})
+    with pytest.raises(UserError, match="could not be written"):
+        writer.wait()
+    assert_is(restore(tmp_path), 1)
+
+
+KILLED = """
+import os, sys, threading, time
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_checkpoint import checkpoints, save, tree
+folder = Path({folder!r})
+save(folder, 1)
+def kill():
+    while not list((folder / "last").glob("2.orbax*/params*")):
+        time.sleep(0.0005)
+    os.kill(os.getpid(), 9)
+threading.Thread(target=kill, daemon=True).start()
+save(folder, 2)
+time.sleep(5)
+"""
+
+
+def test_a_kill_during_a_save_leaves_the_one_before(tmp_path):
+    tests = str(Path(__file__).parent)
+    script = KILLED.format(tests=tests, folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    assert done.returncode == -9
+    assert any("orbax-checkpoint-tmp" in p.name for p in (tmp_path / "last").iterdir())
+    assert_is(restore(tmp_path), 1)
+    save(tmp_path, 2)
+    assert_is(restore(tmp_path), 2)
+    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("change", [{"every": 0}, {"keep": 1}])
+def test_settings_are_checked(tmp_path, change):
+    with pytest.raises(UserError, match=next(iter(change))):
+        Checkpoints(tmp_path, CheckpointConfig(**change), {})

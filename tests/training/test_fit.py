@@ -1,0 +1,294 @@
+"""The loop: what it records, when it stops, and that resuming is invisible."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from toy import ToyBatches, objective
+
+from gptjax.errors import Interrupted, NonFiniteError, UserError
+from gptjax.training import checkpoint as checkpoint_module
+from gptjax.training import parallel
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, restore_params
+from gptjax.training.loop import Best, Evaluator, TrainConfig, evaluate, fit, total_steps
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.tracking import Tracker, TrackingConfig
+
+DROPOUT = 0.2
+STEPS = 17  # 3 epochs of 5 batches, and 2 more
+
+
+class SignalAt(ToyBatches):
+    """Sends this process a signal when a certain batch is asked for."""
+
+    def at(self, step: int, number: int = signal.SIGTERM) -> "SignalAt":
+        self.step, self.number = step, number
+        return self
+
+    def batch(self, epoch, index, rows=slice(None)):
+        if epoch * len(self) + index == self.step:
+            os.kill(os.getpid(), self.number)
+        return super().batch(epoch, index, rows)
+
+
+def run(folder: Path, batches=None, resume="auto", keep=2, every=4, accumulate=2, **others):
+    problem = others.pop("problem", objective(DROPOUT))
+    evaluate = others.pop("evaluate", Evaluator(problem, ToyBatches(examples=13, shuffle=False)))
+    config = TrainConfig(
+        **{"steps": STEPS, "batch_size": 8, "accumulate": accumulate, "log_every": 3, **others}
+    )
+    with Tracker(folder, TrackingConfig(tensorboard=False, progress=False)) as tracker:
+        return fit(
+            problem,
+            batches or ToyBatches(),
+            config,
+            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2), STEPS),
+            evaluate=evaluate,
+            checkpoints=Checkpoints(
+                folder / "checkpoints", CheckpointConfig(every=every, keep=keep), {"data": "toy"}
+            ),
+            tracker=tracker,
+            resume=resume,
+        )
+
+
+def state_of(folder: Path, step: int):
+    """Everything in a checkpoint, straight from the disk."""
+    problem = objective()
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    optimizer = make_optimizer(OptimizerConfig(warmup=2), STEPS)
+    restored = Checkpoints(folder / "checkpoints", CheckpointConfig(), {}).restore(
+        shapes, jax.eval_shape(optimizer.init, shapes), str(step)
+    )
+    return restored.params, restored.optimizer_state, restored.info["history"]
+
+
+def assert_same_run(one: Path, other: Path, records):
+    assert records(one) == records(other)
+    *arrays, history = state_of(one, STEPS)
+    *other_arrays, other_history = state_of(other, STEPS)
+    assert history == other_history
+    jax.tree.map(np.testing.assert_array_equal, arrays, other_arrays)
+    best = [
+        restore_params(
+            folder / "checkpoints",
+            jax.eval_shape(objective().init, jax.random.key(0)),
+            "best",
+        )
+        for folder in (one, other)
+    ]
+    assert best[0][1:] == best[1][1:] == (history["best_step"], "best")
+    jax.tree.map(np.testing.assert_array_equal, best[0][0], best[1][0])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    result = run(folder, keep=20, every=1)
+    assert result.step == STEPS
+    return folder
+
+
+def test_the_records(whole, records):
+    lines = records(whole)
+    assert [r["step"] for r in lines if r["split"] == "train"] == [1, 3, 6, 9, 12, 15, 17]
+    assert [r["step"] for r in lines if r["split"] == "valid"] == [5, 10, 15, 17]
+    assert set(lines[0]) == {
+        *("step", "split", "loss", "accuracy", "learning_rate", "grad_norm", "epoch")
+    }
+    assert lines[-2]["epoch"] == STEPS / 5
+    assert lines[-1]["loss"] < lines[2]["loss"] - 0.05
+    raw = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert all(r["tokens_per_second"] > 0 for r in raw if r["split"] == "train")
+
+
+def test_interrupted_twice_is_uninterrupted(whole, tmp_path, records):
+    """Once in the second epoch, once in the third, with dropout on."""
+    for step in (6, 12):
+        with pytest.raises(Interrupted, match="resume auto") as caught:
+            run(tmp_path, SignalAt().at(step))
+        assert caught.value.exit_code == 75
+        newest = max(int(p.name) for p in (tmp_path / "checkpoints/last").iterdir())
+        assert step - 1 <= newest <= step + 1
+    assert run(tmp_path).step == STEPS
+    assert_same_run(tmp_path, whole, records)
+
+
+@pytest.mark.parametrize("step", [5, 11])
+def test_resuming_at_a_step_is_exact(whole, tmp_path, records, step):
+    """Step 5 is exactly the end of the first epoch, right after its evaluation."""
+    shutil.copytree(whole, tmp_path / "copy")
+    assert run(tmp_path / "copy", resume=str(step), keep=20, every=1).step == STEPS
+    assert_same_run(tmp_path / "copy", whole, records)
+
+
+def test_a_finished_run_stays_as_it_is(whole, tmp_path, records):
+    shutil.copytree(whole, tmp_path / "copy")
+    result = run(tmp_path / "copy", keep=20)
+    assert (result.step, result.history.evaluated) == (STEPS, STEPS)
+    assert_same_run(tmp_path / "copy", whole, records)
+
+
+def test_ctrl_c_saves_and_gives_the_signal_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        run(tmp_path, SignalAt().at(3, signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_another_number_of_micro_batches_is_accepted_with_a_notice(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "copy")
+    run(tmp_path / "copy", resume="12", accumulate=1)
+    assert "2 micro-batches, now there are 1" in capsys.readouterr().err
+
+
+def test_another_seed_is_refused(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "copy")
+    with pytest.raises(UserError, match=r"train\.seed is 5, but the checkpoint was made with 0"):
+        run(tmp_path / "copy", seed=5)
+
+
+def test_never_does_not_run_over_checkpoints(whole):
+    with pytest.raises(UserError, match="has checkpoints already"):
+        run(whole, resume="never")
+
+
+@pytest.mark.parametrize("start", ["never", "auto"])
+def test_what_is_not_finite_ends_the_run_before_it_is_saved(tmp_path, start):
+    with pytest.raises(NonFiniteError, match=r"step 8: .* toy batch 2 of epoch 1") as caught:
+        run(tmp_path, ToyBatches(poison=(1, 2)), resume=start, every=1)
+    assert caught.value.exit_code == 4
+    assert max(int(p.name) for p in (tmp_path / "checkpoints/last").iterdir()) == 7
+    params, optimizer_state, _ = state_of(tmp_path, 7)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, optimizer_state)))
+
+
+def test_patience_and_its_memory(tmp_path):
+    """Scripted evaluations: the best is the second, so patience 3 ends after the fifth."""
+    values = {5: 3.0, 10: 1.0, 15: 1.0, 20: 2.0, 25: 1.5, 30: 0.0}
+    asked = []
+
+    def script(params):
+        asked.append(5 * (len(asked) + 1))
+        return {"score": values[asked[-1]], "other": 0.0}
+
+    def go(batches=None):
+        return fit(
+            objective(),
+            batches or ToyBatches(),
+            TrainConfig(steps=30, batch_size=8, patience=3),
+            make_optimizer(OptimizerConfig(warmup=2), 30),
+            evaluate=script,
+            best=Best("score", "min"),
+            checkpoints=Checkpoints(tmp_path / "checkpoints", CheckpointConfig(every=50), {}),
+        )
+
+    with pytest.raises(Interrupted):
+        go(SignalAt().at(22))
+    assert asked == [5, 10, 15, 20]
+    result = go()
+    assert result.step == 25
+    assert result.history.best_step == 10
+    assert result.history.best_metrics == {"score": 1.0, "other": 0.0}
+    assert [p.name for p in (tmp_path / "checkpoints/best").iterdir()] == ["10"]
+    assert go().step == 25  # and again: it remembers that it is over
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "best", "better"),
+    [
+        ("min", 1.0, 2.0, True),
+        ("min", 2.0, 2.0, False),
+        ("max", 3.0, 2.0, True),
+        ("max", 1.0, 2.0, False),
+        ("min", float("nan"), 2.0, False),
+        ("max", float("nan"), None, False),
+        ("max", -5.0, None, True),
+    ],
+)
+def test_which_evaluation_is_better(mode, value, best, better):
+    assert Best("x", mode).improves(value, best) is better
+
+
+def test_evaluation_counts_every_example_once():
+    """Whatever the batch size, also when the last batch is mostly padding."""
+    problem = objective()
+    params = problem.init(jax.random.key(1))
+    everything = ToyBatches(batch_size=13, examples=13, shuffle=False).batch(0, 0)
+    sums = problem.loss(params, everything, None)
+    expected = {
+        "loss": float(sums.loss / sums.weight),
+        "accuracy": float(sums.metrics["accuracy"] / sums.weight),
+    }
+    for size in (4, 8, 16):
+        found = evaluate(problem, params, ToyBatches(size, examples=13, shuffle=False))
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_evaluation_of_nothing_is_refused():
+    class Nothing(ToyBatches):
+        def batch(self, epoch, index, rows=slice(None)):
+            batch = super().batch(epoch, index, rows)
+            return batch._replace(weights=np.zeros_like(batch.weights))
+
+    with pytest.raises(UserError, match="nothing to predict"):
+        evaluate(objective(), objective().init(jax.random.key(0)), Nothing())
+
+
+def test_given_parameters_are_used_and_left_alone():
+    problem = objective()
+    params = problem.init(jax.random.key(7))
+    before = parallel.fetch(params)
+    config = TrainConfig(steps=1, batch_size=8)
+    # The first update of a warm-up has learning rate 0.
+    optimizer = make_optimizer(OptimizerConfig(warmup=1), 1)
+    result = fit(problem, ToyBatches(), config, optimizer, params=params)
+    jax.tree.map(np.testing.assert_array_equal, parallel.fetch(result.params), before)
+    jax.tree.map(np.testing.assert_array_equal, parallel.fetch(params), before)
+
+
+def test_an_error_in_the_data_surfaces():
+    class Broken(ToyBatches):
+        def batch(self, epoch, index, rows=slice(None)):
+            if index == 3:
+                raise UserError("books.txt: gone")
+            return super().batch(epoch, index, rows)
+
+    config = TrainConfig(steps=9, batch_size=8)
+    with pytest.raises(UserError, match="gone"):
+        fit(objective(), Broken(), config, make_optimizer(OptimizerConfig(warmup=1), 9))
+
+
+def test_the_disk_must_have_room(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(checkpoint_module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"GB, but the disk has 0\.00 GB free"):
+        run(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": None}, "exactly one"),
+        ({"epochs": 2}, "exactly one"),
+        ({"steps": 0}, r"train\.steps is 0"),
+        ({"patience": 0}, r"train\.patience"),
+        ({"log_every": 0}, r"train\.log_every"),
+    ],
+)
+def test_lengths_are_checked(change, message):
+    with pytest.raises(UserError, match=message):
+        total_steps(TrainConfig(**{"steps": 3, **change}), 5)
+
+
+def test_epochs_are_passes_over_the_data():
+    assert total_steps(TrainConfig(epochs=3), 5) == 15
+    with pytest.raises(UserError, match="do not fill one batch"):
+        total_steps(TrainConfig(epochs=3), 0)

@@ -1,0 +1,127 @@
+"""The same run on 1, 2 and 4 devices, in micro-batches, and in two processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from worker import train
+
+from gptjax.errors import UserError
+from gptjax.training import parallel
+
+WORKER = Path(__file__).parent / "worker.py"
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def start(folder: Path, devices: int, *others: object) -> subprocess.Popen:
+    command = [sys.executable, WORKER, folder, devices, *others]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    try:
+        return [(p.wait(), o) for p in processes for o in [p.communicate(timeout=120)[0]]]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def assert_agree(actual, expected):
+    assert [(r["step"], r["split"]) for r in actual] == [(r["step"], r["split"]) for r in expected]
+    assert len(expected) > 12
+    for one, other in zip(actual, expected, strict=True):
+        assert one.keys() == other.keys()
+        for key in one.keys() - {"split"}:
+            np.testing.assert_allclose(one[key], other[key], rtol=2e-5, atol=1e-6, err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def four_devices(tmp_path_factory):
+    assert jax.device_count() == 4
+    folder = tmp_path_factory.mktemp("four")
+    train(folder)
+    return folder
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_fewer_devices_give_the_losses_of_four(
+    four_devices, tmp_path, records, devices, monkeypatch
+):
+    # pmap takes as many of the local devices as its inputs have rows.
+    some = jax.local_devices()[:devices]
+    monkeypatch.setattr(jax, "local_devices", lambda: some)
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    train(tmp_path)
+    assert_agree(records(tmp_path), records(four_devices))
+
+
+def test_two_processes_give_the_losses_of_one(four_devices, tmp_path, records):
+    address = f"localhost:{free_port()}"
+    outcomes = finish([start(tmp_path / "run", 2, address, 2, index) for index in (0, 1)])
+    for code, output in outcomes:
+        assert code == 0, output
+    assert_agree(records(tmp_path / "run"), records(four_devices))
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints/last").iterdir()) == ["10", "12"]
+
+
+def test_a_process_that_fails_alone_ends_and_says_why(tmp_path):
+    address = f"localhost:{free_port()}"
+    processes = [start(tmp_path / "fail", 1, address, 2, index) for index in (0, 1)]
+    try:
+        output = processes[1].communicate(timeout=60)[0]
+        assert processes[1].returncode == 1
+        assert "process 1 of 2 failed" in output
+        assert "one process alone" in output
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.parametrize("accumulate", [2])
+def test_micro_batches_change_nothing(four_devices, tmp_path, records, accumulate):
+    train(tmp_path, accumulate)
+    assert_agree(records(tmp_path), records(four_devices))
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(6, 1), (8, 3), (0, 1)])
+def test_a_batch_that_does_not_divide_is_refused(batch_size, accumulate):
+    with pytest.raises(UserError, match="4 devices"):
+        parallel.check_batch_size(batch_size, accumulate, "train.batch_size")
+
+
+def test_distributed_options_belong_together():
+    with pytest.raises(UserError, match="all three"):
+        parallel.initialize(parallel.DistributedConfig(coordinator="localhost:1234"))
+
+
+def test_replicate_does_not_alias_and_fetch_copies():
+    source = np.arange(4096, dtype=np.float32)
+    placed = parallel.replicate({"x": source})
+    source[:] = -1
+    copy = parallel.fetch(placed)["x"]
+    np.testing.assert_array_equal(copy, np.arange(4096, dtype=np.float32))
+    assert copy.flags.owndata
+    assert copy.flags.writeable
+
+
+def test_values_pass_between_processes_unchanged():
+    value = {"step": 3, "info": {"a": [1.5, None]}, "notices": ["ü"]}
+    assert parallel.broadcast_json(value) == value

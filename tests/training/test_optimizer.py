@@ -1,0 +1,109 @@
+"""Schedules against closed formulas, decay on matrices only, clipping, and the update itself."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.errors import UserError
+from gptjax.training.optimizer import (
+    OptimizerConfig,
+    clip_scale,
+    is_matrix,
+    make_optimizer,
+    make_schedule,
+)
+
+T, W, R = 100, 10, 0.5
+
+
+def ramp(t):
+    return min(t / W, 1.0)
+
+
+FORMULAS = {
+    "cosine": lambda t: (
+        R * ramp(t) * (0.5 * (1 + math.cos(math.pi * (t - W) / (T - W))) if t > W else 1)
+    ),
+    "linear": lambda t: R * ramp(t) * (1 - t / T),
+    "constant": lambda t: R * ramp(t),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("warmup", [W, W / T])
+def test_schedules(name, warmup):
+    config = OptimizerConfig(learning_rate=R, warmup=warmup, schedule=name)
+    schedule = make_schedule(config, T)
+    for t in (0, 1, 5, 9, 10, 11, 50, 99, 100):
+        np.testing.assert_allclose(
+            schedule(jnp.asarray(t)), FORMULAS[name](t), rtol=1e-5, atol=1e-6
+        )
+    assert float(schedule(jnp.asarray(0))) == 0
+
+
+def test_the_papers_fine_tuning_schedule():
+    """warmup_linear(x) = (x/w if x <= w else 1)·(1 - x), w = 0.002, of the released code."""
+    total = 5000
+    config = OptimizerConfig(learning_rate=6.25e-5, warmup=0.002, schedule="linear")
+    schedule = make_schedule(config, total)
+    for t in (0, 1, 5, 10, 11, 2500, 4999):
+        x = t / total
+        expected = 6.25e-5 * (x / 0.002 if x <= 0.002 else 1) * (1 - x)
+        np.testing.assert_allclose(schedule(jnp.asarray(t)), expected, rtol=1e-5)
+
+
+def test_no_warmup_begins_at_the_full_rate():
+    schedule = make_schedule(OptimizerConfig(learning_rate=R, warmup=0), T)
+    np.testing.assert_allclose(schedule(jnp.asarray(0)), R, rtol=1e-6)
+
+
+def test_weight_decay_acts_on_matrices_only():
+    params = {"embedding": jnp.ones((3, 2)), "gain": jnp.ones(2), "bias": jnp.ones(2)}
+    assert is_matrix(params) == {"embedding": True, "gain": False, "bias": False}
+    config = OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant", weight_decay=0.01)
+    optimizer = make_optimizer(config, 10)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["embedding"], -0.1 * 0.01 * np.ones((3, 2)), rtol=1e-6)
+    assert not updates["gain"].any()
+    assert not updates["bias"].any()
+
+
+def test_two_updates_are_adam_with_decoupled_decay():
+    config = OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant", weight_decay=0.02)
+    optimizer = make_optimizer(config, 10)
+    params = {"w": jnp.array([[1.0, -2.0]])}
+    state = optimizer.init(params)
+    p, m, v = np.array([[1.0, -2.0]]), 0.0, 0.0
+    for t, g in enumerate((np.array([[0.3, -0.1]]), np.array([[-0.2, 0.4]])), start=1):
+        updates, state = optimizer.update({"w": jnp.asarray(g, jnp.float32)}, state, params)
+        params = {"w": params["w"] + updates["w"]}
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        p = p - 0.1 * ((m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8) + 0.02 * p)
+        np.testing.assert_allclose(params["w"], p, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("norm", "limit", "scale"), [(4, 1, 0.25), (0.5, 1, 1), (0, 1, 1), (9, None, 1)]
+)
+def test_clipping_only_shortens(norm, limit, scale):
+    assert float(clip_scale(jnp.float32(norm), limit)) == scale
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"warmup": 101}, "this run has 100 updates"),
+        ({"warmup": -1}, "warmup"),
+        ({"beta1": 1.0}, "beta1"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+        ({"weight_decay": -0.1}, "weight_decay"),
+    ],
+)
+def test_bad_values_are_refused_by_name(change, message):
+    with pytest.raises(UserError, match=message):
+        make_optimizer(OptimizerConfig(**{"warmup": 1, **change}), 100)

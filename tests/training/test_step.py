@@ -1,0 +1,162 @@
+"""One update: global means, one compilation, a latch for what is not finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toy import ToyBatches, objective
+
+from gptjax.batch import Batch
+from gptjax.training import parallel
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.step import Progress, TrainState, make_train_step
+
+
+def start(problem, optimizer, seed=0):
+    params = problem.init(jax.random.key(seed))
+    progress = Progress(jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+    return parallel.replicate(TrainState(params, optimizer.init(params), progress))
+
+
+def run(step, state, batch):
+    *state, metrics = step(*state, parallel.shard(batch), parallel.vote(False))
+    return TrainState(*state), jax.device_get(metrics)
+
+
+@pytest.fixture
+def optimizer():
+    return make_optimizer(
+        OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant", clip_norm=0.05), 10
+    )
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+def test_an_update_is_of_the_global_mean(optimizer, accumulate):
+    problem, batch = objective(), ToyBatches(batch_size=16, examples=28).batch(0, 1)
+    state = start(problem, optimizer)
+    params = parallel.fetch(state.params)
+
+    @jax.jit
+    def mean_loss(params, batch):
+        sums = problem.loss(params, batch, None)
+        return sums.loss / sums.weight
+
+    loss, gradient = jax.jit(jax.value_and_grad(mean_loss))(params, batch)
+    norm = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
+    clipped = jax.tree.map(lambda g: g * jnp.minimum(1.0, 0.05 / norm), gradient)
+    updates, _ = optimizer.update(clipped, optimizer.init(params), params)
+    expected = optax.apply_updates(params, updates)
+
+    step = make_train_step(problem, optimizer, seed=0, accumulate=accumulate)
+    state, metrics = run(step, state, batch)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-5)
+    assert norm > 0.05  # so that clipping had something to do
+    assert metrics["tokens"] == (batch.lm_weights[..., 1:] * batch.weights[:, None, None]).sum()
+    # Adam's first update is the sign of the gradient, so compare the moments as well.
+    first_moment = jax.device_get(state.optimizer_state[0].mu)
+    jax.tree.map(
+        lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-4, atol=1e-8),
+        first_moment,
+        jax.device_get(clipped),
+    )
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4),
+        jax.device_get(state.params),
+        jax.device_get(expected),
+    )
+    # The mean over devices of their own means is another number.
+    parts = [jax.tree.map(lambda x, i=i: x[4 * i : 4 * i + 4], batch) for i in range(4)]
+    parts = [part for part in parts if problem.loss(params, part, None).weight > 0]
+    assert abs(np.mean([mean_loss(params, part) for part in parts]) - loss) > 1e-3
+
+
+def test_one_compilation(optimizer):
+    problem, batches = objective(dropout=0.1), ToyBatches()
+    step = make_train_step(problem, optimizer, seed=0, accumulate=2)
+    state = start(problem, optimizer)
+    shards = [parallel.shard(batches.batch(0, index)) for index in range(4)]
+    compiled = []
+
+    def listen(name: str, _: float, **context: object) -> None:
+        if name.endswith("backend_compile_duration"):
+            compiled.append(context)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for shard in shards:
+            *changed, metrics = step(*state, shard, parallel.vote(False))
+            state = TrainState(*changed)
+            jax.device_get(metrics)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == 1, compiled
+
+
+def test_an_update_that_is_not_finite_is_withheld_and_so_are_those_after_it(optimizer):
+    problem, batches = objective(dropout=0.1), ToyBatches(poison=(0, 2))
+    step = make_train_step(problem, optimizer, seed=0, accumulate=1)
+    state = start(problem, optimizer)
+    for index in range(2):
+        state, metrics = run(step, state, batches.batch(0, index))
+        assert metrics["finite"]
+    before = parallel.fetch(state)
+    state, metrics = run(step, state, batches.batch(0, 2))
+    assert not metrics["finite"]
+    for index in (3, 0):
+        state, metrics = run(step, state, batches.batch(0, index))
+    after = parallel.fetch(state)
+    assert after.progress.stopped
+    assert after.progress.step == 2
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (after.params, after.optimizer_state),
+        (before.params, before.optimizer_state),
+    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
+
+
+def test_dropout_depends_on_seed_step_device_and_micro_batch(optimizer):
+    """With equal rows everywhere, equal keys would give equal losses on halves of the batch."""
+
+    def key_only(params, batch, key):
+        value = jax.random.uniform(key, ())
+        weight = batch.weights.sum()
+        return_sums = objective().loss(params, batch, None)
+        return return_sums._replace(
+            loss=0 * return_sums.loss, weight=weight, metrics={"a": value, "b": value**2}
+        )
+
+    problem = objective()._replace(loss=key_only)
+    batch = ToyBatches().batch(0, 0)
+    seen = set()
+    for seed in (0, 1):
+        step = make_train_step(problem, optimizer, seed=seed, accumulate=2)
+        state = start(problem, optimizer)
+        for _ in range(2):
+            state, metrics = run(step, state, batch)
+            seen.add(float(metrics["a"]))
+            # Eight draws that are all equal would have no variance.
+            assert metrics["b"] - metrics["a"] ** 2 > 1e-3
+    assert len(seen) == 4
+
+
+def test_every_parameter_moves(optimizer):
+    problem = objective()
+    step = make_train_step(problem, optimizer, seed=0, accumulate=1)
+    state = start(problem, optimizer)
+    before = parallel.fetch(state.params)
+    state, _ = run(step, state, ToyBatches().batch(0, 0))
+    moved = jax.tree.map(lambda x, y: bool((x != y).any()), before, parallel.fetch(state.params))
+    assert all(jax.tree.leaves(moved)), moved
+
+
+def test_a_batch_without_any_weight_is_no_division_by_zero(optimizer):
+    problem = objective()
+    step = make_train_step(problem, optimizer, seed=0, accumulate=1)
+    batch = ToyBatches().batch(0, 0)
+    empty = Batch(*batch[:4], np.zeros_like(batch.weights))
+    _, metrics = run(step, start(problem, optimizer), empty)
+    assert metrics["finite"]
+    assert metrics["loss"] == 0

@@ -1,0 +1,131 @@
+"""Metrics on the disk, and that nothing about showing them can stop a run."""
+
+import json
+import sys
+import types
+
+import pytest
+from tensorboardX.proto import event_pb2
+
+from gptjax.training.tracking import Tracker, TrackingConfig, cut_back
+
+QUIET = TrackingConfig(tensorboard=False, progress=False)
+
+
+def record(step, **more):
+    return {"step": step, "split": "train", "loss": 1.0 / step, **more}
+
+
+def test_each_record_is_on_the_disk_at_once(tmp_path):
+    with Tracker(tmp_path, QUIET) as tracker:
+        tracker.start(0, 10)
+        tracker.log(record(1))
+        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == [record(1)]
+
+
+def test_what_is_not_finite_is_null(tmp_path):
+    with Tracker(tmp_path, QUIET) as tracker:
+        tracker.start(0, 10)
+        tracker.log(record(1, x=float("nan"), y=float("inf")))
+    line = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail)
+    assert (line["x"], line["y"]) == (None, None)
+
+
+def test_resuming_cuts_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    kept = '{"step": 1, "split": "train"}\n{"step": 2, "split": "valid"}\n'
+    path.write_text(kept + '{"step": 3, "split": "train"}\n{"step": 2, "spl')
+    cut_back(path, 2)
+    assert path.read_text() == kept
+    cut_back(path, 0)
+    assert path.read_text() == ""
+    cut_back(tmp_path / "absent.jsonl", 2)
+    assert not (tmp_path / "absent.jsonl").exists()
+
+
+def events(folder):
+    """Steps and tags of the scalars in all event files, in the order they were written."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:  # length (8 bytes), its checksum (4), the event, its checksum (4)
+            length = int.from_bytes(data[:8], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            found += [(event.step, value.tag) for value in event.summary.value]
+            data = data[16 + length :]
+    return found
+
+
+def test_tensorboard_has_the_scalars(tmp_path):
+    with Tracker(tmp_path, TrackingConfig(progress=False)) as tracker:
+        tracker.start(0, 10)
+        tracker.log(record(1))
+        tracker.log({"step": 2, "split": "valid", "loss": 0.5})
+    assert events(tmp_path / "tensorboard") == [(1, "train/loss"), (2, "valid/loss")]
+
+
+def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 100)
+        for step in range(1, 101):
+            tracker.progress(step, 2.5, 12345.6)
+    shown = capsys.readouterr().err
+    assert "\r" not in shown
+    assert shown.splitlines()[0] == "step 1/100: loss 2.500, 12,346 tokens/s"
+    assert len(shown.splitlines()) == 2
+    assert "step 100/100" in shown
+
+
+def test_weights_and_biases_gets_the_records_under_one_id(tmp_path, monkeypatch):
+    calls = []
+
+    class Run:
+        def log(self, values, step):
+            calls.append((step, values))
+
+        def finish(self):
+            calls.append("finish")
+
+    def init(**options):
+        calls.append((options["id"], options["resume"]))
+        return Run()
+
+    fake = types.SimpleNamespace(
+        init=init, util=types.SimpleNamespace(generate_id=lambda: f"id{len(calls)}")
+    )
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    config = TrackingConfig(tensorboard=False, progress=False, wandb=True)
+    for step in (1, 2):
+        with Tracker(tmp_path, config) as tracker:
+            tracker.start(step - 1, 10)
+            tracker.log(record(step))
+    assert calls == [
+        *(("id0", "allow"), (1, {"train/loss": 1.0}), "finish"),
+        *(("id0", "allow"), (2, {"train/loss": 0.5}), "finish"),
+    ]
+
+
+@pytest.mark.parametrize("failing", ["import", "init", "log", "finish"])
+def test_weights_and_biases_never_stops_a_run(tmp_path, monkeypatch, capsys, failing):
+    def fail(*_, **__):
+        raise OSError("no network")
+
+    def work(*_, **__):
+        return run
+
+    run = types.SimpleNamespace(
+        log=fail if failing == "log" else work, finish=fail if failing == "finish" else work
+    )
+    fake = types.SimpleNamespace(
+        init=fail if failing == "init" else work,
+        util=types.SimpleNamespace(generate_id=lambda: "id"),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", None if failing == "import" else fake)
+    config = TrackingConfig(tensorboard=False, progress=False, wandb=True)
+    with Tracker(tmp_path, config) as tracker:
+        tracker.start(0, 10)
+        for step in (1, 2, 3):
+            tracker.log(record(step))
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    assert capsys.readouterr().err.count("goes on without it") == 1

@@ -6,7 +6,7 @@ the data wing stays free of it; a named tuple is a pytree all the same.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Array = Any  # a numpy array in the data wing, a jax array inside the step
 
@@ -59,6 +59,7 @@ class Objective(NamedTuple):
     loss: Callable[[Any, Batch, Array | None], Sums]
 
 
+@runtime_checkable
 class Batches(Protocol):
     """One pass after another over some examples, in an order that is a pure function.
 

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,8 +150,11 @@ def _checksum(file: Path) -> list[int]:
 
 
 def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: str) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    # One name, under the lock: what a killed process left is removed by the next.
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
+        temporary.mkdir()
         with contextlib.ExitStack() as stack:
             tokens, pieces, documents = (
                 stack.enter_context((temporary / name).open("wb")) for name in FILES

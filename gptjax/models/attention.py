@@ -1,80 +1,106 @@
-"""Scaled dot-product attention: over a whole sequence, and over a cache."""
+"""Scaled dot-product attention: over whole sequences, fused, and over a cache."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
-from gptjax.models.dropout import keep_mask, key_words
-
-NB = 4
+from gptjax.models.dropout import keep_mask
 
 
-def causal_attention(q, k, v, key, rate):
-    """q k v: B T H d -> B T H d"""
-    length = q.shape[1]
-    n = NB if length % NB == 0 and length >= 256 else 1
-    size = length // n
-    words = None if key is None or rate == 0 else jax.random.bits(key, (n, 2), jnp.uint32)
-    outs = []
+def causal_attention(
+    q: Float[Array, "B H T d"],
+    k: Float[Array, "B H T d"],
+    v: Float[Array, "B H T d"],
+    key: Key[Array, ""] | None,
+    rate: float,
+) -> Float[Array, "B H T d"]:
+    """softmax(q kᵀ / sqrt(d)) v, each position over itself and those before it.
+
+    The queries are taken in up to four blocks, each with the keys up to its own end: that leaves
+    out three eighths of the T × T products, exponentials and dropout decisions, most of what
+    causality would mask.
+
+    Args:
+        q, k, v: queries, keys and values of each head.
+        key: a typed key for the dropout of the attention weights, or None for none.
+        rate: probability of dropping a weight.
+    """
+    length = q.shape[2]
+    size = max(128, -(-length // 4))
+    starts = range(0, length, size)
     q = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
-    for i in range(n):
-        end = (i + 1) * size
-        outs.append(
-            _block(
-                q[:, i * size : end],
-                k[:, :end],
-                v[:, :end],
-                None if words is None else words[i],
-                rate,
-            )
+    words = None
+    if key is not None and rate > 0:
+        words = jax.random.bits(key, (len(starts), 2), jnp.uint32)
+    outputs = []
+    for i, start in enumerate(starts):
+        end = min(start + size, length)
+        block_words = None if words is None else words[i]
+        outputs.append(
+            _last_queries(q[:, :, start:end], k[:, :, :end], v[:, :, :end], block_words, rate)
         )
-    return jnp.concatenate(outs, axis=1)
+    return jnp.concatenate(outputs, axis=2)
 
 
-def _block(q, k, v, words, rate):
-    t, s = q.shape[1], k.shape[1]
-    scores = jnp.einsum("bthd,bshd->bhts", q, k, preferred_element_type=jnp.float32)
-    mask = jnp.arange(s)[None] <= jnp.arange(s - t, s)[:, None]
-    scores = jnp.where(mask[None, None], scores, -jnp.inf)
-    e = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    total = e.sum(-1)
+def _last_queries(
+    q: Float[Array, "B H T d"],
+    k: Float[Array, "B H S d"],
+    v: Float[Array, "B H S d"],
+    words: UInt32[Array, " 2"] | None,
+    rate: float,
+) -> Float[Array, "B H T d"]:
+    """Attention of the last T of S positions; q is scaled already.
+
+    The weights are never normalised: dividing the output by their sum, and by the probability
+    of keeping them, costs d products in place of S.
+    """
+    queries, length = q.shape[2], k.shape[2]
+    scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32)
+    visible = jnp.arange(length)[None] <= jnp.arange(length - queries, length)[:, None]
+    scores = jnp.where(visible[None, None], scores, -jnp.inf)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    total = weights.sum(-1)
     if words is not None:
-        e = jnp.where(keep_mask(words, rate, e.shape), e, 0.0)
+        weights = jnp.where(keep_mask(words, rate, weights.shape), weights, 0.0)
         total = total * (1 - rate)
-    out = jnp.einsum("bhts,bshd->bthd", e.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return (out / total.swapaxes(1, 2)[..., None]).astype(v.dtype)
+    out = jnp.einsum(
+        "bhts,bhsd->bhtd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    )
+    return (out / total[..., None]).astype(v.dtype)
 
 
 def fused_attention(
-    q: Float[Array, "B T H d"], k: Float[Array, "B T H d"], v: Float[Array, "B T H d"]
-) -> Float[Array, "B T H d"]:
-    """``causal_attention`` without dropout, as one kernel where there is one.
+    q: Float[Array, "B H T d"], k: Float[Array, "B H T d"], v: Float[Array, "B H T d"]
+) -> Float[Array, "B H T d"]:
+    """``causal_attention`` without dropout, by ``jax.nn.dot_product_attention``.
 
-    cuDNN's needs a GPU and a 16-bit type; elsewhere XLA's formulation serves.
+    Its kernel, cuDNN's, has to be asked for by name and takes 16-bit types on a GPU; for
+    everything else XLA's formulation serves.
     """
     cudnn = jax.default_backend() == "gpu" and q.dtype == jnp.bfloat16
-    return jax.nn.dot_product_attention(
-        q, k, v, is_causal=True, implementation="cudnn" if cudnn else "xla"
-    )
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    implementation = "cudnn" if cudnn else "xla"
+    out = jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=implementation)
+    return out.swapaxes(1, 2)
 
 
 def cached_attention(
-    q: Float[Array, "B T H d"],
-    keys: Float[Array, "B S H d"],
-    values: Float[Array, "B S H d"],
+    q: Float[Array, "B H T d"],
+    keys: Float[Array, "B H S d"],
+    values: Float[Array, "B H S d"],
     slot: Int[Array, ""],
     first: Int[Array, " B"],
-) -> Float[Array, "B T H d"]:
+) -> Float[Array, "B H T d"]:
     """Attention of the queries of slots slot, slot + 1, … over the slots first … of a cache.
 
     Slots before a row's ``first`` are padding: nothing after them sees them (a padding slot sees
     itself, so that no softmax is over nothing).
     """
-    query_slots = slot + jnp.arange(q.shape[1])[None, :, None]
-    key_slots = jnp.arange(keys.shape[1])[None, None, :]
+    query_slots = slot + jnp.arange(q.shape[2])[None, :, None]
+    key_slots = jnp.arange(keys.shape[2])[None, None, :]
     start = jnp.minimum(first[:, None, None], query_slots)
-    mask = (key_slots <= query_slots) & (key_slots >= start)
+    visible = (key_slots <= query_slots) & (key_slots >= start)
     q = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
-    scores = jnp.einsum("bthd,bshd->bhts", q, keys, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(jnp.where(mask[:, None], scores, -jnp.inf), axis=-1)
-    return jnp.einsum("bhts,bshd->bthd", weights.astype(q.dtype), values)
+    scores = jnp.einsum("bhtd,bhsd->bhts", q, keys, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=-1)
+    return jnp.einsum("bhts,bhsd->bhtd", weights.astype(q.dtype), values)

@@ -113,12 +113,12 @@ class LayerCache(NamedTuple):
     """The keys and values of one block at the positions seen so far.
 
     Attributes:
-        keys: [B, S, H, D/H], S slots.
-        values: [B, S, H, D/H].
+        keys: [B, H, S, D/H], S slots.
+        values: [B, H, S, D/H].
     """
 
-    keys: Float[Array, "B S H _"]
-    values: Float[Array, "B S H _"]
+    keys: Float[Array, "B H S _"]
+    values: Float[Array, "B H S _"]
 
 
 class LayerNorm(nn.Module):
@@ -160,7 +160,7 @@ class Attention(nn.Module):
             out = fused_attention(q, k, v)
         else:
             out = causal_attention(q, k, v, key, self.config.attention_dropout)
-        return self.projection(out.reshape(x.shape))
+        return self._merge(out)
 
     def extend(
         self,
@@ -171,15 +171,19 @@ class Attention(nn.Module):
     ) -> tuple[Float[Array, "B T D"], LayerCache]:
         q, k, v = self._heads(x)
         cache = LayerCache(
-            jax.lax.dynamic_update_slice_in_dim(cache.keys, k, slot, axis=1),
-            jax.lax.dynamic_update_slice_in_dim(cache.values, v, slot, axis=1),
+            jax.lax.dynamic_update_slice_in_dim(cache.keys, k, slot, axis=2),
+            jax.lax.dynamic_update_slice_in_dim(cache.values, v, slot, axis=2),
         )
-        out = cached_attention(q, cache.keys, cache.values, slot, first)
-        return self.projection(out.reshape(x.shape)), cache
+        return self._merge(cached_attention(q, cache.keys, cache.values, slot, first)), cache
 
-    def _heads(self, x: Float[Array, "B T D"]) -> list[Float[Array, "B T H _"]]:
+    def _heads(self, x: Float[Array, "B T D"]) -> list[Float[Array, "B H T _"]]:
+        """Queries, keys and values, from one product."""
         heads = (*x.shape[:2], self.config.num_heads, self.config.head_width)
-        return [part.reshape(heads) for part in jnp.split(self.qkv(x), 3, axis=-1)]
+        return [part.reshape(heads).swapaxes(1, 2) for part in jnp.split(self.qkv(x), 3, axis=-1)]
+
+    def _merge(self, out: Float[Array, "B H T _"]) -> Float[Array, "B T D"]:
+        batch, _, length, _ = out.shape
+        return self.projection(out.swapaxes(1, 2).reshape(batch, length, self.config.width))
 
 
 class MLP(nn.Module):
@@ -327,6 +331,6 @@ class Transformer(nn.Module):
 
 def empty_cache(config: ModelConfig, batch: int, slots: int) -> tuple[LayerCache, ...]:
     """A cache without positions, for ``batch`` rows of at most ``slots`` tokens."""
-    shape = (batch, slots, config.num_heads, config.head_width)
+    shape = (batch, config.num_heads, slots, config.head_width)
     zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
     return tuple(LayerCache(zeros, zeros) for _ in range(config.num_layers))

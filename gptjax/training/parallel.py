@@ -170,12 +170,11 @@ def _sharding(spec: PartitionSpec) -> NamedSharding:
 def replicate(tree: PyTree) -> PyTree:
     """Copy a tree to every device of this process, unstacked.
 
-    Never aliases its source, which may therefore outlive the donation of the result. The way
-    leads over the host, because ``may_alias=False`` does not keep the copy on the source's own
-    device from sharing its buffer.
+    Never aliases its source, which may therefore outlive the donation of the result. It leads
+    over a copy on the host, because not even ``may_alias=False`` keeps ``device_put`` from
+    taking over the buffer of a numpy array, or of an array that is on one of the devices.
     """
-    host = jax.tree.map(np.asarray, jax.device_get(tree))
-    return jax.device_put(host, _sharding(PartitionSpec()), may_alias=False)
+    return jax.device_put(fetch(tree), _sharding(PartitionSpec()))
 
 
 def place(tree: PyTree) -> PyTree:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal to draw a bar on
@@ -46,7 +45,7 @@ class Tracker:
         self._folder = Path(folder)
         self._config = config
         self._metrics: TextIO | None = None
-        self._tensorboard: SummaryWriter | None = None
+        self._tensorboard: Any = None
         self._wandb: Any = None
         self._bar: tqdm | None = None
         self._total = 0
@@ -69,6 +68,8 @@ class Tracker:
         cut_back(path, step)
         self._metrics = path.open("a", encoding="utf-8")
         if self._config.tensorboard:
+            from tensorboardX import SummaryWriter  # takes seconds to import
+
             # Events of later steps that are already there are hidden by the reader.
             self._tensorboard = SummaryWriter(
                 str(self._folder / "tensorboard"), purge_step=step + 1 if step else None

@@ -167,6 +167,9 @@ def test_damaged_cache_is_encoded_again(books, tokenizer, cache, name, damage):
     texts = texts_of(prepare_whole(config, counting), tokenizer)
     before = counting.texts
     (file,) = cache.rglob(name)
+    partial = file.parent.with_name(f".{file.parent.name}.partial")
+    partial.mkdir()  # As a killed process leaves it.
+    (partial / "tokens.bin").write_bytes(b"torn")
     content = bytearray(file.read_bytes())
     if damage == "flip":
         content[len(content) // 2] ^= 0x80
@@ -177,6 +180,7 @@ def test_damaged_cache_is_encoded_again(books, tokenizer, cache, name, damage):
         file.unlink()
     assert texts_of(prepare_whole(config, counting), tokenizer) == texts
     assert counting.texts == 2 * before
+    assert not partial.exists()
 
 
 def test_wide_ids_for_large_vocabularies(books, tokenizer):

@@ -8,7 +8,8 @@ def test_a_package_is_read_without_importing_it(tmp_path):
     (package / "__init__.py").write_text(
         '"""What the whole package is for, in one sentence."""\nraise RuntimeError("imported")\n'
         "if True:\n    class A:\n"
-        '        """Class A has a longer docstring.\n\n        Here:\n          indented by two.   \n        """\n'
+        '        """Class A has a longer docstring.\n\n        Here:\n'
+        '          indented by two.   \n        """\n'
         '        def f(self):\n            "short"\n'
         '        def g(self):\n            "Another sentence that is long enough to keep."\n'
     )

@@ -83,6 +83,19 @@ def test_a_document_is_its_pieces(tokenizer, prose):
         np.testing.assert_array_equal(tokenizer.encode([text])[0], whole)
 
 
+def test_pieces_do_not_split_runs_of_spaces(prose):
+    def spaced(words, seed):
+        return prose(words, seed).replace("\n", " ").replace(" ", " " * 9)
+
+    text = spaced(4000, 1)
+    lines = [spaced(20, seed) for seed in range(50)]
+    tokenizer, _ = train_sentencepiece([["\n".join(lines)]], 400)
+    whole = tokenizer._processor.encode(text)
+    assert "\u2581" * 9 in tokenizer._processor.encode(text, out_type=str)
+    assert len(list(cut([text]))) > 8
+    np.testing.assert_array_equal(tokenizer.encode([text])[0], whole)
+
+
 def test_saved_and_loaded(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "run" / "tokenizer")
     for path in (tmp_path / "run" / "tokenizer", tmp_path / "run" / "tokenizer/tokenizer.model"):

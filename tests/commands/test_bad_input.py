@@ -1,0 +1,171 @@
+"""What bad input gets: exit 2, and one line that says what, where and what to do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptjax.cli import main
+from tests.commands.conftest import TINY, text
+
+PRETRAIN = ["pretrain", *TINY, "--train.steps", "2"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty folder, which is also the working directory."""
+    monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache" / "compiled"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books").mkdir()
+    for i in range(3):
+        (tmp_path / "books" / f"{i}.txt").write_text(text(i, 60), encoding="utf-8")
+    return tmp_path
+
+
+def refused(capsys, *words: str, code: int = 2) -> str:
+    """The one line that a refused command ends with."""
+    assert main(words) == code
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("gptjax: ")
+    assert "Traceback" not in last
+    return last
+
+
+def test_unknown_command(capsys):
+    assert "did you mean 'pretrain'" in refused(capsys, "pretrian")
+
+
+def test_unknown_option(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["pretrain", "--train.step", "3"])
+    assert caught.value.code == 2
+    assert "--train.steps" in capsys.readouterr().err
+
+
+def test_unknown_key_in_a_config(folder, capsys):
+    (folder / "c.toml").write_text("[train]\nbatch = 3\n")
+    line = refused(capsys, "pretrain", "--config", "c.toml")
+    assert "c.toml" in line
+    assert "train.batch" in line
+    assert "batch_size" in line
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("nowhere", ["nowhere"]),
+        ("empty", ["empty", ".txt"]),
+        ("latin1", ["bad.txt", "byte 5", "--corpus.encoding-errors replace"]),
+        ("nul", ["nul.txt", "NUL"]),
+        ("blank", ["blank", "nothing to train on"]),
+        ("rows.jsonl", ["rows.jsonl", "'text'", "body"]),
+        ("broken.jsonl", ["broken.jsonl", "line 2"]),
+    ],
+)
+def test_bad_text(folder, capsys, data, words):
+    (folder / "empty").mkdir()
+    for name, content in {
+        "latin1/bad.txt": b"caf\xc3\xa9\xe9 and more\n",
+        "nul/nul.txt": b"one\x00two\n",
+        "blank/blank.txt": b" \n\n ",
+    }.items():
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(content)
+    (folder / "rows.jsonl").write_text(json.dumps({"body": "x"}) + "\n")
+    (folder / "broken.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+    line = refused(capsys, *PRETRAIN, "--data", data, "--out", "run")
+    for word in words:
+        assert word in line
+    assert not (folder / "run" / "checkpoints").exists()
+
+
+def test_a_corpus_smaller_than_a_batch(folder, capsys):
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", "--train.batch-size", "4000")
+    assert "fewer than one batch of 4000" in line
+    assert "--train.batch-size" in line
+
+
+def test_a_batch_that_does_not_divide_by_the_devices(folder, capsys):
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", "--train.batch-size", "6")
+    assert "4 devices" in line
+    assert "multiple of 4" in line
+
+
+def test_a_tokenizer_of_another_size(folder, capsys):
+    assert (
+        main(["tokenizer", "--data", "books", "--vocab-size", "300", "--out", "t.model"]) == 0
+    )
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", "--tokenizer", "t.model")
+    assert "300" in line
+    assert "330" in line
+    assert "--model.vocabulary-size 300" in line
+
+
+def test_neither_steps_nor_epochs(folder, capsys):
+    line = refused(capsys, "pretrain", *TINY, "--data", "books", "--out", "run")
+    assert "exactly one of train.steps and train.epochs" in line
+
+
+def test_no_write_permission(folder, capsys, monkeypatch):
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # Not by the folder's mode: an administrator may write everywhere.
+    monkeypatch.setattr(Path, "mkdir", denied)
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "locked/run")
+    assert "locked/run: no permission" in line
+
+
+def test_out_is_a_file(folder, capsys):
+    (folder / "run").write_text("")
+    assert "is a file" in refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
+
+
+def test_a_folder_that_is_not_empty(folder, capsys):
+    (folder / "run").mkdir()
+    (folder / "run" / "thesis.txt").write_text("do not touch")
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
+    assert "--resume auto" in line
+    assert "--overwrite" in line
+    assert [path.name for path in (folder / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_the_resume_word(folder, capsys):
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", "--resume", "always")
+    assert "auto, never, or the number" in line
+
+
+def test_no_run_to_load(folder, capsys):
+    assert "no run folder" in refused(capsys, "generate", "--run", "nowhere")
+    assert "no run folder" in refused(capsys, "evaluate", "--run", "nowhere", "--data", "books")
+
+
+def test_the_disk_is_full(folder, capsys, monkeypatch):
+    """The error of the file system, wherever it comes from, is one line."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "run/config.toml")
+
+    monkeypatch.setattr("gptjax.config.write", full)
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
+    assert "run/config.toml: the disk is full" in line
+
+
+def test_out_of_device_memory(folder, capsys, monkeypatch):
+    def exhausted(*_: object, **__: object) -> None:
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
+
+    monkeypatch.setattr("gptjax.commands.pretrain.fit", exhausted)
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
+    for advice in ("--train.batch-size", "--train.accumulate", "--model.rematerialize"):
+        assert advice in line
+
+
+def test_a_bug_keeps_its_traceback(folder, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("gptjax.commands.pretrain.fit", broken)
+    with pytest.raises(KeyError):
+        main([*PRETRAIN, "--data", "books", "--out", "run"])

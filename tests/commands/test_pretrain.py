@@ -1,0 +1,272 @@
+"""A pre-trained run folder: what lies in it, and what the other commands make of it."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gptjax import config as configs
+from gptjax import run as runs
+from gptjax.cli import main
+from gptjax.commands.pretrain import PretrainConfig
+from gptjax.errors import UserError
+from tests.commands.conftest import TINY, metrics, text
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture(scope="module")
+def own_cache(environment):
+    """The commands of this module, called in this process, share the session's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GPTJAX_CACHE", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+            patch.setenv(name, environment[name])
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", environment["GPTJAX_CACHE"] + "/compiled")
+        yield
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory) -> Path:
+    """A validation text."""
+    path = tmp_path_factory.mktemp("valid") / "valid.txt"
+    path.write_text(text(99, 40), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(books, valid) -> list[str]:
+    return [
+        *("pretrain", "--data", str(books), "--corpus.validation", str(valid), *TINY),
+        *("--train.steps", "40", "--train.evaluate-every", "20", "--checkpoint.every", "20"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(options, tmp_path_factory, own_cache) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    assert main([*options, "--out", str(out)]) == 0
+    return out
+
+
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text(encoding="utf-8"))
+
+
+def test_the_folder_is_complete(trained, books):
+    assert {path.name for path in trained.iterdir()} == {
+        *("config.toml", "meta.json", "metrics.jsonl", "results.json", "samples.txt"),
+        *("tokenizer", "checkpoints"),
+    }
+    meta = json.loads((trained / "meta.json").read_text(encoding="utf-8"))
+    assert meta["status"] == "finished"
+    assert meta["versions"]["jax"]
+    assert meta["command"].startswith("gptjax ")
+    assert meta["devices"].startswith("4 ")
+    assert meta["data"]["train"]["source"] == str(books)
+    assert set(meta["fingerprints"]) == {"model", "tokenizer", "corpus", "data order"}
+    assert (trained / "samples.txt").read_text().strip()
+
+
+def test_metrics_and_results(trained):
+    records = metrics(trained)
+    train = [record for record in records if record["split"] == "train"]
+    assert set(train[0]) == {
+        *("step", "split", "loss", "accuracy", "learning_rate", "grad_norm", "epoch"),
+    }
+    assert train[0]["learning_rate"] == 0  # the first update of a warm-up
+    last = [record for record in records if record["split"] == "valid"][-1]
+    assert last["perplexity"] == pytest.approx(math.exp(last["loss"]))
+    found = results(trained)
+    assert found["checkpoint"] == "best/40"
+    assert found["metrics"]["perplexity"] == last["perplexity"]
+    assert found["metrics"]["perplexity"] < found["metrics"]["unigram_perplexity"]
+    assert found["metrics"]["words"] == found["data"].get("words", found["metrics"]["words"])
+
+
+def test_evaluate_agrees_with_the_run(trained, valid, tmp_path, capsys):
+    out = tmp_path / "evaluated"
+    words = ["evaluate", "--run", str(trained), "--data", str(valid), "--out", str(out)]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "context 16, stride 16" in printed
+    for key in ("perplexity", "word_perplexity", "bits_per_byte", "accuracy"):
+        expected, found = results(trained)["metrics"][key], results(out)["metrics"][key]
+        assert found == pytest.approx(expected, rel=1e-5), key
+    assert main([*words[:5], "--stride", "4"]) == 0
+    assert "stride 4" in capsys.readouterr().out
+
+
+def test_a_context_beyond_the_model_is_refused(trained, valid, capsys):
+    assert main(["evaluate", "--run", str(trained), "--data", str(valid), "--context", "17"]) == 2
+    assert "from 1 to 16" in capsys.readouterr().err
+
+
+def test_a_moved_folder_generates_the_same(trained, tmp_path, capsys):
+    words = ["--prompt", "The old", "--max-tokens", "20", "--num-samples", "2", "--seed", "3"]
+    assert main(["generate", "--run", str(trained), *words]) == 0
+    here = capsys.readouterr().out
+    assert here.count("The old") == 2
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(trained, moved)
+    assert main(["generate", "--run", str(moved), *words]) == 0
+    assert capsys.readouterr().out == here
+    assert main(["generate", "--run", str(trained), *words[:-1], "4"]) == 0
+    assert capsys.readouterr().out != here
+
+
+def test_the_resolved_config_reads_back(trained):
+    config = configs.read(PretrainConfig, trained / "config.toml")
+    assert config.model == runs.load_config(trained)
+    assert config.train.steps == 40
+    configs.write(config, trained.parent / "again.toml")
+    assert (trained.parent / "again.toml").read_text() == (trained / "config.toml").read_text()
+
+
+def test_resuming_a_finished_run_changes_nothing(trained, options, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    assert main([*options, "--out", str(copy), "--resume", "auto"]) == 0
+    assert metrics(copy) == metrics(trained)
+    assert results(copy) == results(trained)
+
+
+def test_resume_takes_the_runs_own_config(trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    assert main(["pretrain", "--out", str(copy), "--resume", "auto"]) == 0
+    assert results(copy) == results(trained)
+
+
+def test_init_continues_from_the_parameters(trained, books, valid, tmp_path):
+    out = tmp_path / "more"
+    words = ["pretrain", "--init", str(trained), "--data", str(books), "--out", str(out)]
+    words += ["--corpus.validation", str(valid), "--train.batch-size", "8", "--train.steps", "1"]
+    assert main([*words, "--optimizer.warmup", "1", "--tracking.no-tensorboard"]) == 0
+    # The first update of a warm-up has learning rate 0, so the parameters are still the run's.
+    assert results(out)["metrics"]["loss"] == pytest.approx(results(trained)["metrics"]["loss"])
+    assert runs.load_config(out) == runs.load_config(trained)
+    one, other = runs.load(trained), runs.load(out)
+    assert one.tokenizer.fingerprint == other.tokenizer.fingerprint
+
+
+def test_init_with_another_shape_is_refused(trained, books, tmp_path, capsys):
+    words = ["pretrain", "--init", str(trained), "--data", str(books)]
+    words += ["--out", str(tmp_path / "more"), "--train.steps", "1", "--train.batch-size", "8"]
+    assert main([*words, "--model.num-layers", "2"]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "model.num_layers 1" in line
+    assert "ask for 2" in line
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("model", ["--model.width", "32"]),
+        ("corpus", ["--data", "VALID"]),
+        ("tokenizer", ["--tokenizer", "OTHER"]),
+        ("data order", ["--train.seed", "1"]),
+    ],
+)
+def test_resuming_with_something_else_is_refused(
+    trained, options, valid, tmp_path, capsys, what, change
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    if "OTHER" in change:
+        other = str(tmp_path / "other.model")
+        assert main(["tokenizer", "--data", str(valid), "--vocab-size", "330", "--out", other]) == 0
+        change = ["--tokenizer", other]
+    change = [str(valid) if word == "VALID" else word for word in change]
+    before = {
+        path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()
+    }
+    assert main([*options, "--out", str(copy), "--resume", "auto", *change]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"another {what}" in line
+    recorded = json.loads((copy / "meta.json").read_text())["fingerprints"][what]
+    assert recorded in line
+    after = {
+        path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()
+    }
+    assert after == before
+
+
+def test_overwrite_removes_a_runs_files_only(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "metrics.jsonl").write_text("{}\n")
+    runs.open_folder(folder, resume="never", overwrite=True)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    with pytest.raises(UserError, match="contradict"):
+        runs.open_folder(folder, resume="auto", overwrite=True)
+
+
+def test_typed_steps_replace_the_files_epochs(tmp_path):
+    from gptjax.commands.pretrain import defaults
+
+    path = tmp_path / "c.toml"
+    path.write_text("[train]\nepochs = 3\n")
+    given = configs.parse(
+        PretrainConfig, ["--config", str(path), "--train.steps", "5"], prog="x", defaults=defaults
+    )
+    assert (given.train.steps, given.train.epochs) == (5, None)
+    given = configs.parse(PretrainConfig, ["--config", str(path)], prog="x", defaults=defaults)
+    assert (given.train.steps, given.train.epochs) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(Path(__file__).parents[2].glob("experiments/configs/*.toml"), key=str)
+)
+def test_the_shipped_configs(file):
+    """Each is valid, begins with its command, and trains the model that its first lines state."""
+    config = configs.read(PretrainConfig, file)
+    assert (config.train.steps is None) != (config.train.epochs is None)
+    head = file.read_text(encoding="utf-8").split("[", 1)[0]
+    assert "make pretrain" in head
+    if "gpt1" in file.name:
+        assert dataclasses.replace(config.model, dtype="float32") == PretrainConfig().model
+        assert config.train.batch_size == 64
+
+
+def test_two_processes_train_as_one(books, environment, gptjax, tmp_path):
+    """Each of two processes with one device feeds it half of the batch; dropout is on."""
+    words = ["pretrain", "--data", str(books), *TINY, "--train.steps", "12"]
+    words += ["--train.evaluate-every", "6", "--checkpoint.every", "6"]
+    alone = gptjax(*words, "--out", str(tmp_path / "one"))
+    assert alone.returncode == 0, alone.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gptjax", *words, "--out", str(tmp_path / "two")),
+                *("--distributed.coordinator", address, "--distributed.num-processes", "2"),
+                *("--distributed.process-id", str(i)),
+            ],
+            env={**environment, "JAX_NUM_CPU_DEVICES": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    printed = [process.communicate(timeout=200)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert [(r["step"], r["split"]) for r in one] == [(r["step"], r["split"]) for r in two]
+    np.testing.assert_allclose(
+        [record["loss"] for record in one], [record["loss"] for record in two], rtol=1e-5
+    )
+    assert "2 × cpu" in printed[0]
+    assert "perplexity" not in printed[1]  # process 0 alone talks
+    assert os.listdir(tmp_path / "two" / "checkpoints" / "last")

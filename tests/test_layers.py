@@ -46,7 +46,11 @@ def violations(sources: dict[str, set[str]]) -> list[str]:
                 target = parts[2] if len(parts) > 2 else ""
                 same_room = target == here[-1].removesuffix(".py")
             allowed = same_room or LEVEL[other] < LEVEL[room] or LEVEL[room] == LEVEL[other] == 0
-            if other == "__init__" and room != "__init__" and parts[1:] not in ([], ["__version__"]):
+            if (
+                other == "__init__"
+                and room != "__init__"
+                and parts[1:] not in ([], ["__version__"])
+            ):
                 allowed = False  # the package's own names are for its users
             if not allowed:
                 found.append(f"{source} imports {name}")

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from gptjax.batch import Batch
-from gptjax.data.cache import default_cache
+from gptjax.config import cache_folder
 from gptjax.models.objective import lm
 from gptjax.models.transformer import ModelConfig
 from gptjax.run import provenance
@@ -88,17 +88,17 @@ def run(config: DoctorConfig) -> Diagnosis:
     if warning := parallel.unused_accelerator():
         _line("warning", warning)
     _line("memory", _memory())
-    for what, folder in (("runs", Path(config.out)), ("cache", default_cache())):
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    for what, folder in (("runs", Path(config.out)), ("cache", cache_folder())):
+        there = next(
+            path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
+        )
         free = shutil.disk_usage(there).free / 1e9
         writable = "" if os.access(there, os.W_OK) else ", NOT writable"
         _line(f"disk of {what}", f"{free:.1f} GB free at {folder}{writable}")
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        _line(
-            f"extra {extra}",
-            f"absent ({', '.join(missing)}); pip install 'gptjax[{extra}]'" if missing else "installed",
-        )
+        absent = f"absent ({', '.join(missing)}); pip install 'gptjax[{extra}]'"
+        _line(f"extra {extra}", absent if missing else "installed")
     hub = _hub_answers()
     _line("dataset hub", "reachable" if hub else "not reachable: use local files (--data PATH)")
     losses = _three_steps()
@@ -108,9 +108,7 @@ def run(config: DoctorConfig) -> Diagnosis:
 
 def _three_steps() -> list[float]:
     """Train a tiny model through the ordinary path; returns the loss after each step."""
-    model = ModelConfig(
-        vocabulary_size=64, context_length=32, num_layers=2, num_heads=2, width=32
-    )
+    model = ModelConfig(vocabulary_size=64, context_length=32, num_layers=2, num_heads=2, width=32)
     batches = _Noise(batch_size=2 * parallel.device_count())
     train = TrainConfig(steps=3, batch_size=batches.batch_size, evaluate_every=1)
     losses: list[float] = []

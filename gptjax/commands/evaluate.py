@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from gptjax.data.corpus import CorpusConfig, prepare_whole
 from gptjax.data.sources import EncodingErrors
 from gptjax.errors import UserError

@@ -6,12 +6,11 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import tyro
 
 from gptjax import config as configs
 from gptjax import run as runs
@@ -67,15 +66,15 @@ class PretrainConfig:
     """Remove the files of an earlier run in the folder first."""
     init: str | None = None
     """A run folder to take model, parameters and tokenizer from, with a fresh optimiser."""
-    model: ModelConfig = ModelConfig()
-    corpus: CorpusConfig = CorpusConfig()
-    vocabulary: VocabularyConfig = VocabularyConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    train: TrainConfig = TrainConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    tracking: TrackingConfig = TrackingConfig()
-    distributed: Annotated[DistributedConfig, tyro.conf.arg(help="")] = dataclasses.field(
-        default=DistributedConfig(), metadata={"toml": False}
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    distributed: DistributedConfig = field(
+        default_factory=DistributedConfig, metadata={"toml": False}
     )
 
 

@@ -59,11 +59,6 @@ class Encoded:
     fingerprint: str
 
 
-def default_cache() -> Path:
-    """The cache folder when none is set: $GPTJAX_CACHE, or ~/.cache/gptjax."""
-    return Path(os.environ.get("GPTJAX_CACHE") or "~/.cache/gptjax").expanduser()
-
-
 def encoded(
     source: Source, tokenizer: Tokenizer, settings: dict[str, Any], cache: Path, label: str
 ) -> Encoded:

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from gptjax.data.cache import Encoded, default_cache, encoded
+from gptjax.config import cache_folder
+from gptjax.data.cache import Encoded, encoded
 from gptjax.data.sources import EncodingErrors, Source, open_source
 from gptjax.data.tokenizer import Tokenizer, VocabularyConfig, load_tokenizer
 from gptjax.data.tokenizer_training import TrainingReport, train_sentencepiece
@@ -185,7 +186,10 @@ def prepare_tokenizer(
     if vocabulary.tokenizer is not None:
         return load_tokenizer(vocabulary.tokenizer, expected_size=size), None
     documents = (document.chunks for document in open_source_of(corpus).documents())
-    return train_sentencepiece(documents, size, vocabulary)
+    try:
+        return train_sentencepiece(documents, size, vocabulary)
+    except UserError as error:
+        raise UserError(f"--data {corpus.data}: {error}") from error
 
 
 def token_counts(corpus: Corpus) -> np.ndarray:
@@ -223,7 +227,7 @@ def runs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, int]]:
 
 def _encode(source: Source, tokenizer: Tokenizer, config: CorpusConfig, label: str) -> Encoded:
     settings = {"text_column": config.text_column, "encoding_errors": config.encoding_errors}
-    cache = Path(config.cache).expanduser() if config.cache else default_cache()
+    cache = Path(config.cache).expanduser() if config.cache else cache_folder()
     return encoded(source, tokenizer, settings, cache, label)
 
 

@@ -83,7 +83,9 @@ class SlidingWindows:
         self._stride = stride
         # n targets: one window predicts T of them, and each further one S.
         targets = corpus.ends - corpus.starts - 1
-        counts = np.where(targets > 0, 1 + np.maximum(-(-(targets - context_length) // stride), 0), 0)
+        counts = np.where(
+            targets > 0, 1 + np.maximum(-(-(targets - context_length) // stride), 0), 0
+        )
         self._ends = np.cumsum(counts)
 
     @property

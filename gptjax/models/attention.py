@@ -1,5 +1,7 @@
 """Scaled dot-product attention: over whole sequences, fused, and over a cache."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
@@ -79,7 +81,7 @@ def fused_attention(
     """
     cudnn = jax.default_backend() == "gpu" and q.dtype == jnp.bfloat16
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-    implementation = "cudnn" if cudnn else "xla"
+    implementation: Literal["cudnn", "xla"] = "cudnn" if cudnn else "xla"
     out = jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=implementation)
     return out.swapaxes(1, 2)
 

@@ -1,5 +1,7 @@
 """The loss over the vocabulary, without keeping its logits."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -34,7 +36,7 @@ def cross_entropy(
     """
     cast = table.astype(states.dtype)
 
-    def add(sums: tuple[Array, Array], chunk: tuple[Array, Array, Array]) -> tuple:
+    def add(sums: tuple[Array, Array], chunk: tuple[Array, Array, Array]) -> Any:
         x, target, weight = chunk
         _, _, nll, correct = _softmax(x, cast, target)
         return (sums[0] + (weight * nll).sum(), sums[1] + (weight * correct).sum()), None
@@ -59,7 +61,7 @@ def _forward(states: Array, table: Array, targets: Array, weights: Array) -> tup
     cast = table.astype(states.dtype)
     ids = jnp.arange(table.shape[0])[None]
 
-    def add(sums: tuple[Array, Array, Array], chunk: tuple[Array, Array, Array]) -> tuple:
+    def add(sums: tuple[Array, Array, Array], chunk: tuple[Array, Array, Array]) -> Any:
         x, target, weight = chunk
         powers, total, nll, correct = _softmax(x, cast, target)
         hit = jnp.where(ids == target[:, None], weight[:, None], 0.0)
@@ -72,9 +74,9 @@ def _forward(states: Array, table: Array, targets: Array, weights: Array) -> tup
         return sums, (d_x, nll)
 
     start = (jnp.float32(0), jnp.float32(0), jnp.zeros(table.shape, jnp.float32))
-    (loss, hits, d_table), (d_states, nll) = jax.lax.scan(
-        add, start, _chunks(states, table, targets, weights)
-    )
+    sums, per_row = jax.lax.scan(add, start, _chunks(states, table, targets, weights))
+    loss, hits, d_table = sums
+    d_states, nll = per_row
     rows = states.shape[0]
     d_states = d_states.reshape(-1, states.shape[1])[:rows]
     return (loss, hits), (d_states, d_table, nll.reshape(-1)[:rows])
@@ -88,7 +90,9 @@ def _backward(saved: tuple[Array, Array, Array], g: tuple[Array, Array]) -> tupl
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _chunks(states: Array, table: Array, targets: Array, weights: Array) -> tuple:
+def _chunks(
+    states: Array, table: Array, targets: Array, weights: Array
+) -> tuple[Array, Array, Array]:
     """The rows cut into equal chunks of at most ``_LOGITS`` logits; what fills up weighs 0."""
     rows, count = states.shape[0], -(-states.shape[0] * table.shape[0] // _LOGITS)
     size = -(-rows // count)

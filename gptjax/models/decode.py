@@ -29,7 +29,7 @@ def generate(
 
     A text may outgrow the context: when the window is full, the model reads its later half again
     as a new window and goes on from there, so that a token is drawn given at least the
-    context_length / 2 tokens before it. Of a prompt longer than the context, the last
+    context_length // 2 tokens before it. Of a prompt longer than the context, the last
     context_length tokens are read.
 
     Args:
@@ -67,7 +67,7 @@ def generate(
 class _State(NamedTuple):
     """What changes while tokens are drawn. ``base`` is the column at which the window begins."""
 
-    count: Int[Array, ""]
+    drawn: Int[Array, ""]
     base: Int[Array, ""]
     tokens: Int[Array, "B S"]
     cache: tuple[LayerCache, ...]
@@ -102,14 +102,15 @@ def sample(
     """
     batch, width = prompt.shape
     slots = min(config.context_length, width + max_tokens)
-    kept = slots - slots // 2
+    kept = slots // 2
     model = Transformer(config)
 
     def read(
         tokens: Array, cache: tuple[LayerCache, ...], slot: Array, start: Array
     ) -> tuple[Array, tuple[LayerCache, ...]]:
         """The logits after the tokens, and the cache with them in it."""
-        states, cache = model.apply({"params": params}, tokens, cache, slot, start, method="extend")
+        extended: Any = model.apply({"params": params}, tokens, cache, slot, start, method="extend")
+        states, cache = extended
         table = params["token_embedding"].astype(states.dtype)
         logits = jnp.einsum("bd,vd->bv", states[:, -1], table)
         return logits.astype(jnp.float32), cache
@@ -117,32 +118,34 @@ def sample(
     def slide(state: _State) -> _State:
         """Begin a new window with the later half of the full one."""
         base = state.base + slots - kept
+        if kept == 0:
+            return state._replace(base=base)
         tail = jax.lax.dynamic_slice_in_dim(state.tokens, base, kept, axis=1)
         _, cache = read(tail, state.cache, jnp.int32(0), jnp.maximum(first - base, 0))
         return state._replace(base=base, cache=cache)
 
     def step(state: _State) -> _State:
-        drawn = draw(state.logits, jax.random.fold_in(key, state.count), temperature, top_k, top_p)
-        drawn = jnp.where(state.done, separator, drawn)
-        column = width + state.count
-        tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, drawn[:, None], column, axis=1)
-        state = state._replace(tokens=tokens, done=state.done | (drawn == separator))
+        token = draw(state.logits, jax.random.fold_in(key, state.drawn), temperature, top_k, top_p)
+        token = jnp.where(state.done, separator, token)
+        column = width + state.drawn
+        tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], column, axis=1)
+        state = state._replace(tokens=tokens, done=state.done | (token == separator))
         state = jax.lax.cond(column - state.base == slots, slide, lambda s: s, state)
         logits, cache = read(
-            drawn[:, None], state.cache, column - state.base, jnp.maximum(first - state.base, 0)
+            token[:, None], state.cache, column - state.base, jnp.maximum(first - state.base, 0)
         )
-        return state._replace(count=state.count + 1, cache=cache, logits=logits)
+        return state._replace(drawn=state.drawn + 1, cache=cache, logits=logits)
 
     logits, cache = read(prompt, empty_cache(config, batch, slots), jnp.int32(0), first)
     state = _State(
-        count=jnp.int32(0),
+        drawn=jnp.int32(0),
         base=jnp.int32(0),
         tokens=jnp.pad(prompt, ((0, 0), (0, max_tokens)), constant_values=separator),
         cache=cache,
         logits=logits,
         done=jnp.zeros(batch, bool),
     )
-    state = jax.lax.while_loop(lambda s: (s.count < max_tokens) & ~s.done.all(), step, state)
+    state = jax.lax.while_loop(lambda s: (s.drawn < max_tokens) & ~s.done.all(), step, state)
     return state.tokens[:, width:]
 
 

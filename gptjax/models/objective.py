@@ -25,9 +25,11 @@ def lm(config: ModelConfig) -> Objective:
 
     def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
         length = batch.tokens.shape[-1]
-        tokens = batch.tokens.reshape(-1, length)
-        weights = (batch.lm_weights * batch.weights[:, None, None]).reshape(-1, length)[:, 1:]
-        states = model.apply({"params": params}, tokens[:, :-1], key)
+        tokens = jnp.asarray(batch.tokens).reshape(-1, length)
+        weights = jnp.asarray(batch.lm_weights * batch.weights[:, None, None]).reshape(-1, length)[
+            :, 1:
+        ]
+        states: Any = model.apply({"params": params}, tokens[:, :-1], key)
         total, correct = cross_entropy(
             states.reshape(-1, config.width),
             params["token_embedding"],

@@ -79,12 +79,6 @@ class ModelConfig:
             rate = getattr(self, name)
             if not 0 <= rate < 1:
                 raise UserError(f"model.{name} is {rate}: it must be at least 0 and less than 1")
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise UserError(
-                    f"model.{name} is {value!r}: it must be one of {', '.join(allowed)}"
-                )
         if self.attention == "fused" and self.attention_dropout > 0:
             raise UserError(
                 "model.attention fused has no dropout: set model.attention-dropout to 0, "
@@ -100,13 +94,6 @@ class ModelConfig:
     def head_width(self) -> int:
         """The size of one head's queries, keys and values."""
         return self.width // self.num_heads
-
-
-_CHOICES = {
-    "norm": ("post", "pre"),
-    "dtype": ("float32", "bfloat16"),
-    "attention": ("einsum", "fused"),
-}
 
 
 class LayerCache(NamedTuple):

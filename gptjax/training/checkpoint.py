@@ -1,23 +1,17 @@
 """Checkpoints of a run: `last/N` to resume from, `best/N` to keep; N updates led to each.
 
-Orbax writes the arrays. It has no checksum of them, so each checkpoint carries a CRC-32 of
-every array, and what it says of the run, in an item `info`, which carries its own.
+Which are written, kept, removed and used is decided here; `archive.py` has the files.
 """
 
-import json
 import shutil
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
-
 from gptjax.errors import NoCheckpointError, UserError
+from gptjax.training import archive
 
 PyTree = Any
 LAST, BEST = "last", "best"
@@ -50,10 +44,6 @@ class Restored(NamedTuple):
     optimizer_state: PyTree
     info: dict[str, Any]
     notices: list[str]
-
-
-class _DamagedError(Exception):
-    """A checkpoint does not read back as it was written."""
 
 
 class Checkpoints:
@@ -130,7 +120,7 @@ class Checkpoints:
         Raises:
             UserError: it has not.
         """
-        size_params, size_optimizer = _size(params), _size(optimizer_state)
+        size_params, size_optimizer = archive.size(params), archive.size(optimizer_state)
         most = (self._config.keep + 1) * (size_params + size_optimizer) + 2 * size_params
         present = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
         existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
@@ -157,7 +147,7 @@ class Checkpoints:
             UserError: the checkpoint belongs to something else, or "never" and there are some.
             NoCheckpointError: checkpoints exist, but not the one asked for or no good one.
         """
-        steps = _steps(self._folder / LAST)
+        steps = archive.steps(self._folder / LAST)
         if resume == "never" and steps:
             raise UserError(
                 f"{self._folder}: has checkpoints already; continue with --resume auto, or choose "
@@ -173,7 +163,7 @@ class Checkpoints:
         for step in [int(resume)] if resume != "auto" else reversed(steps):
             try:
                 items, info = _read(self._folder / LAST / str(step), targets, self._fingerprints)
-            except _DamagedError as error:
+            except archive.DamagedError as error:
                 notices.append(f"checkpoint {step} is damaged ({error})")
                 continue
             if notices:
@@ -192,29 +182,26 @@ class Checkpoints:
         self, kind: str, step: int, items: Mapping[str, PyTree], info: Mapping[str, Any]
     ) -> None:
         folder = self._folder / kind
-        content = {
-            "info": dict(info),
-            "fingerprints": self._fingerprints,
-            "arrays": {name: _describe(tree) for name, tree in items.items()},
-        }
-        arguments = ocp.args.Composite(
-            info=ocp.args.JsonSave({"content": content, "crc32": _crc_of_json(content)}),
-            **{name: ocp.args.PyTreeSave(tree) for name, tree in items.items()},
-        )
+        steps = archive.steps(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with _manager(folder, self._config.keep if kind == LAST else 1) as manager:
-                for other in _steps(folder):
-                    if other >= step or (kind == LAST and other in self._stale):
-                        manager.delete(other)
-                saved = manager.save(step, args=arguments)
+            archive.write(
+                folder,
+                step,
+                items,
+                {"info": dict(info), "fingerprints": self._fingerprints},
+                keep=self._config.keep if kind == LAST else 1,
+                remove=[
+                    other
+                    for other in steps
+                    if other >= step or (kind == LAST and other in self._stale)
+                ],
+            )
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
             raise UserError(
-                f"{folder / str(step)}: the checkpoint could not be written ({_one_line(error)}); "
-                "earlier ones are intact; make room or mend it, then go on with --resume auto"
+                f"{folder / str(step)}: the checkpoint could not be written "
+                f"({archive.one_line(error)}); earlier ones are intact; make room or mend it, "
+                "then go on with --resume auto"
             ) from error
-        if not saved or step not in _steps(folder):
-            raise RuntimeError(f"{folder}: orbax declined to save checkpoint {step}")
 
 
 def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTree, int, str]:
@@ -235,7 +222,7 @@ def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTr
         NoCheckpointError: there is, but it is damaged.
     """
     folder = Path(folder)
-    steps = {kind: _steps(folder / kind) for kind in (BEST, LAST)}
+    steps = {kind: archive.steps(folder / kind) for kind in (BEST, LAST)}
     if which in (BEST, LAST):
         candidates = [(which, step) for step in reversed(steps[which])]
     else:
@@ -248,134 +235,9 @@ def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTr
     damages = []
     for kind, step in candidates:
         try:
-            items, _ = _read(folder / kind / str(step), {"params": target}, None)
-        except _DamagedError as error:
+            items, _ = archive.read(folder / kind / str(step), {"params": target}, {})
+        except archive.DamagedError as error:
             damages.append(f"{kind}/{step} is damaged ({error})")
             continue
         return items["params"], step, kind
     raise NoCheckpointError(f"{folder}: no usable checkpoint: " + "; ".join(damages))
-
-
-def _read(
-    path: Path, targets: Mapping[str, PyTree], fingerprints: Mapping[str, str] | None
-) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """Items of the checkpoint at ``path``, checked, and its info.
-
-    Raises:
-        _DamagedError: something does not read back as it was written.
-        UserError: it is intact, but of something else.
-    """
-    own = _own_process()
-    try:
-        handler = ocp.JsonCheckpointHandler(multiprocessing_options=own)
-        with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
-            stored = reader.restore((path / "info").absolute())
-        content = stored["content"]
-        intact = stored["crc32"] == _crc_of_json(content)
-    except Exception as error:  # whatever a damaged file makes of its reader
-        raise _DamagedError(_one_line(error)) from error
-    if not intact:
-        raise _DamagedError("checksum of info")
-    for name, value in (fingerprints or {}).items():
-        if content["fingerprints"].get(name) != value:
-            raise UserError(
-                f"{path}: is a checkpoint of another {name}: its fingerprint is "
-                f"{content['fingerprints'].get(name)}, that of this run {value}; give the same "
-                f"{name}, or start anew in another --out"
-            )
-    items = {}
-    for name, target in targets.items():
-        _check_shapes(path, content["arrays"][name], target)
-        try:
-            handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=own)
-            with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
-                arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
-                items[name] = reader.restore(
-                    (path / name).absolute(),
-                    args=ocp.args.PyTreeRestore(target, restore_args=arguments),
-                )
-            found = _describe(items[name])
-        except Exception as error:  # as above
-            raise _DamagedError(_one_line(error)) from error
-        for leaf, description in content["arrays"][name].items():
-            if found[leaf] != description:
-                raise _DamagedError(f"checksum of {name}{leaf}")
-    return items, content["info"]
-
-
-def _check_shapes(path: Path, stored: Mapping[str, Any], target: PyTree) -> None:
-    wanted = {
-        jax.tree_util.keystr(key): (str(np.dtype(leaf.dtype)), list(leaf.shape))
-        for key, leaf in jax.tree.leaves_with_path(target)
-    }
-    for leaf in sorted(wanted.keys() | stored.keys()):
-        there = f"{stored[leaf]['dtype']}{stored[leaf]['shape']}" if leaf in stored else "absent"
-        here = "{}{}".format(*wanted[leaf]) if leaf in wanted else "absent"
-        if there != here:
-            raise UserError(
-                f"{path}: belongs to another model: {leaf} is {there} there and {here} here; give "
-                "the config it was trained with"
-            )
-
-
-def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
-    own = _own_process()
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
-        create=False,
-        cleanup_tmp_directories=True,  # what a killed process left half-written
-        enable_async_checkpointing=False,  # this already runs in a thread of its own
-        save_root_metadata=False,
-        multiprocessing_options=own,
-    )
-    return ocp.CheckpointManager(
-        folder.absolute(),
-        options=options,
-        item_handlers={
-            "params": ocp.PyTreeCheckpointHandler(multiprocessing_options=own),
-            "optimizer": ocp.PyTreeCheckpointHandler(multiprocessing_options=own),
-            "info": ocp.JsonCheckpointHandler(multiprocessing_options=own),
-        },
-    )
-
-
-def _own_process() -> ocp.options.MultiprocessingOptions:
-    # Orbax would otherwise wait for all processes of the run; here one works for itself.
-    index = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
-    )
-
-
-def _steps(folder: Path) -> list[int]:
-    """The steps of the checkpoints in a folder, good or bad, in order."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-
-
-def _describe(tree: PyTree) -> dict[str, dict[str, Any]]:
-    """CRC-32, dtype and shape of each array of a tree, by its path."""
-    return {
-        jax.tree_util.keystr(key): {
-            "crc32": zlib.crc32(memoryview(np.ascontiguousarray(leaf).reshape(-1)).cast("B")),
-            "dtype": str(leaf.dtype),
-            "shape": list(leaf.shape),
-        }
-        for key, leaf in jax.tree.leaves_with_path(tree)
-    }
-
-
-def _crc_of_json(content: Any) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-def _size(tree: PyTree) -> int:
-    return sum(
-        int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree)
-    )
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -3,17 +3,18 @@
 import collections
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from gptjax.batch import Batch, Batches, Objective
+from gptjax.batch import Batches, Objective
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.feed import Feeder
+from gptjax.training.history import Best, History
 from gptjax.training.interrupt import StopRequest
 from gptjax.training.optimizer import Optimizer
 from gptjax.training.resume import Settings, resume_or_start
@@ -46,51 +47,6 @@ class TrainConfig:
     patience: int | None = None
     """Stop after so many evaluations in a row that are not better than the best one; None
     never does."""
-
-
-class Best(NamedTuple):
-    """Which of two evaluations is the better one.
-
-    Attributes:
-        metric: a key of what ``evaluate`` returns.
-        mode: whether less or more of it is better.
-    """
-
-    metric: str
-    mode: Literal["min", "max"]
-
-    def improves(self, value: float, best: float | None) -> bool:
-        """Whether ``value`` is better than the best so far (NaN never is)."""
-        if best is None:
-            return value == value
-        return value < best if self.mode == "min" else value > best
-
-
-@dataclass(frozen=True)
-class History:
-    """What a run remembers beside its arrays; it lies in each checkpoint.
-
-    Attributes:
-        evaluated: the step of the last evaluation, 0 if there was none.
-        metrics: what that evaluation returned.
-        best_step: the step of the best evaluation.
-        best_metrics: what that one returned.
-        stale: evaluations since the best one.
-    """
-
-    evaluated: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    best_step: int | None = None
-    best_metrics: Mapping[str, float] = field(default_factory=dict)
-    stale: int = 0
-
-    def after(self, step: int, metrics: Mapping[str, float], best: Best) -> "History":
-        """The history with one more evaluation."""
-        metrics = {name: float(value) for name, value in metrics.items()}
-        now = replace(self, evaluated=step, metrics=metrics, stale=self.stale + 1)
-        if best.improves(metrics[best.metric], self.best_metrics.get(best.metric)):
-            return replace(now, best_step=step, best_metrics=metrics, stale=0)
-        return now
 
 
 class FitResult(NamedTuple):
@@ -178,38 +134,6 @@ class Evaluator:
 def evaluate(objective: Objective, params: PyTree, batches: Batches) -> dict[str, float]:
     """One evaluation, as by :class:`Evaluator`, which saves compiling again for a second one."""
     return Evaluator(objective, batches)(params)
-
-
-class Feeder:
-    """Loads the batch of the next step, and moves it to the devices, while a step runs."""
-
-    def __init__(self, batches: Batches, start: int, stop: int) -> None:
-        self._batches = batches
-        self._stop = stop
-        self._rows = parallel.share(batches.batch_size)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._next: Future[Batch] | None = None
-        self._submit(start)
-
-    def __enter__(self) -> "Feeder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def take(self, step: int) -> Batch:
-        """The batch after ``step`` updates, spread over the devices. Steps come in order."""
-        assert self._next is not None
-        batch = self._next.result()
-        self._submit(step + 1)
-        return batch
-
-    def _submit(self, step: int) -> None:
-        self._next = self._pool.submit(self._load, step) if step < self._stop else None
-
-    def _load(self, step: int) -> Batch:
-        epoch, index = divmod(step, len(self._batches))
-        return parallel.shard(self._batches.batch(epoch, index, self._rows))
 
 
 def fit(

@@ -21,7 +21,7 @@ class OptimizerConfig:
 
     learning_rate: float = 2.5e-4
     """The highest learning rate, reached at the end of the warm-up."""
-    warmup: float = 2000
+    warmup: float = 2000.0
     """Length of the linear warm-up from 0, in updates; below 1, as a fraction of all updates."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """After the warm-up: cosine to 0, linear to 0 (fine-tuning; it already acts during the

@@ -249,7 +249,7 @@ def train_step(
         params: PyTree, optimizer_state: PyTree, progress: PyTree, batch: Batch, votes: jax.Array
     ) -> tuple[PyTree, PyTree, PyTree, dict[str, jax.Array]]:
         sums = gradient(params, progress, batch, jax.lax.axis_index(AXIS))
-        sums, votes = jax.lax.psum((sums, votes), AXIS)
+        sums, votes = _sum_over_devices((sums, votes))
         gradients, progress, accept, metrics = judge(progress, sums)
         params, optimizer_state = apply(params, optimizer_state, gradients, accept)
         return params, optimizer_state, progress, {**metrics, "votes": votes}
@@ -263,6 +263,11 @@ def train_step(
     )
 
 
+def _sum_over_devices(tree: PyTree) -> PyTree:
+    # XLA keeps the all-reduce of a single device, which there is a copy of all gradients.
+    return tree if jax.device_count() == 1 else jax.lax.psum(tree, AXIS)
+
+
 def vote(yes: bool) -> np.ndarray:
     """This process's vote, for each of its devices."""
     return np.full(jax.local_device_count(), yes, np.int32)
@@ -272,7 +277,7 @@ def evaluation_step(loss: Callable[[PyTree, Batch], Sums]) -> Callable[[PyTree, 
     """(params, batch) -> the sums over the examples of all devices and processes."""
 
     def step(params: PyTree, batch: Batch) -> Sums:
-        return jax.lax.psum(loss(params, batch), AXIS)
+        return _sum_over_devices(loss(params, batch))
 
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 

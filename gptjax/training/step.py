@@ -137,13 +137,14 @@ def make_train_step(
     def apply(
         params: PyTree, optimizer_state: PyTree, gradients: PyTree, accept: Bool[Array, ""]
     ) -> tuple[PyTree, PyTree]:
-        updates, new_state = optimizer.update(gradients, optimizer_state, params)
-        new_params = optax.apply_updates(params, updates)
-        return jax.tree.map(
-            lambda new, old: jnp.where(accept, new, old),
-            (new_params, new_state),
-            (params, optimizer_state),
-        )
+        def update(params: PyTree, optimizer_state: PyTree) -> tuple[PyTree, PyTree]:
+            updates, new_state = optimizer.update(gradients, optimizer_state, params)
+            return optax.apply_updates(params, updates), new_state
+
+        # A branch, because a select between new and old arrays keeps XLA from updating them in
+        # place: 0.77 s instead of 0.24 s for GPT-1's 116 million parameters on two CPU cores,
+        # where 0.16 s is what moving 7 × 466 MB takes.
+        return jax.lax.cond(accept, update, lambda *unchanged: unchanged, params, optimizer_state)
 
     return parallel.train_step(gradient, judge, apply)
 

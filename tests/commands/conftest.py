@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 WORDS = (
-    "the a old small red house garden river ship captain letter morning winter light door "
-    "walked saw found opened left remembered and but then because slowly never quite almost"
-).split()
+    *("the", "a", "old", "small", "red", "house", "garden", "river", "ship", "captain"),
+    *("letter", "morning", "winter", "light", "door", "walked", "saw", "found", "opened"),
+    *("left", "remembered", "and", "but", "then", "because", "slowly", "never", "almost"),
+)
 
 # A model that compiles in seconds; 2 devices, dropout on.
 TINY = [

@@ -58,7 +58,7 @@ def test_unknown_key_in_a_config(folder, capsys):
         ("empty", ["empty", ".txt"]),
         ("latin1", ["bad.txt", "byte 5", "--corpus.encoding-errors replace"]),
         ("nul", ["nul.txt", "NUL"]),
-        ("blank", ["blank", "nothing to train on"]),
+        ("blank", ["blank", "no text to train a tokenizer on"]),
         ("rows.jsonl", ["rows.jsonl", "'text'", "body"]),
         ("broken.jsonl", ["broken.jsonl", "line 2"]),
     ],
@@ -81,7 +81,9 @@ def test_bad_text(folder, capsys, data, words):
 
 
 def test_a_corpus_smaller_than_a_batch(folder, capsys):
-    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", "--train.batch-size", "4000")
+    line = refused(
+        capsys, *PRETRAIN, "--data", "books", "--out", "run", "--train.batch-size", "4000"
+    )
     assert "fewer than one batch of 4000" in line
     assert "--train.batch-size" in line
 
@@ -93,9 +95,7 @@ def test_a_batch_that_does_not_divide_by_the_devices(folder, capsys):
 
 
 def test_a_tokenizer_of_another_size(folder, capsys):
-    assert (
-        main(["tokenizer", "--data", "books", "--vocab-size", "300", "--out", "t.model"]) == 0
-    )
+    assert main(["tokenizer", "--data", "books", "--vocab-size", "300", "--out", "t.model"]) == 0
     line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", "--tokenizer", "t.model")
     assert "300" in line
     assert "330" in line

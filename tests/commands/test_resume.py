@@ -69,9 +69,7 @@ def test_killed_twice_and_continued(books, uninterrupted, gptjax, gptjax_until, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_saves_the_step(
-    books, uninterrupted, gptjax, gptjax_until, tmp_path, number
-):
+def test_asked_to_stop_saves_the_step(books, uninterrupted, gptjax, gptjax_until, tmp_path, number):
     out = tmp_path / "run"
     assert gptjax_until(options(books, out), lambda: last_step(out) >= 33, number) == 75
     saved = max(int(path.name) for path in (out / "checkpoints" / "last").iterdir())

@@ -47,7 +47,7 @@ def run(folder: Path, batches=None, resume="auto", keep=2, every=4, accumulate=2
             problem,
             batches or ToyBatches(),
             config,
-            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2), STEPS),
+            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2.0), STEPS),
             evaluate=evaluate,
             checkpoints=Checkpoints(
                 folder / "checkpoints", CheckpointConfig(every=every, keep=keep), {"data": "toy"}
@@ -61,7 +61,7 @@ def state_of(folder: Path, step: int):
     """Everything in a checkpoint, straight from the disk."""
     problem = objective()
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    optimizer = make_optimizer(OptimizerConfig(warmup=2), STEPS)
+    optimizer = make_optimizer(OptimizerConfig(warmup=2.0), STEPS)
     restored = Checkpoints(folder / "checkpoints", CheckpointConfig(), {}).restore(
         shapes, jax.eval_shape(optimizer.init, shapes), str(step)
     )
@@ -182,7 +182,7 @@ def test_patience_and_its_memory(tmp_path):
             objective(),
             batches or ToyBatches(),
             TrainConfig(steps=30, batch_size=8, patience=3),
-            make_optimizer(OptimizerConfig(warmup=2), 30),
+            make_optimizer(OptimizerConfig(warmup=2.0), 30),
             evaluate=script,
             best=Best("score", "min"),
             checkpoints=Checkpoints(tmp_path / "checkpoints", CheckpointConfig(every=50), {}),
@@ -247,7 +247,7 @@ def test_given_parameters_are_used_and_left_alone():
     before = parallel.fetch(params)
     config = TrainConfig(steps=1, batch_size=8)
     # The first update of a warm-up has learning rate 0.
-    optimizer = make_optimizer(OptimizerConfig(warmup=1), 1)
+    optimizer = make_optimizer(OptimizerConfig(warmup=1.0), 1)
     result = fit(problem, ToyBatches(), config, optimizer, params=params)
     jax.tree.map(np.testing.assert_array_equal, parallel.fetch(result.params), before)
     jax.tree.map(np.testing.assert_array_equal, parallel.fetch(params), before)
@@ -262,7 +262,7 @@ def test_an_error_in_the_data_surfaces():
 
     config = TrainConfig(steps=9, batch_size=8)
     with pytest.raises(UserError, match="gone"):
-        fit(objective(), Broken(), config, make_optimizer(OptimizerConfig(warmup=1), 9))
+        fit(objective(), Broken(), config, make_optimizer(OptimizerConfig(warmup=1.0), 9))
 
 
 def test_the_disk_must_have_room(tmp_path, monkeypatch):

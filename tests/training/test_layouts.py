@@ -24,8 +24,8 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start(folder: Path, devices: int, *others: object) -> subprocess.Popen:
-    command = [sys.executable, WORKER, folder, devices, *others]
+def start(what: str, folder: Path, devices: int, *others: object) -> subprocess.Popen:
+    command = [sys.executable, WORKER, what, folder, devices, *others]
     return subprocess.Popen(
         [str(part) for part in command],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -74,17 +74,22 @@ def test_fewer_devices_give_the_losses_of_four(
 
 
 def test_two_processes_give_the_losses_of_one(four_devices, tmp_path, records):
-    address = f"localhost:{free_port()}"
-    outcomes = finish([start(tmp_path / "run", 2, address, 2, index) for index in (0, 1)])
-    for code, output in outcomes:
-        assert code == 0, output
-    assert_agree(records(tmp_path / "run"), records(four_devices))
-    assert sorted(p.name for p in (tmp_path / "run/checkpoints/last").iterdir()) == ["10", "12"]
+    """Even though a SIGTERM to one of them stops both, at the same step, in between."""
+    for what, expected in (("interrupt", 75), ("train", 0)):
+        address = f"localhost:{free_port()}"
+        processes = [start(what, tmp_path, 2, address, 2, index) for index in (0, 1)]
+        for code, output in finish(processes):
+            assert code == expected, output
+        if what == "interrupt":
+            newest = max(int(p.name) for p in (tmp_path / "checkpoints/last").iterdir())
+            assert 5 <= newest <= 9
+    assert_agree(records(tmp_path), records(four_devices))
+    assert sorted(p.name for p in (tmp_path / "checkpoints/last").iterdir()) == ["10", "12"]
 
 
 def test_a_process_that_fails_alone_ends_and_says_why(tmp_path):
     address = f"localhost:{free_port()}"
-    processes = [start(tmp_path / "fail", 1, address, 2, index) for index in (0, 1)]
+    processes = [start("fail", tmp_path, 1, address, 2, index) for index in (0, 1)]
     try:
         output = processes[1].communicate(timeout=60)[0]
         assert processes[1].returncode == 1

@@ -16,7 +16,7 @@ from gptjax.training.optimizer import (
     make_schedule,
 )
 
-T, W, R = 100, 10, 0.5
+T, W, R = 100, 10.0, 0.5
 
 
 def ramp(t):
@@ -56,14 +56,14 @@ def test_the_papers_fine_tuning_schedule():
 
 
 def test_no_warmup_begins_at_the_full_rate():
-    schedule = make_schedule(OptimizerConfig(learning_rate=R, warmup=0), T)
+    schedule = make_schedule(OptimizerConfig(learning_rate=R, warmup=0.0), T)
     np.testing.assert_allclose(schedule(jnp.asarray(0)), R, rtol=1e-6)
 
 
 def test_weight_decay_acts_on_matrices_only():
     params = {"embedding": jnp.ones((3, 2)), "gain": jnp.ones(2), "bias": jnp.ones(2)}
     assert is_matrix(params) == {"embedding": True, "gain": False, "bias": False}
-    config = OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant", weight_decay=0.01)
+    config = OptimizerConfig(learning_rate=0.1, warmup=0.0, schedule="constant", weight_decay=0.01)
     optimizer = make_optimizer(config, 10)
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
@@ -73,7 +73,7 @@ def test_weight_decay_acts_on_matrices_only():
 
 
 def test_two_updates_are_adam_with_decoupled_decay():
-    config = OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant", weight_decay=0.02)
+    config = OptimizerConfig(learning_rate=0.1, warmup=0.0, schedule="constant", weight_decay=0.02)
     optimizer = make_optimizer(config, 10)
     params = {"w": jnp.array([[1.0, -2.0]])}
     state = optimizer.init(params)
@@ -87,7 +87,7 @@ def test_two_updates_are_adam_with_decoupled_decay():
 
 
 @pytest.mark.parametrize(
-    ("norm", "limit", "scale"), [(4, 1, 0.25), (0.5, 1, 1), (0, 1, 1), (9, None, 1)]
+    ("norm", "limit", "scale"), [(4, 1.0, 0.25), (0.5, 1.0, 1), (0, 1.0, 1), (9, None, 1)]
 )
 def test_clipping_only_shortens(norm, limit, scale):
     assert float(clip_scale(jnp.float32(norm), limit)) == scale
@@ -97,8 +97,8 @@ def test_clipping_only_shortens(norm, limit, scale):
     ("change", "message"),
     [
         ({"learning_rate": 0.0}, "learning_rate"),
-        ({"warmup": 101}, "this run has 100 updates"),
-        ({"warmup": -1}, "warmup"),
+        ({"warmup": 101.0}, "this run has 100 updates"),
+        ({"warmup": -1.0}, "warmup"),
         ({"beta1": 1.0}, "beta1"),
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"weight_decay": -0.1}, "weight_decay"),
@@ -106,4 +106,4 @@ def test_clipping_only_shortens(norm, limit, scale):
 )
 def test_bad_values_are_refused_by_name(change, message):
     with pytest.raises(UserError, match=message):
-        make_optimizer(OptimizerConfig(**{"warmup": 1, **change}), 100)
+        make_optimizer(OptimizerConfig(**{"warmup": 1.0, **change}), 100)

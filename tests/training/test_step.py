@@ -27,7 +27,7 @@ def run(step, state, batch):
 @pytest.fixture
 def optimizer():
     return make_optimizer(
-        OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant", clip_norm=0.05), 10
+        OptimizerConfig(learning_rate=0.1, warmup=0.0, schedule="constant", clip_norm=0.05), 10
     )
 
 

@@ -1,11 +1,15 @@
-"""Trains the toy in a process of its own: worker.py FOLDER DEVICES [COORDINATOR PROCESSES ID]."""
+"""Trains the toy in a process of its own: worker.py train|interrupt|fail FOLDER DEVICES [...]."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import jax
 from toy import ToyBatches, objective
 
+from gptjax.batch import Batch, Batches
+from gptjax.errors import Interrupted
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.loop import Evaluator, TrainConfig, fit
@@ -15,15 +19,24 @@ from gptjax.training.tracking import Tracker, TrackingConfig
 STEPS = 12
 
 
-def train(folder: Path, accumulate: int = 1) -> None:
+class Interrupting(ToyBatches):
+    """The last process gets a SIGTERM when the sixth batch is loaded; the others do not."""
+
+    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
+        if (epoch, index) == (1, 0) and parallel.process_count() > 1 and not parallel.is_main():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().batch(epoch, index, rows)
+
+
+def train(folder: Path, accumulate: int = 1, batches: Batches | None = None) -> None:
     """The run that all layouts of devices must agree on."""
     problem = objective()
     with Tracker(folder, TrackingConfig(tensorboard=False, progress=False)) as tracker:
         fit(
             problem,
-            ToyBatches(),
+            batches or ToyBatches(),
             TrainConfig(steps=STEPS, batch_size=8, accumulate=accumulate, log_every=1),
-            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2), STEPS),
+            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2.0), STEPS),
             evaluate=Evaluator(problem, ToyBatches(examples=13, shuffle=False)),
             checkpoints=Checkpoints(folder / "checkpoints", CheckpointConfig(every=5), {}),
             tracker=tracker,
@@ -31,16 +44,19 @@ def train(folder: Path, accumulate: int = 1) -> None:
 
 
 def main() -> None:
-    folder, devices, *others = sys.argv[1:]
+    what, folder, devices, *others = sys.argv[1:]
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", int(devices))
     if others:
         coordinator, processes, index = others
         parallel.initialize(parallel.DistributedConfig(coordinator, int(processes), int(index)))
-    with parallel.end_together():
-        if "fail" in Path(folder).name and not parallel.is_main():
-            raise RuntimeError("one process alone")
-        train(Path(folder))
+    try:
+        with parallel.end_together():
+            if what == "fail" and not parallel.is_main():
+                raise RuntimeError("one process alone")
+            train(Path(folder), batches=Interrupting() if what == "interrupt" else None)
+    except Interrupted as error:
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

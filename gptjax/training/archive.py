@@ -1,0 +1,193 @@
+"""One checkpoint on the disk: written by orbax, and checked, which orbax does not do.
+
+A checkpoint has the items `params`, `optimizer` (not in `best/`) and `info`: the latter says what
+the caller wants remembered, and the CRC-32, dtype and shape of every array, and carries a CRC-32
+of its own.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from gptjax.errors import UserError
+
+PyTree = Any
+
+
+class DamagedError(Exception):
+    """A checkpoint does not read back as it was written."""
+
+
+def write(
+    folder: Path,
+    step: int,
+    items: Mapping[str, PyTree],
+    content: Mapping[str, Any],
+    *,
+    keep: int,
+    remove: Iterable[int],
+) -> None:
+    """Write the checkpoint ``folder/step``; it appears there when it is whole.
+
+    Args:
+        folder: made when needed.
+        step: a step that is later than all that remain.
+        items: trees of numpy arrays by name: `params`, `optimizer`.
+        content: ``info`` and ``fingerprints``, as JSON.
+        keep: how many of the latest checkpoints remain afterwards.
+        remove: steps of checkpoints to remove first.
+
+    Raises:
+        OSError, ValueError: from the file system.
+        RuntimeError: orbax did not want to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {**content, "arrays": {name: _describe(tree) for name, tree in items.items()}}
+    arguments = ocp.args.Composite(
+        info=ocp.args.JsonSave({"content": content, "crc32": _crc_of_json(content)}),
+        **{name: ocp.args.PyTreeSave(tree) for name, tree in items.items()},
+    )
+    with _manager(folder, keep) as manager:
+        for other in remove:
+            manager.delete(other)
+        saved = manager.save(step, args=arguments)
+    if not saved or step not in steps(folder):
+        raise RuntimeError(f"{folder}: orbax declined to save checkpoint {step}")
+
+
+def read(
+    path: Path, targets: Mapping[str, PyTree], fingerprints: Mapping[str, str]
+) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    """Items of the checkpoint at ``path``, checked, and its info.
+
+    Raises:
+        DamagedError: something does not read back as it was written.
+        UserError: it is intact, but of something else.
+    """
+    own = _own_process()
+    try:
+        handler = ocp.JsonCheckpointHandler(multiprocessing_options=own)
+        with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
+            stored = reader.restore((path / "info").absolute())
+        content = stored["content"]
+        intact = stored["crc32"] == _crc_of_json(content)
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise DamagedError(one_line(error)) from error
+    if not intact:
+        raise DamagedError("checksum of info")
+    for name, value in fingerprints.items():
+        if content["fingerprints"].get(name) != value:
+            raise UserError(
+                f"{path}: is a checkpoint of another {name}: its fingerprint is "
+                f"{content['fingerprints'].get(name)}, that of this run {value}; give the same "
+                f"{name}, or start anew in another --out"
+            )
+    items = {}
+    for name, target in targets.items():
+        _check_shapes(path, content["arrays"][name], target)
+        try:
+            handler = _array_handler(own)
+            with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
+                arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
+                items[name] = reader.restore(
+                    (path / name).absolute(),
+                    args=ocp.args.PyTreeRestore(target, restore_args=arguments),
+                )
+            found = _describe(items[name])
+        except Exception as error:  # as above
+            raise DamagedError(one_line(error)) from error
+        for leaf, description in content["arrays"][name].items():
+            if found[leaf] != description:
+                raise DamagedError(f"checksum of {name}{leaf}")
+    return items, content["info"]
+
+
+def _check_shapes(path: Path, stored: Mapping[str, Any], target: PyTree) -> None:
+    wanted = {
+        jax.tree_util.keystr(key): (str(np.dtype(leaf.dtype)), list(leaf.shape))
+        for key, leaf in jax.tree.leaves_with_path(target)
+    }
+    for leaf in sorted(wanted.keys() | stored.keys()):
+        there = f"{stored[leaf]['dtype']}{stored[leaf]['shape']}" if leaf in stored else "absent"
+        here = "{}{}".format(*wanted[leaf]) if leaf in wanted else "absent"
+        if there != here:
+            raise UserError(
+                f"{path}: belongs to another model: {leaf} is {there} there and {here} here; give "
+                "the config it was trained with"
+            )
+
+
+def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+    own = _own_process()
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=False,
+        cleanup_tmp_directories=True,  # what a killed process left half-written
+        enable_async_checkpointing=False,  # this already runs in a thread of its own
+        save_root_metadata=False,
+        multiprocessing_options=own,
+    )
+    return ocp.CheckpointManager(
+        folder.absolute(),
+        options=options,
+        item_handlers={
+            "params": _array_handler(own),
+            "optimizer": _array_handler(own),
+            "info": ocp.JsonCheckpointHandler(multiprocessing_options=own),
+        },
+    )
+
+
+def _array_handler(own: ocp.options.MultiprocessingOptions) -> ocp.PyTreeCheckpointHandler:
+    # Compression takes three times as long, and trained float32 barely shrinks.
+    return ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=own)
+
+
+def _own_process() -> ocp.options.MultiprocessingOptions:
+    # Orbax would otherwise wait for all processes of the run; here one works for itself.
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+    )
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a folder, good or bad, in order."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def _describe(tree: PyTree) -> dict[str, dict[str, Any]]:
+    """CRC-32, dtype and shape of each array of a tree, by its path."""
+    return {
+        jax.tree_util.keystr(key): {
+            "crc32": zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data),
+            "dtype": str(leaf.dtype),
+            "shape": list(leaf.shape),
+        }
+        for key, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _crc_of_json(content: Any) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def size(tree: PyTree) -> int:
+    """Bytes of the arrays of a tree."""
+    return sum(
+        int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree)
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

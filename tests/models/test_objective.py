@@ -1,0 +1,164 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import forward
+
+from gptjax.batch import Batch
+from gptjax.models import cross_entropy as room
+from gptjax.models.cross_entropy import cross_entropy
+from gptjax.models.objective import lm
+from gptjax.models.transformer import ModelConfig
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+TINY = ModelConfig(
+    vocabulary_size=40, context_length=8, num_layers=2, num_heads=2, width=16, norm="post"
+)
+
+
+def make_batch(rows=3, sequences=2, length=9):
+    rng = np.random.default_rng(0)
+    shape = (rows, sequences, length)
+    return Batch(
+        rng.integers(0, TINY.vocabulary_size, shape).astype(np.int32),
+        rng.choice([0.0, 0.5, 1.0, 2.0], shape).astype(np.float32),
+        np.zeros((rows, sequences), np.int32),
+        np.zeros((rows, sequences), np.float32),
+        np.asarray([1, 1, 0][:rows], np.float32),
+    )
+
+
+def log_softmax(logits):
+    top = logits.max(-1, keepdims=True)
+    return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+
+
+def test_sums_equal_the_reference_and_padding_examples_do_not_count():
+    objective = lm(TINY)
+    params = jax.tree.map(lambda x: x * 3, jax.jit(objective.init)(jax.random.key(0)))
+    batch = make_batch()
+    sums = jax.jit(objective.loss)(params, batch, None)
+
+    rows = batch.tokens.reshape(-1, 9)
+    x = forward(params, rows[:, :-1], TINY.num_heads, "post")
+    logits = x @ np.asarray(params["token_embedding"], np.float64).T
+    weights = (batch.lm_weights * batch.weights[:, None, None]).reshape(-1, 9)[:, 1:]
+    targets = rows[:, 1:]
+    nll = -np.take_along_axis(log_softmax(logits), targets[..., None], -1)[..., 0]
+    np.testing.assert_allclose(sums.loss, (weights * nll).sum(), rtol=1e-5)
+    np.testing.assert_allclose(sums.weight, weights.sum(), rtol=1e-6)
+    hits = logits.argmax(-1) == targets
+    np.testing.assert_allclose(sums.metrics["accuracy"], (weights * hits).sum(), rtol=1e-6)
+    assert {x.dtype for x in jax.tree.leaves(sums)} == {jnp.dtype("float32")}
+
+
+def plain(states, table, targets, weights):
+    logits = states.astype(jnp.float32) @ table.astype(states.dtype).astype(jnp.float32).T
+    nll = -jax.nn.log_softmax(logits)[jnp.arange(len(targets)), targets]
+    return (nll * weights).sum()
+
+
+@pytest.fixture
+def problem():
+    keys = jax.random.split(jax.random.key(0), 4)
+    return (
+        jax.random.normal(keys[0], (37, 16)),
+        jax.random.normal(keys[1], (50, 16)),
+        jax.random.randint(keys[2], (37,), 0, 50),
+        jax.random.uniform(keys[3], (37,)),
+    )
+
+
+@pytest.mark.parametrize("most", [10_000, 37 * 50, 500, 50])
+def test_cross_entropy_and_its_gradients_equal_autodiff_for_any_chunk(problem, most, monkeypatch):
+    monkeypatch.setattr(room, "_LOGITS", most)
+
+    def mine(*args):
+        return 3 * cross_entropy(*args)[0]
+
+    np.testing.assert_allclose(mine(*problem), 3 * plain(*problem), rtol=1e-6)
+    value, gradients = jax.value_and_grad(mine, argnums=(0, 1, 3))(*problem)
+    np.testing.assert_allclose(value, 3 * plain(*problem), rtol=1e-6)
+    expected = jax.grad(lambda *args: 3 * plain(*args), argnums=(0, 1, 3))(*problem)
+    for a, b in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
+
+
+def test_evaluation_does_not_compute_the_gradients(problem, monkeypatch):
+    count = {}
+    for name, f in (
+        ("value", lambda *args: cross_entropy(*args)[0]),
+        ("gradient", jax.grad(lambda *args: cross_entropy(*args)[0], argnums=(0, 1))),
+    ):
+        count[name] = str(jax.make_jaxpr(f)(*problem)).count("dot_general")
+    assert count == {"value": 1, "gradient": 3}
+
+
+def test_cross_entropy_stays_finite_far_from_zero(problem):
+    states, table, targets, weights = problem
+    value, gradient = jax.value_and_grad(lambda x: cross_entropy(x, table, targets, weights)[0])(
+        states * 1e4
+    )
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_cross_entropy_in_bfloat16(problem):
+    states, table, targets, weights = problem
+    low = states.astype(jnp.bfloat16)
+
+    def mine(x, table):
+        return cross_entropy(x, table, targets, weights)[0]
+
+    gradient, table_gradient = jax.grad(mine, argnums=(0, 1))(low, table)
+    assert gradient.dtype == jnp.bfloat16
+    assert table_gradient.dtype == jnp.float32
+    expected = jax.grad(plain, argnums=(0, 1))(states, table, targets, weights)
+    for a, b in zip((gradient, table_gradient), expected, strict=True):
+        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.03 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_every_parameter_gets_a_gradient(norm):
+    objective = lm(dataclasses.replace(TINY, norm=norm))
+    params = jax.jit(objective.init)(jax.random.key(0))
+    key = jax.random.key(1, impl="rbg")
+    gradients = jax.jit(jax.grad(lambda p: objective.loss(p, make_batch(), key).loss))(params)
+    for path, g in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.abs(g).max() > 0, path
+        assert np.isfinite(g).all(), path
+
+
+def test_the_gradient_is_the_slope():
+    objective = lm(TINY)
+    params = jax.tree.map(lambda x: x * 3, jax.jit(objective.init)(jax.random.key(0)))
+    batch, key = make_batch(), jax.random.key(5, impl="rbg")
+
+    @jax.jit
+    def loss(p):
+        return objective.loss(p, batch, key).loss
+
+    gradient = jax.grad(loss)(params)
+    norm = float(jnp.sqrt(sum(jnp.square(g).sum() for g in jax.tree.leaves(gradient))))
+    step = 2e-2 / norm
+    ahead, behind = (
+        float(loss(jax.tree.map(lambda p, g: p + s * step * g, params, gradient)))  # noqa: B023
+        for s in (1.0, -1.0)
+    )
+    assert (ahead - behind) / (2 * step) == pytest.approx(norm**2, rel=2e-2)
+
+
+def test_evaluation_is_deterministic_and_a_key_decides_the_dropout():
+    objective = lm(TINY)
+    params, batch = jax.jit(objective.init)(jax.random.key(0)), make_batch()
+    loss = jax.jit(objective.loss)
+    quiet = [float(loss(params, batch, None).loss) for _ in range(2)]
+    assert quiet[0] == quiet[1]
+    noisy = [
+        float(loss(params, batch, jax.random.key(s, impl="rbg")).loss) for s in (0, 0, 1)
+    ]  # fmt: skip
+    assert noisy[0] == noisy[1]
+    assert len({quiet[0], *noisy}) == 3

@@ -1,3 +1,32 @@
-"""GPT-1 in JAX, whole: pre-train, fine-tune, evaluate, explain."""
+"""GPT-1 in JAX, whole: pre-train, fine-tune, evaluate, explain.
+
+    run = gptjax.load("runs/pretrain/tiny")
+    states = gptjax.Transformer(run.model).apply({"params": run.params}, tokens)
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gptjax.models.transformer import ModelConfig as ModelConfig
+    from gptjax.models.transformer import Transformer as Transformer
+    from gptjax.run import Run as Run
+    from gptjax.run import load as load
+
+_HOMES = {
+    "load": "gptjax.run",
+    "Run": "gptjax.run",
+    "ModelConfig": "gptjax.models.transformer",
+    "Transformer": "gptjax.models.transformer",
+}
+__all__ = ["ModelConfig", "Run", "Transformer", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when they are asked for: `gptjax --help` needs no jax."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gptjax' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

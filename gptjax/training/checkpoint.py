@@ -162,7 +162,9 @@ class Checkpoints:
         notices: list[str] = []
         for step in [int(resume)] if resume != "auto" else reversed(steps):
             try:
-                items, info = _read(self._folder / LAST / str(step), targets, self._fingerprints)
+                items, info = archive.read(
+                    self._folder / LAST / str(step), targets, self._fingerprints
+                )
             except archive.DamagedError as error:
                 notices.append(f"checkpoint {step} is damaged ({error})")
                 continue

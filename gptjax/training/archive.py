@@ -6,6 +6,7 @@ of its own.
 """
 
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -150,7 +151,9 @@ def _array_handler(own: ocp.options.MultiprocessingOptions) -> ocp.PyTreeCheckpo
 
 
 def _own_process() -> ocp.options.MultiprocessingOptions:
-    # Orbax would otherwise wait for all processes of the run; here one works for itself.
+    # Orbax logs the traceback of every error before it raises it; one report is enough.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # It would otherwise wait for all processes of the run; here one works for itself.
     index = jax.process_index()
     return ocp.options.MultiprocessingOptions(
         primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
@@ -188,6 +191,8 @@ def size(tree: PyTree) -> int:
 
 
 def one_line(error: Exception) -> str:
-    """The kind of an error and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    """The kind of an error and its message, cut in the middle: the cause is often at the end."""
+    message = " ".join(str(error).split())
+    if len(message) > 240:
+        message = f"{message[:120]} … {message[-120:]}"
+    return f"{type(error).__name__}: {message}"

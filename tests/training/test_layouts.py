@@ -130,3 +130,32 @@ def test_replicate_does_not_alias_and_fetch_copies():
 def test_values_pass_between_processes_unchanged():
     value = {"step": 3, "info": {"a": [1.5, None]}, "notices": ["ü"]}
     assert parallel.broadcast_json(value) == value
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, True),
+        ({"SLURM_NTASKS": "8"}, False),  # a batch script that did not call srun
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"JOB_COMPLETION_INDEX": "0"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+    ],
+)
+def test_which_environments_mean_several_processes(monkeypatch, environment, several):
+    joined = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: joined.append(given))
+    monkeypatch.setattr(os, "environ", environment)
+    parallel.initialize(parallel.DistributedConfig())
+    assert joined == ([(None, None, None)] if several else [])
+
+
+@pytest.mark.parametrize(("device", "extra"), [("nvidia0", "gpu"), ("accel0", "tpu")])
+def test_an_accelerator_that_is_not_used_is_pointed_out(monkeypatch, tmp_path, device, extra):
+    monkeypatch.setattr(parallel, "Path", lambda _: tmp_path)
+    assert parallel.unused_accelerator() is None
+    (tmp_path / device).touch()
+    assert f"ACCELERATOR={extra}" in str(parallel.unused_accelerator())

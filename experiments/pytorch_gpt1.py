@@ -1,0 +1,108 @@
+"""The benchmark's other side: the same training step by PyTorch and transformers."""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+from transformers.models.openai.modeling_openai import Attention
+from transformers.utils import logging
+
+from gptjax.models.transformer import ModelConfig
+
+# PyTorch's choices: how attention is computed, and how AdamW walks over the parameters.
+VARIANTS = list(itertools.product(("eager", "sdpa"), ("fused", "foreach")))
+
+
+def device() -> torch.device:
+    """The accelerator that this PyTorch can use, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_model(config: ModelConfig, attention: str) -> OpenAIGPTLMHeadModel:
+    """``OpenAIGPTLMHeadModel`` of the same size and dropouts, from random weights."""
+    logging.set_verbosity_error()
+    model = OpenAIGPTLMHeadModel(
+        OpenAIGPTConfig(
+            vocab_size=config.vocabulary_size,
+            n_positions=config.context_length,
+            n_embd=config.width,
+            n_layer=config.num_layers,
+            n_head=config.num_heads,
+            embd_pdrop=config.embedding_dropout,
+            attn_pdrop=config.attention_dropout,
+            resid_pdrop=config.residual_dropout,
+        )
+    ).to(device())
+    if attention == "sdpa":
+        # transformers has no scaled-dot-product attention for this model: exchange that part.
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module._attn = _sdpa(module)
+    return model
+
+
+def make_step(
+    config: ModelConfig, batch_size: int, attention: str, optimizer: str
+) -> Callable[[int], None]:
+    """A function that trains for a number of steps and waits for the last to end.
+
+    Args:
+        config: the model's shape; with ``dtype`` bfloat16 the step runs under autocast.
+        batch_size: sequences of ``context_length`` tokens.
+        attention: "eager" (transformers' own) or "sdpa".
+        optimizer: AdamW's "fused" or "foreach" implementation.
+    """
+    model = make_model(config, attention).train()
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    adam = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
+        lr=1e-4,
+        **{optimizer: True},
+    )
+    shape = (batch_size, config.context_length)
+    tokens = torch.randint(0, config.vocabulary_size, shape, device=device())
+    low = torch.autocast(device().type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+
+    def step(count: int) -> None:
+        for _ in range(count):
+            adam.zero_grad(set_to_none=True)
+            with low:
+                loss = model(tokens, labels=tokens).loss
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+            loss.item()
+
+    return step
+
+
+def generation_speed(config: ModelConfig, batch_size: int, prompt: int, count: int) -> float:
+    """Tokens per second of greedy generation, all rows together.
+
+    transformers keeps no key-value cache for this model: each token costs a full forward pass.
+    """
+    model = make_model(config, "eager").eval()
+    tokens = torch.randint(0, config.vocabulary_size, (batch_size, prompt), device=device())
+    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    with torch.inference_mode():
+        model.generate(tokens, max_new_tokens=2, **options)
+        start = time.perf_counter()
+        model.generate(tokens, max_new_tokens=count, **options)
+    return batch_size * count / (time.perf_counter() - start)
+
+
+def _sdpa(module: Attention) -> Callable[..., list[Any]]:
+    def attend(q: Any, k: Any, v: Any, mask: Any = None, output_attentions: bool = False) -> Any:
+        rate = module.attn_dropout.p if module.training else 0.0
+        # transformers hands the keys over transposed.
+        out = nn.functional.scaled_dot_product_attention(
+            q, k.transpose(-1, -2), v, dropout_p=rate, is_causal=True
+        )
+        return [out]
+
+    return attend

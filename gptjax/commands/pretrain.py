@@ -181,7 +181,7 @@ def _run(config: PretrainConfig) -> PretrainResult:
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
-        return {**means, "perplexity": math.exp(means["loss"])}
+        return {**means, "perplexity": perplexity(means["loss"], valid).perplexity}
 
     if parallel.is_main():
         count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(objective)))

@@ -68,6 +68,8 @@ class Tracker:
         cut_back(path, step)
         self._metrics = path.open("a", encoding="utf-8")
         if self._config.tensorboard:
+            from tensorboardX import SummaryWriter  # which imports torch where there is one
+
             from tensorboardX import SummaryWriter  # takes seconds to import
 
             # Events of later steps that are already there are hidden by the reader.

@@ -14,9 +14,7 @@ from gptjax.models.transformer import ModelConfig
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
-TINY = ModelConfig(
-    vocabulary_size=40, context_length=8, num_layers=2, num_heads=2, width=16, norm="post"
-)
+TINY = ModelConfig(vocabulary_size=40, context_length=8, num_layers=1, num_heads=2, width=16)
 
 
 def make_batch(rows=3, sequences=2, length=9):

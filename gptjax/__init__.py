@@ -1,7 +1,7 @@
 """GPT-1 in JAX, whole: pre-train, fine-tune, evaluate, explain.
 
-    run = gptjax.load("runs/pretrain/tiny")
-    states = gptjax.Transformer(run.model).apply({"params": run.params}, tokens)
+run = gptjax.load("runs/pretrain/tiny")
+states = gptjax.Transformer(run.model).apply({"params": run.params}, tokens)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,5 @@
 """The command line: one subcommand per file of commands/."""
 
-import errno
 import importlib
 import os
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Sequence
 
 from gptjax import __version__
 from gptjax.config import cache_folder, nearest, parse
-from gptjax.errors import GptjaxError
+from gptjax.errors import Interrupted, explain
 
 # The first line of help, so that `gptjax --help` need not import every command (and jax).
 COMMANDS = {
@@ -58,40 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             defaults=getattr(command, "defaults", None),
         )
         command.run(config)
-    except GptjaxError as error:
-        return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("stopped before there was anything to save", 130)
+        return _fail("interrupted; what was saved is intact", Interrupted.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        return _fail(*_explain_os_error(error))
     except Exception as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        known = explain(error)
+        if known is None:
             raise
-        return _fail(
-            "out of device memory; try a smaller --train.batch-size, a larger "
-            "--train.accumulate, or --model.rematerialize",
-            2,
-        )
+        return _fail(str(known), known.exit_code)
     return 0
 
 
 def _fail(message: str, code: int) -> int:
     print(f"gptjax: {message}", file=sys.stderr, flush=True)
     return code
-
-
-def _explain_os_error(error: OSError) -> tuple[str, int]:
-    """The message and exit code of an error of the file system; anything else is a bug."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "the disk is full; free some space or choose another --out"
-    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        advice = "no permission; choose another path or change its permissions"
-    else:
-        raise error
-    return (f"{error.filename}: {advice}" if error.filename else advice), 2
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def parse(
     arguments: Sequence[str],
     *,
     prog: str,
-    defaults: Callable[[T], T] | None = None,
+    defaults: Callable[[Any], T] | None = None,
 ) -> T:
     """Command-line options over a config's defaults.
 
@@ -52,18 +52,24 @@ def parse(
         cls: the root config.
         arguments: the words after the command's name.
         prog: how the command is called, for its help.
-        defaults: given the options alone, the config to use as default below them (a TOML
-            file, the config of a run); without it, the dataclass's own defaults.
+        defaults: given those options that choose it, the config to use as default below all of
+            them (a TOML file, the config of a run); without it, the dataclass's own defaults.
+            Its parameter's type is a dataclass of the options that it wants to see.
 
     Raises:
         SystemExit: 0 after ``--help``, 2 for an unknown or malformed option (tyro's box).
         UserError: a value is refused.
     """
     markers = (tyro.conf.AvoidSubcommands,)
-    given = tyro.cli(cls, prog=prog, args=list(arguments), config=markers)
     if defaults is None:
-        return given
-    return tyro.cli(cls, prog=prog, args=list(arguments), default=defaults(given), config=markers)
+        return tyro.cli(cls, prog=prog, args=list(arguments), config=markers)
+    # Only the choosing options are read here: the others may be wrong above the defaults of the
+    # dataclass and right above those that are chosen.
+    (wanted,) = (hint for name, hint in typing.get_type_hints(defaults).items() if name != "return")
+    known = [word for word in arguments if word not in ("-h", "--help")]
+    given, _ = tyro.cli(wanted, args=known, return_unknown_args=True, config=markers)
+    base = defaults(given)
+    return tyro.cli(cls, prog=prog, args=list(arguments), default=base, config=markers)
 
 
 def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
@@ -88,8 +94,14 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str, base: T | 
 
 
 def write(config: Any, path: str | Path) -> None:
-    """Write a config as TOML, whole: every field of every section that is not None."""
-    Path(path).write_text(tomli_w.dumps(to_table(config)), encoding="utf-8")
+    """Write a config as TOML: every field of every section that is not None.
+
+    The file is replaced whole, so that a reader or a crash never sees half of it.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(tomli_w.dumps(to_table(config)), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def to_table(config: Any) -> dict[str, Any]:

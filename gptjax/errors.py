@@ -1,5 +1,7 @@
 """The ways a command may end other than well, and the exit code of each."""
 
+import errno
+
 
 class GptjaxError(Exception):
     """Base of the errors that end a command with one line instead of a traceback."""
@@ -29,3 +31,32 @@ class Interrupted(GptjaxError):
     """Training was asked to stop, and saved a checkpoint from which it can resume."""
 
     exit_code = 75
+
+
+# Errors of the file system that a user can cause and mend.
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EACCES: "no permission; choose another path or change its permissions",
+    errno.EPERM: "no permission; choose another path or change its permissions",
+    errno.EROFS: "the file system is read-only; choose another path",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another path",
+    errno.EISDIR: "is a folder, where a file is wanted; choose another path",
+    errno.EEXIST: "is there already; choose another path",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+def explain(error: BaseException) -> GptjaxError | None:
+    """What to tell a user of an error that may be theirs, or None if it is a bug of ours."""
+    if isinstance(error, GptjaxError):
+        return error
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        where = f"{error.filename}: " if error.filename else ""
+        return UserError(where + _ADVICE[error.errno])
+    if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it, in a RuntimeError
+        return UserError(
+            "out of device memory; try a smaller --train.batch-size, a larger "
+            "--train.accumulate, or --model.rematerialize"
+        )
+    return None

@@ -28,7 +28,7 @@ from gptjax.data.tokenizer import Tokenizer, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models.objective import lm
 from gptjax.models.transformer import ModelConfig
-from gptjax.training.checkpoint import restore_params
+from gptjax.training.checkpoint import has_checkpoint, restore_params
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
 
@@ -78,6 +78,11 @@ class RunFolder:
             *(self.path / name for name in names),
         ]
 
+    def clear(self) -> None:
+        """Remove what an earlier run wrote, and nothing else."""
+        for item in self.owned():
+            shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
+
     def read_meta(self) -> dict[str, Any]:
         """The content of meta.json, empty if there is none yet."""
         return json.loads(self.meta.read_text(encoding="utf-8")) if self.meta.exists() else {}
@@ -109,16 +114,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def open_folder(
-    path: str | Path, *, resume: str, overwrite: bool, write: bool = True
-) -> tuple[RunFolder, str]:
-    """The folder of a run that is about to start or to go on.
+def open_folder(path: str | Path, *, resume: str, overwrite: bool) -> tuple[RunFolder, str]:
+    """The folder of a run that is about to start or to go on. Nothing in it is touched yet.
 
     Args:
         path: the folder; it may be absent, empty, or an earlier run's.
         resume: "never", "auto", or a step.
-        overwrite: remove an earlier run's files first.
-        write: this process may create and remove (one process of several does).
+        overwrite: an earlier run's files are going to be removed.
 
     Returns:
         The folder, and "never" if the run starts from nothing, else ``resume``.
@@ -140,13 +142,8 @@ def open_folder(
             f"{folder.path}: is not empty; continue it with --resume auto, replace it with "
             "--overwrite, or choose another --out"
         )
-    if write:
-        if overwrite:
-            for item in folder.owned():
-                shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
-        folder.path.mkdir(parents=True, exist_ok=True)
-    if not folder.checkpoints.exists() and resume == "auto":
-        resume = "never"  # nothing was ever saved, so there is nothing to restart over
+    if resume == "auto" and not has_checkpoint(folder.checkpoints):
+        resume = "never"  # nothing to go on from was ever saved
     return folder, resume
 
 
@@ -203,12 +200,17 @@ def load_config(path: str | Path) -> ModelConfig:
     """The model config of a run folder.
 
     Raises:
-        UserError: there is no run at ``path``.
+        UserError: there is no run at ``path``, or its config is damaged.
     """
     folder = RunFolder(Path(path))
     if not folder.config.exists():
         raise UserError(f"{path}: no run folder (it has no config.toml)")
-    table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    try:
+        table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{folder.config}: cannot be read as TOML: {error}") from None
+    if "model" not in table:
+        raise UserError(f"{folder.config}: has no section [model]; it is no run's config")
     return config.from_table(ModelConfig, table["model"], where=str(folder.config))
 
 

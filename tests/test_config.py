@@ -76,7 +76,7 @@ def test_an_integer_fits_a_float_field(tmp_path):
 def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
     (tmp_path / "c.toml").write_text("[section]\nrate = 0.5\nsteps = 7\n")
 
-    def defaults(given):
+    def defaults(given: Root):
         assert given.section.rate == 0.25  # what was typed is known when the file is chosen
         return config.read(Root, tmp_path / "c.toml")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gptjax.data.corpus import CorpusConfig, prepare_whole
 from gptjax.data.sources import EncodingErrors
+from gptjax.data.windows import Windows
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import Perplexity, SlidingWindows, perplexity
+from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.models.objective import lm
 from gptjax.run import load, write_json
 from gptjax.training import loop, parallel
@@ -29,9 +30,9 @@ class EvaluateConfig:
     takes longer. None is the context: windows do not overlap."""
     batch_size: int = 16
     """Windows at once, rounded up to a multiple of the devices."""
-    text_column: str = "text"
+    text_column: str = CorpusConfig.text_column
     """Name of the column with the text, where the data has columns."""
-    encoding_errors: EncodingErrors = "strict"
+    encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     checkpoint: str = "auto"
     """best, last, or a step; auto is the best where one was kept, else the last."""
@@ -45,6 +46,8 @@ def run(config: EvaluateConfig) -> Perplexity:
     Raises:
         UserError: no such run, unreadable text, or a context longer than the model's.
     """
+    if config.out is not None:
+        Path(config.out).mkdir(parents=True, exist_ok=True)
     loaded = load(config.run, config.checkpoint)
     context = loaded.model.context_length if config.context is None else config.context
     if not 1 <= context <= loaded.model.context_length:
@@ -62,11 +65,13 @@ def run(config: EvaluateConfig) -> Perplexity:
         loaded.tokenizer,
     )
     devices = parallel.device_count()
-    windows = SlidingWindows(
+    windows = Windows(
         corpus,
         context_length=context,
         stride=stride,
         batch_size=-(-config.batch_size // devices) * devices,
+        shuffle=False,
+        drop_last=False,
     )
     means = loop.evaluate(lm(loaded.model), loaded.params, windows)
     result = perplexity(means["loss"], corpus)
@@ -77,10 +82,8 @@ def run(config: EvaluateConfig) -> Perplexity:
     print(f"  bits per byte         {result.bits_per_byte:12.4f}")
     print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
     if config.out is not None:
-        folder = Path(config.out)
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(
-            folder / "results.json",
+            Path(config.out) / "results.json",
             {
                 "task": "language-modelling",
                 "split": corpus.name,

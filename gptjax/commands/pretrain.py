@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig
 
 SAMPLE_TOKENS = 120
+SAMPLE_TOP_K = 40
 # What makes a model the same model; dropout, compute type and the like may change.
 SHAPE = (
     "vocabulary_size",
@@ -49,11 +50,8 @@ SHAPE = (
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
-    """Pre-train a language model on text (section 3.1 of the GPT-1 paper).
-
-    The options of a TOML file (--config) are overridden by those given here.
-    """
+class Selection:
+    """The options that choose what the others are defaults of."""
 
     config: str | None = configs.invocation(None)
     """TOML file with any of the options below; experiments/configs/ has some."""
@@ -66,11 +64,20 @@ class PretrainConfig:
     """Remove the files of an earlier run in the folder first."""
     init: str | None = None
     """A run folder to take model, parameters and tokenizer from, with a fresh optimiser."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Selection):
+    """Pre-train a language model on text (section 3.1 of the GPT-1 paper).
+
+    The options of a TOML file (--config) are overridden by those given here.
+    """
+
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     distributed: DistributedConfig = field(
@@ -97,7 +104,7 @@ class PretrainResult:
     unigram_perplexity: float
 
 
-def defaults(given: PretrainConfig) -> PretrainConfig:
+def defaults(given: Selection) -> PretrainConfig:
     """What the command line overrides: the config file, over the model of --init.
 
     Without a config file, a run that is resumed keeps its own. Of steps and epochs, the one
@@ -137,17 +144,21 @@ def _run(config: PretrainConfig) -> PretrainResult:
     _say(f"devices: {devices}")
     if warning := parallel.unused_accelerator():
         _say(f"warning: {warning}")
+    # What can be refused at once is refused before the text is read.
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
+    total_steps(config.train, 1)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
-    folder, resume = runs.open_folder(
-        out, resume=config.resume, overwrite=config.overwrite, write=parallel.is_main()
-    )
-    parallel.barrier("run folder")
-
-    source = runs.load(config.init) if config.init is not None and resume == "never" else None
-    if source is not None:
+    folder, resume = runs.open_folder(out, resume=config.resume, overwrite=config.overwrite)
+    source = None
+    if config.init is not None and resume == "never":
+        source = runs.load(config.init)
         _check_same_shape(config, source.model)
+        if config.overwrite and folder.path.resolve() == source.folder.path.resolve():
+            raise UserError(f"--out {out}: is the run of --init too; choose another --out")
+    if parallel.is_main():
+        folder.path.mkdir(parents=True, exist_ok=True)
+
     tokenizer = _tokenizer(config, folder, resume, source)
     train, valid = prepare(config.corpus, tokenizer)
     batches = Windows(
@@ -173,8 +184,10 @@ def _run(config: PretrainConfig) -> PretrainResult:
     optimizer = make_optimizer(config.optimizer, steps)
     if resume != "never":
         folder.check_fingerprints(fingerprints)
-    if parallel.is_main():
-        _describe_run(config, folder, tokenizer, fingerprints, devices, (train, valid))
+        for difference in _differences(folder, config):
+            _say(f"notice: {difference}")
+    elif config.overwrite and parallel.is_main():
+        folder.clear()
 
     objective = lm(config.model)
     evaluator = Evaluator(objective, _whole(valid, config))
@@ -199,25 +212,30 @@ def _run(config: PretrainConfig) -> PretrainResult:
                 checkpoints=checkpoints,
                 tracker=tracker,
                 resume=resume,
+                on_start=lambda: _describe_run(
+                    config, folder, tokenizer, fingerprints, devices, (train, valid)
+                ),
             )
     except (Interrupted, NonFiniteError) as error:
         if parallel.is_main():
             status = "interrupted" if isinstance(error, Interrupted) else "non-finite"
             folder.update_meta(status=status)
         raise
-    return _conclude(config, folder, result, train, valid)
+    return _conclude(config, folder, result, (train, valid))
 
 
 def _tokenizer(
     config: PretrainConfig, folder: runs.RunFolder, resume: str, source: runs.Run | None
 ) -> Tokenizer:
     """The run's own tokenizer when it is resumed, that of --init, or as the settings say."""
-    own = config.vocabulary.tokenizer is None
-    if own and resume != "never" and folder.tokenizer.exists():
-        return load_tokenizer(folder.tokenizer, expected_size=config.model.vocabulary_size)
-    if own and source is not None:
+    named = config.vocabulary.tokenizer
+    if resume != "never" and folder.tokenizer.exists():
+        # The run has its own copy of what its config names; another one is for comparing.
+        if named is None or named == _recorded(folder).vocabulary.tokenizer:
+            return load_tokenizer(folder.tokenizer, expected_size=config.model.vocabulary_size)
+    elif named is None and source is not None:
         return source.tokenizer
-    if own:
+    if named is None:
         _say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
     tokenizer, report = prepare_tokenizer(
         config.vocabulary, config.model.vocabulary_size, config.corpus
@@ -231,6 +249,24 @@ def _tokenizer(
             f"{tokenizer.fingerprint}; leave --tokenizer out"
         )
     return tokenizer
+
+
+def _recorded(folder: runs.RunFolder) -> PretrainConfig:
+    """The config that the run was started with."""
+    return configs.read(PretrainConfig, folder.config)
+
+
+def _differences(folder: runs.RunFolder, config: PretrainConfig) -> Iterator[str]:
+    """What is set otherwise than when the run was started, a line each."""
+    before, now = configs.to_table(_recorded(folder)), configs.to_table(config)
+    for section in sorted(before.keys() | now.keys()):
+        old, new = before.get(section), now.get(section)
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            old, new = {"": old}, {"": new}
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                name = f"{section}.{key}".rstrip(".")
+                yield f"{name} was {old.get(key)} when the run was started, and is {new.get(key)}"
 
 
 def _check_same_shape(config: PretrainConfig, loaded: ModelConfig) -> None:
@@ -284,15 +320,40 @@ def _describe_run(
 
 
 def _conclude(
-    config: PretrainConfig, folder: runs.RunFolder, result: FitResult, train: Corpus, valid: Corpus
+    config: PretrainConfig,
+    folder: runs.RunFolder,
+    result: FitResult,
+    corpora: tuple[Corpus, Corpus],
 ) -> PretrainResult:
     """results.json, samples.txt, and the last lines that people see."""
-    step, metrics = result.history.best_step, result.history.best_metrics
-    measured = perplexity(metrics["loss"], valid)
-    unigram = unigram_perplexity(train, valid)
-    outcome = PretrainResult(folder.path, result.step, f"best/{step}", measured, unigram)
-    if not parallel.is_main():
-        return outcome
+    train, valid = corpora
+    best = f"best/{result.history.best_step}"
+    # Going back to an earlier step may have lost the best one; the last is always there.
+    kept = not parallel.is_main() or (folder.checkpoints / best).exists()
+    metrics = result.history.best_metrics if kept else result.history.metrics
+    outcome = PretrainResult(
+        out=folder.path,
+        steps=result.step,
+        checkpoint=best if kept else f"last/{result.step}",
+        valid=perplexity(metrics["loss"], valid),
+        unigram_perplexity=unigram_perplexity(train, valid),
+    )
+    if parallel.is_main():
+        _write_results(config, folder, outcome, metrics, valid)
+        folder.update_meta(status="finished")
+        _show(config, folder, outcome, runs.load(folder.path, "best" if kept else "last"))
+    # The others wait, or they would leave before process 0 has shown its sample.
+    parallel.barrier("concluded")
+    return outcome
+
+
+def _write_results(
+    config: PretrainConfig,
+    folder: runs.RunFolder,
+    outcome: PretrainResult,
+    metrics: Mapping[str, float],
+    valid: Corpus,
+) -> None:
     runs.write_json(
         folder.results,
         {
@@ -301,8 +362,8 @@ def _conclude(
             "examples": valid.num_tokens,
             "metrics": {
                 **metrics,
-                **dataclasses.asdict(measured),
-                "unigram_perplexity": unigram,
+                **dataclasses.asdict(outcome.valid),
+                "unigram_perplexity": outcome.unigram_perplexity,
             },
             "data": {
                 "source": valid.name,
@@ -310,26 +371,37 @@ def _conclude(
                 "dropped": dict(valid.dropped),
             },
             "checkpoint": outcome.checkpoint,
-            "steps": result.step,
+            "steps": outcome.steps,
             "seed": config.train.seed,
         },
     )
-    folder.update_meta(status="finished")
-    sample = continuations(
-        runs.load(folder.path), [""], max_tokens=SAMPLE_TOKENS, top_k=40, seed=config.train.seed
-    )[0][0]
+
+
+def _show(
+    config: PretrainConfig, folder: runs.RunFolder, outcome: PretrainResult, loaded: runs.Run
+) -> None:
+    (sample,) = continuations(
+        loaded,
+        [""],
+        max_tokens=SAMPLE_TOKENS,
+        temperature=1.0,
+        top_k=SAMPLE_TOP_K,
+        top_p=1.0,
+        num_samples=1,
+        seed=config.train.seed,
+    )[0]
     folder.samples.write_text(sample + "\n", encoding="utf-8")
+    measured = outcome.valid
     _say(
-        f"validation perplexity after {step:,} updates: {measured.perplexity:.2f} per token "
-        f"(token frequencies alone: {unigram:.2f}), {measured.word_perplexity:.1f} per word, "
-        f"{measured.bits_per_byte:.3f} bits per byte"
+        f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
+        f"(token frequencies alone: {outcome.unigram_perplexity:.2f}), "
+        f"{measured.word_perplexity:.1f} per word, {measured.bits_per_byte:.3f} bits per byte"
     )
     _say("a sample of its writing:\n")
     print(sample, flush=True)
     _say(f"\nrun folder: {folder.path}")
     _say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
     _say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")
-    return outcome
 
 
 def _shapes(objective: Any) -> Any:

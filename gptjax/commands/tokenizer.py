@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gptjax.data.corpus import CorpusConfig
 from gptjax.data.sources import EncodingErrors, open_source
 from gptjax.data.tokenizer import VocabularyConfig
 from gptjax.data.tokenizer_training import TrainingReport, train_sentencepiece
@@ -15,14 +16,14 @@ class TokenizerConfig:
 
     out: str
     """File to write (NAME.model)."""
-    data: str = "embedded"
+    data: str = CorpusConfig.data
     """Text to train on: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv with a
     text column, hub:ID[:CONFIG][@REVISION], or embedded (Python's own documentation)."""
     vocab_size: int = 8000
     """Number of tokens, the 259 fixed ones (unknown, separator, newline, 256 bytes) included."""
-    text_column: str = "text"
+    text_column: str = CorpusConfig.text_column
     """Name of the column with the text, where the data has columns."""
-    encoding_errors: EncodingErrors = "strict"
+    encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
     """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
     replace them by U+FFFD."""
     overwrite: bool = False

@@ -31,7 +31,7 @@ from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer, cut
 from gptjax.errors import UserError
 
 # Raised whenever the files' layout or meaning changes.
-FORMAT = 1
+FORMAT = 2
 # Characters encoded at once: enough for all threads, and all that is held in memory.
 BATCH_CHARACTERS = 1 << 21
 BLOCK_BYTES = 1 << 22
@@ -108,8 +108,8 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         else:
             problem = f"cannot be written ({error.strerror or error}); check its permissions"
         raise UserError(
-            f"cache folder {cache}: {problem}, or choose another folder with --corpus.cache or "
-            "GPTJAX_CACHE"
+            f"cache folder {cache}: {problem}, or choose another folder with the environment "
+            "variable GPTJAX_CACHE"
         ) from error
 
 
@@ -222,8 +222,8 @@ class _Writer:
             return 0
         if not self.origins or self.origins[-1][1] != document.origin:
             self.origins.append((self.document_count, document.origin))
-        for piece in chain([first], pieces):
-            self._starts.append(piece is first)
+        for number, piece in enumerate(chain([first], pieces)):
+            self._starts.append(number == 0)
             self._texts.append(piece)
             self._characters += len(piece)
             self._piece_count += 1

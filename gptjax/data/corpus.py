@@ -34,9 +34,11 @@ class CorpusConfig:
     validation_fraction: float = 0.05
     """Share of the tokens to hold back (0 to 1, at least one document) when no validation text
     is given. Of a single document, its end."""
-    text_column: str = "text"
+    text_column: Annotated[str, tyro.conf.arg(aliases=("--text-column",))] = "text"
     """Name of the column with the text, where the data has columns."""
-    encoding_errors: EncodingErrors = "strict"
+    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
+        "strict"
+    )
     """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
     replace them by U+FFFD."""
     short_documents: Literal["pad", "pack", "cross"] = "pad"

@@ -58,7 +58,7 @@ def clean_row(value: Any, name: str, encoding_errors: EncodingErrors) -> str:
     if not isinstance(value, str):
         raise UserError(
             f"{name}: the text column holds a {type(value).__name__}, not text; name another with "
-            "--corpus.text-column"
+            "--text-column"
         )
     if "\0" in value and encoding_errors == "strict":
         raise nul_error(f"{name}: character {value.index(chr(0))}")
@@ -67,7 +67,7 @@ def clean_row(value: Any, name: str, encoding_errors: EncodingErrors) -> str:
         if encoding_errors == "strict":
             raise UserError(
                 f"{name}: half of a surrogate pair, which is no text; correct it, or put U+FFFD in "
-                "its place with --corpus.encoding-errors replace"
+                "its place with --encoding-errors replace"
             )
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
@@ -77,7 +77,7 @@ def utf8_error(file: str, position: int) -> UserError:
     """The refusal of a byte that is not UTF-8."""
     return UserError(
         f"{file}: not UTF-8 at byte {position}; convert the file, or put U+FFFD in the place of "
-        "such bytes with --corpus.encoding-errors replace"
+        "such bytes with --encoding-errors replace"
     )
 
 
@@ -85,7 +85,7 @@ def nul_error(where: str) -> UserError:
     """The refusal of a NUL character."""
     return UserError(
         f"{where} is a NUL character (a binary file?); remove it, or put U+FFFD in its place with "
-        "--corpus.encoding-errors replace"
+        "--encoding-errors replace"
     )
 
 
@@ -93,7 +93,7 @@ def column_error(where: str, column: str, columns: list[str]) -> UserError:
     """The refusal of a table without the text column."""
     return UserError(
         f"{where}: no column {column!r}; it has {', '.join(map(repr, columns)) or 'none'}: choose "
-        "one with --corpus.text-column"
+        "one with --text-column"
     )
 
 

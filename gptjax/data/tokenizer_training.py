@@ -56,7 +56,6 @@ def train_sentencepiece(
         documents: each an iterable of chunks of text. Trained on paragraph by paragraph.
         size: number of ids, all of the above included.
         config: the training settings.
-        threads: threads that will encode; None is every core this process may use.
 
     Raises:
         UserError: no text, or not enough of it for so many tokens (or too few tokens for its

@@ -23,12 +23,14 @@ class Pieces(NamedTuple):
     Attributes:
         start: int64 [P], position in the corpus of the piece's first token (context only).
         length: int32 [P], tokens, the context included; from 2 to T + 1.
+        context: int32 [P], how many of them are context only, at the front; at least 1.
         offset: int32 [P], where in the window it begins.
         first: int64 [W + 1].
     """
 
     start: np.ndarray
     length: np.ndarray
+    context: np.ndarray
     offset: np.ndarray
     first: np.ndarray
 
@@ -49,9 +51,13 @@ class Windows:
         drop_last: leave out the windows that do not fill a batch (other ones every epoch, if
             shuffled); otherwise the last batch is filled up with rows of weight 0.
         short_documents: what fills a window where a document ends (see `CorpusConfig`).
+        stride: tokens by which a window moves on, from 1 to T. Below T the windows of a document
+            overlap: the first predicts all of its tokens, each further one its last ``stride``,
+            so that they have at least T - stride tokens of context, and every token still counts
+            once.
 
     Raises:
-        UserError: ``drop_last`` and fewer windows than a batch has.
+        UserError: ``drop_last`` and fewer windows than a batch has; a stride outside its range.
     """
 
     def __init__(
@@ -64,7 +70,13 @@ class Windows:
         shuffle: bool = True,
         drop_last: bool = True,
         short_documents: Literal["pad", "pack", "cross"] = "pad",
+        stride: int | None = None,
     ) -> None:
+        stride = context_length if stride is None else stride
+        if not 1 <= stride <= context_length:
+            raise UserError(
+                f"--stride {stride}: it must be from 1 to the context of {context_length} tokens"
+            )
         self.corpus = corpus
         self.context_length = context_length
         self.batch_size = batch_size
@@ -72,7 +84,7 @@ class Windows:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.short_documents = short_documents
-        self._pieces = _lay_out(corpus, context_length, short_documents)
+        self._pieces = _lay_out(corpus, context_length, stride, short_documents)
         self.num_windows = len(self._pieces.first) - 1
         self._order: tuple[int, np.ndarray] | None = None
         if drop_last and self.num_windows < batch_size:
@@ -154,7 +166,8 @@ class Windows:
         tokens = np.full(shape, self.corpus.separator, np.int32)
         weights = np.zeros(shape, np.float32)
         tokens[target] = found
-        weights[target] = (within > 0) & (found != self.corpus.separator)
+        new = within >= self._pieces.context[piece][piece_row]
+        weights[target] = new & (found != self.corpus.separator)
         return tokens, weights
 
 
@@ -168,31 +181,39 @@ def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return owner, np.arange(len(owner)) + (start - before)[owner]
 
 
-def _lay_out(corpus: Corpus, context_length: int, short_documents: str) -> Pieces:
+def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: str) -> Pieces:
     if short_documents == "cross":
         spans = np.array(list(runs(corpus.starts, corpus.ends)), np.int64).reshape(-1, 2)
         starts, ends = spans[:, 0], spans[:, 1]
     else:
         starts, ends = corpus.starts, corpus.ends
-    # n tokens after the first are ceil(n / T) windows; window k begins at token k T.
+    # Of n tokens after the first, one window predicts T and each further one S; window k begins
+    # at token k S.
     targets = ends - starts - 1
-    counts = -(-targets // context_length)
+    further = np.maximum(-(-(targets - context_length) // stride), 0)
+    counts = np.where(targets > 0, 1 + further, 0)
     document, step = _ranges(np.zeros_like(counts), counts)
-    start = starts[document] + step * context_length
-    length = np.minimum(targets[document] - step * context_length, context_length) + 1
+    start = starts[document] + step * stride
+    length = np.minimum(targets[document] - step * stride, context_length) + 1
     length = length.astype(np.int32)
+    context = np.where(step == 0, 1, context_length - stride + 1).astype(np.int32)
     if short_documents == "pack":
-        return _pack(start, length, step > 0, context_length)
+        return _pack(start, length, context, step > 0, context_length)
     return Pieces(
         start=start,
         length=length,
+        context=context,
         offset=np.zeros(len(start), np.int32),
         first=np.arange(len(start) + 1),
     )
 
 
 def _pack(
-    start: np.ndarray, length: np.ndarray, continued: np.ndarray, context_length: int
+    start: np.ndarray,
+    length: np.ndarray,
+    context: np.ndarray,
+    continued: np.ndarray,
+    context_length: int,
 ) -> Pieces:
     """Full windows first, then the shorter pieces in order, as many to a window as fit.
 
@@ -201,6 +222,7 @@ def _pack(
     size = context_length + 1
     full = length == size
     start = np.concatenate([start[full], start[~full]])
+    context = np.concatenate([context[full], context[~full]])
     gap = np.concatenate([np.zeros(full.sum(), np.int64), continued[~full].astype(np.int64)])
     length = np.concatenate([length[full], length[~full]])
     ends = np.cumsum(length + gap)
@@ -214,4 +236,4 @@ def _pack(
     window_of = np.repeat(np.arange(len(first)), np.diff(first_array))
     begins = ends - length - gap
     offset = begins - begins[first_array[:-1]][window_of] + gap
-    return Pieces(start, length, offset.astype(np.int32), first_array)
+    return Pieces(start, length, context, offset.astype(np.int32), first_array)

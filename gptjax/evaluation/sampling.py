@@ -13,11 +13,11 @@ def continuations(
     prompts: Sequence[str],
     *,
     max_tokens: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    num_samples: int = 1,
-    seed: int = 0,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    num_samples: int,
+    seed: int,
 ) -> list[list[str]]:
     """Continue each prompt as text; options as in `gptjax.models.decode.generate`.
 

@@ -112,8 +112,8 @@ def sample(
         extended: Any = model.apply({"params": params}, tokens, cache, slot, start, method="extend")
         states, cache = extended
         table = params["token_embedding"].astype(states.dtype)
-        logits = jnp.einsum("bd,vd->bv", states[:, -1], table)
-        return logits.astype(jnp.float32), cache
+        logits = jnp.einsum("bd,vd->bv", states[:, -1], table, preferred_element_type=jnp.float32)
+        return logits, cache
 
     def slide(state: _State) -> _State:
         """Begin a new window with the later half of the full one."""

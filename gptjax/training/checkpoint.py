@@ -27,6 +27,12 @@ class CheckpointConfig:
     keep: int = 2
     """How many of them are kept; at least 2, so that a damaged one has another before it."""
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise UserError(f"checkpoint.every is {self.every}, but it must be at least 1")
+        if self.keep < 2:
+            raise UserError(f"checkpoint.keep is {self.keep}, but it must be at least 2")
+
 
 class Restored(NamedTuple):
     """A checkpoint, back from the disk.
@@ -62,14 +68,11 @@ class Checkpoints:
     def __init__(
         self, folder: str | Path, config: CheckpointConfig, fingerprints: Mapping[str, str]
     ) -> None:
-        if config.every < 1:
-            raise UserError(f"checkpoint.every is {config.every}, but it must be at least 1")
-        if config.keep < 2:
-            raise UserError(f"checkpoint.keep is {config.keep}, but it must be at least 2")
         self._folder = Path(folder)
         self._config = config
         self._fingerprints = dict(fingerprints)
-        self._stale: set[int] = set()  # damaged or undone: removed by the next save
+        # Damaged, or of updates that are undone by going back: removed by the next save.
+        self._stale: dict[str, set[int]] = {LAST: set(), BEST: set()}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
 
@@ -170,7 +173,9 @@ class Checkpoints:
                 continue
             if notices:
                 notices.append(f"using checkpoint {step} instead")
-            self._stale = {other for other in steps if other > step}
+            for kind in (LAST, BEST):
+                found = archive.steps(self._folder / kind)
+                self._stale[kind] = {other for other in found if other > step}
             return Restored(step, items["params"], items["optimizer"], info, notices)
         raise NoCheckpointError(f"{self._folder}: no usable checkpoint: " + "; ".join(notices))
 
@@ -184,8 +189,10 @@ class Checkpoints:
         self, kind: str, step: int, items: Mapping[str, PyTree], info: Mapping[str, Any]
     ) -> None:
         folder = self._folder / kind
-        steps = archive.steps(folder)
         try:
+            while self._stale[BEST]:
+                shutil.rmtree(self._folder / BEST / str(self._stale[BEST].pop()))
+            steps = archive.steps(folder)
             archive.write(
                 folder,
                 step,
@@ -195,7 +202,7 @@ class Checkpoints:
                 remove=[
                     other
                     for other in steps
-                    if other >= step or (kind == LAST and other in self._stale)
+                    if other >= step or (kind == LAST and other in self._stale[LAST])
                 ],
             )
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
@@ -204,6 +211,11 @@ class Checkpoints:
                 f"({archive.one_line(error)}); earlier ones are intact; make room or mend it, "
                 "then go on with --resume auto"
             ) from error
+
+
+def has_checkpoint(folder: str | Path) -> bool:
+    """Whether there is a checkpoint to resume from, good or bad."""
+    return bool(archive.steps(Path(folder) / LAST))
 
 
 def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTree, int, str]:

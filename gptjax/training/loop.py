@@ -48,6 +48,15 @@ class TrainConfig:
     """Stop after so many evaluations in a row that are not better than the best one; None
     never does."""
 
+    def __post_init__(self) -> None:
+        names = ("steps", "epochs", "batch_size", "accumulate", "evaluate_every", "log_every")
+        for name in (*names, "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"train.{name} is {value}, but it must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"train.seed is {self.seed}, but it must be from 0 to 2^31 - 1")
+
 
 class FitResult(NamedTuple):
     """What :func:`fit` leaves behind.
@@ -67,16 +76,10 @@ def total_steps(config: TrainConfig, batches_per_epoch: int) -> int:
     """The number of updates of a run.
 
     Raises:
-        UserError: a value outside its range, not exactly one of steps and epochs, or no batch.
+        UserError: not exactly one of steps and epochs is set, or there is no batch.
     """
     if (config.steps is None) == (config.epochs is None):
         raise UserError("train: set exactly one of train.steps and train.epochs")
-    for name in ("steps", "epochs", "batch_size", "accumulate", "evaluate_every", "log_every"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise UserError(f"train.{name} is {value}, but it must be at least 1")
-    if config.patience is not None and config.patience < 1:
-        raise UserError(f"train.patience is {config.patience}, but it must be at least 1")
     if batches_per_epoch < 1:
         raise UserError(
             f"train: the data do not fill one batch of {config.batch_size} examples; give more "
@@ -148,6 +151,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     tracker: Tracker | None = None,
     resume: str = "auto",
+    on_start: Callable[[], None] | None = None,
 ) -> FitResult:
     """Train: update after update, with evaluations, checkpoints and metrics on the way.
 
@@ -167,10 +171,11 @@ def fit(
         tracker: where metrics go; None keeps none.
         resume: "auto" (from the newest good checkpoint if there ever was one), "never", or the
             number of a checkpoint.
+        on_start: called on process 0 when all of this is accepted, before anything is written.
 
     Raises:
         UserError: the batch cannot be split over the devices; no room on the disk; the
-            checkpoint belongs to another run.
+            checkpoint belongs to another run, or to a longer one.
         NoCheckpointError: there are checkpoints, but none is intact.
         NonFiniteError: a loss or gradient was not finite. No checkpoint holds its effect.
         Interrupted: SIGTERM or Ctrl-C, after saving.
@@ -185,6 +190,13 @@ def fit(
     )
     del params
     run = _Run(batches, config, total, best, checkpoints, tracker, History(**info), state)
+    if run.step > total:
+        raise UserError(
+            f"the checkpoint is of step {run.step}, and this run ends after {total}: give the "
+            "train.steps (or epochs) that the run was started with, or more"
+        )
+    if on_start is not None and parallel.is_main():
+        on_start()
     if tracker:
         tracker.start(run.step, total)
         for notice in notices:

@@ -38,6 +38,21 @@ class OptimizerConfig:
     clip_norm: float | None = 1.0
     """Scale the gradient down to this global norm when it is longer; None never does."""
 
+    def __post_init__(self) -> None:
+        for name, valid, wanted in (
+            ("learning_rate", self.learning_rate > 0, "positive"),
+            ("warmup", self.warmup >= 0, "at least 0"),
+            ("beta1", 0 <= self.beta1 < 1, "at least 0 and less than 1"),
+            ("beta2", 0 <= self.beta2 < 1, "at least 0 and less than 1"),
+            ("epsilon", self.epsilon > 0, "positive"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "positive, or None"),
+        ):
+            if not valid:
+                raise UserError(
+                    f"optimizer.{name} is {getattr(self, name)}, but it must be {wanted}"
+                )
+
 
 class Optimizer(NamedTuple):
     """What the training loop needs from an optimiser.
@@ -64,17 +79,8 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> Optimizer:
         total_steps: number of updates of the whole run, over which the schedule extends.
 
     Raises:
-        UserError: a value outside its range.
+        UserError: as :func:`make_schedule`.
     """
-    for name, valid, wanted in (
-        ("beta1", 0 <= config.beta1 < 1, "at least 0 and less than 1"),
-        ("beta2", 0 <= config.beta2 < 1, "at least 0 and less than 1"),
-        ("epsilon", config.epsilon > 0, "positive"),
-        ("weight_decay", config.weight_decay >= 0, "at least 0"),
-        ("clip_norm", config.clip_norm is None or config.clip_norm > 0, "positive, or None"),
-    ):
-        if not valid:
-            raise UserError(f"optimizer.{name} is {getattr(config, name)}, but it must be {wanted}")
     schedule = make_schedule(config, total_steps)
     chain = optax.chain(
         optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
@@ -95,13 +101,11 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
     - constant: r.
 
     Raises:
-        UserError: a value outside its range, or a warm-up that is longer than the run.
+        UserError: a warm-up that is longer than the run.
     """
     rate, total = config.learning_rate, total_steps
     warmup = config.warmup * total if config.warmup < 1 else config.warmup
-    if rate <= 0:
-        raise UserError(f"optimizer.learning_rate is {rate}, but it must be positive")
-    if warmup < 0 or warmup > total:
+    if warmup > total:
         raise UserError(
             f"optimizer.warmup is {config.warmup:g}, but this run has {total} updates: "
             "choose fewer, or a fraction such as 0.002"

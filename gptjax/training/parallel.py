@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax.batch import Batch, Sums
-from gptjax.errors import GptjaxError, Interrupted, NonFiniteError, UserError
+from gptjax.errors import Interrupted, NonFiniteError, UserError, explain
 
 AXIS = "devices"
 HEARTBEAT_SECONDS = 60  # a process that has been silent for so long is taken for dead
@@ -124,13 +124,14 @@ def end_together() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         where = f"process {jax.process_index()} of {jax.process_count()}"
-        if isinstance(error, GptjaxError):
-            print(f"{where}: {error}", file=sys.stderr)
+        known = explain(error)
+        if known is not None:
+            print(f"{where}: {known}", file=sys.stderr)
         else:
             print(f"{where} failed:\n{traceback.format_exc()}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(error.exit_code if isinstance(error, GptjaxError) else 1)
+        os._exit(1 if known is None else known.exit_code)
 
 
 def describe_devices() -> str:

@@ -70,11 +70,9 @@ class Tracker:
         if self._config.tensorboard:
             from tensorboardX import SummaryWriter  # which imports torch where there is one
 
-            from tensorboardX import SummaryWriter  # takes seconds to import
-
             # Events of later steps that are already there are hidden by the reader.
             self._tensorboard = SummaryWriter(
-                str(self._folder / "tensorboard"), purge_step=step + 1 if step else None
+                str(self._folder / "tensorboard"), purge_step=step + 1
             )
         if self._config.wandb:
             self._start_wandb()

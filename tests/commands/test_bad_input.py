@@ -56,7 +56,7 @@ def test_unknown_key_in_a_config(folder, capsys):
     [
         ("nowhere", ["nowhere"]),
         ("empty", ["empty", ".txt"]),
-        ("latin1", ["bad.txt", "byte 5", "--corpus.encoding-errors replace"]),
+        ("latin1", ["bad.txt", "byte 5", "--encoding-errors replace"]),
         ("nul", ["nul.txt", "NUL"]),
         ("blank", ["blank", "no text to train a tokenizer on"]),
         ("rows.jsonl", ["rows.jsonl", "'text'", "body"]),

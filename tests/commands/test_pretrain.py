@@ -16,7 +16,7 @@ import pytest
 from gptjax import config as configs
 from gptjax import run as runs
 from gptjax.cli import main
-from gptjax.commands.pretrain import PretrainConfig
+from gptjax.commands.pretrain import PretrainConfig, defaults
 from gptjax.errors import UserError
 from tests.commands.conftest import TINY, metrics, text
 
@@ -88,7 +88,9 @@ def test_metrics_and_results(trained):
     assert found["checkpoint"] == "best/40"
     assert found["metrics"]["perplexity"] == last["perplexity"]
     assert found["metrics"]["perplexity"] < found["metrics"]["unigram_perplexity"]
-    assert found["metrics"]["words"] == found["data"].get("words", found["metrics"]["words"])
+    meta = json.loads((trained / "meta.json").read_text(encoding="utf-8"))
+    for unit in ("tokens", "words", "bytes"):
+        assert found["metrics"][unit] == meta["data"]["valid"][unit]
 
 
 def test_evaluate_agrees_with_the_run(trained, valid, tmp_path, capsys):
@@ -173,6 +175,9 @@ def test_init_with_another_shape_is_refused(trained, books, tmp_path, capsys):
         ("corpus", ["--data", "VALID"]),
         ("tokenizer", ["--tokenizer", "OTHER"]),
         ("data order", ["--train.seed", "1"]),
+        ("train.batch_size", ["--train.batch-size", "16"]),
+        ("run ends after 39", ["--train.steps", "39"]),
+        ("no checkpoint 7", ["--resume", "7"]),
     ],
 )
 def test_resuming_with_something_else_is_refused(
@@ -188,11 +193,14 @@ def test_resuming_with_something_else_is_refused(
     before = {
         path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()
     }
-    assert main([*options, "--out", str(copy), "--resume", "auto", *change]) == 2
+    code = 3 if "--resume" in change else 2
+    assert main([*options, "--out", str(copy), "--resume", "auto", *change]) == code
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"another {what}" in line
-    recorded = json.loads((copy / "meta.json").read_text())["fingerprints"][what]
-    assert recorded in line
+    assert what in line
+    recorded = json.loads((copy / "meta.json").read_text())["fingerprints"]
+    if what in recorded:
+        assert f"another {what}" in line
+        assert recorded[what] in line
     after = {
         path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.is_file()
     }
@@ -204,15 +212,81 @@ def test_overwrite_removes_a_runs_files_only(tmp_path):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "notes.txt").write_text("mine")
     (folder / "metrics.jsonl").write_text("{}\n")
-    runs.open_folder(folder, resume="never", overwrite=True)
+    run, _ = runs.open_folder(folder, resume="never", overwrite=True)
+    assert len(list(folder.iterdir())) == 3  # nothing is lost before the new run is accepted
+    run.clear()
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="contradict"):
         runs.open_folder(folder, resume="auto", overwrite=True)
 
 
-def test_typed_steps_replace_the_files_epochs(tmp_path):
-    from gptjax.commands.pretrain import defaults
+def test_a_refused_overwrite_leaves_the_run(trained, options, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    words = [*options, "--out", str(copy), "--overwrite"]
+    assert main([*words, "--data", str(tmp_path / "typo")]) == 2
+    assert main([*words, "--init", str(copy)]) == 2
+    assert "the run of --init" in capsys.readouterr().err
+    assert results(copy) == results(trained)
+    assert runs.load(copy).step == 40
 
+
+def test_a_run_killed_before_its_first_checkpoint_begins_at_init_again(
+    trained, books, valid, tmp_path
+):
+    """`best/` alone is nothing to resume from: the parameters are those of --init, not random."""
+    out = tmp_path / "more"
+    words = ["pretrain", "--init", str(trained), "--data", str(books), "--out", str(out)]
+    words += ["--corpus.validation", str(valid), "--train.batch-size", "8", "--train.steps", "1"]
+    words += ["--optimizer.warmup", "1", "--tracking.no-tensorboard", "--resume", "auto"]
+    assert main(words) == 0
+    first = metrics(out)[0]["loss"]
+    shutil.rmtree(out / "checkpoints" / "last")
+    assert main(words) == 0
+    assert metrics(out)[0]["loss"] == first
+
+
+def test_changed_settings_are_named_on_resuming(trained, options, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    words = [*options, "--out", str(copy), "--resume", "auto", "--optimizer.learning-rate", "0.5"]
+    assert main(words) == 0
+    assert "optimizer.learning_rate was 0.01 when the run was started" in capsys.readouterr().err
+
+
+def test_going_back_forgets_a_later_best(trained, options, tmp_path):
+    """The results describe the checkpoint that the other commands will load."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    words = [*options, "--out", str(copy), "--resume", "20", "--optimizer.learning-rate", "0.5"]
+    assert main(words) == 0
+    reported = results(copy)
+    assert reported["checkpoint"] == runs.load(copy).checkpoint
+    evaluated = ["evaluate", "--run", str(copy), "--data", words[words.index("--data") + 3]]
+    assert main([*evaluated, "--out", str(tmp_path / "evaluated")]) == 0
+    found = results(tmp_path / "evaluated")["metrics"]["loss"]
+    assert found == pytest.approx(reported["metrics"]["loss"], rel=1e-5)
+
+
+def test_a_tokenizer_file_may_be_gone_when_resuming(options, valid, tmp_path):
+    file = tmp_path / "t.model"
+    assert main(["tokenizer", "--data", str(valid), "--vocab-size", "330", "--out", str(file)]) == 0
+    words = [*options, "--out", str(tmp_path / "run"), "--tokenizer", str(file)]
+    assert main(words) == 0
+    file.unlink()
+    assert main([*words, "--resume", "auto"]) == 0
+
+
+def test_the_file_decides_before_an_option_is_judged(tmp_path):
+    """--model.width 256 is wrong above the default's 12 heads, and right above the file's 4."""
+    path = tmp_path / "c.toml"
+    path.write_text("[model]\nnum_heads = 4\nattention_dropout = 0.0\n")
+    words = ["--config", str(path), "--model.width", "256", "--model.attention", "fused"]
+    given = configs.parse(PretrainConfig, words, prog="x", defaults=defaults)
+    assert (given.model.width, given.model.attention) == (256, "fused")
+
+
+def test_typed_steps_replace_the_files_epochs(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("[train]\nepochs = 3\n")
     given = configs.parse(

@@ -8,13 +8,27 @@ import pytest
 
 from gptjax.data.corpus import CorpusConfig, prepare_whole, token_counts
 from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.windows import Windows
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import SlidingWindows, perplexity
+from gptjax.evaluation.perplexity import perplexity
 from gptjax.models.objective import lm
 from gptjax.models.transformer import ModelConfig, Transformer
 from gptjax.training.loop import evaluate
 
 CONTEXT = 8
+
+
+def sliding(corpus, stride, batch_size):
+    return Windows(
+        corpus,
+        context_length=CONTEXT,
+        stride=stride,
+        batch_size=batch_size,
+        shuffle=False,
+        drop_last=False,
+    )
+
+
 TEXTS = ["It was a long day and the road went on.", "a", "No one came.\nNo one at all, é.", "to"]
 
 
@@ -55,7 +69,7 @@ def losses_one_by_one(tokenizer, model, params, stride):
 @pytest.mark.parametrize("stride", [1, 3, CONTEXT])
 def test_equals_a_loop_over_tokens(setting, stride):
     tokenizer, corpus, model, params = setting
-    windows = SlidingWindows(corpus, context_length=CONTEXT, stride=stride, batch_size=8)
+    windows = sliding(corpus, stride, 8)
     expected = losses_one_by_one(tokenizer, model, params, stride)
     assert len(expected) == corpus.num_tokens
     assert expected.std() > 0.5  # otherwise an average could not tell tokens apart
@@ -66,7 +80,7 @@ def test_equals_a_loop_over_tokens(setting, stride):
 @pytest.mark.parametrize("stride", [1, 2, 5, CONTEXT])
 def test_every_token_is_counted_once(setting, stride):
     _, corpus, *_ = setting
-    windows = SlidingWindows(corpus, context_length=CONTEXT, stride=stride, batch_size=4)
+    windows = sliding(corpus, stride, 4)
     counted = np.zeros(corpus.vocabulary_size, np.int64)
     for index in range(len(windows)):
         batch = windows.batch(0, index)
@@ -77,7 +91,7 @@ def test_every_token_is_counted_once(setting, stride):
 
 def test_rows_are_shares_of_the_batch(setting):
     _, corpus, *_ = setting
-    windows = SlidingWindows(corpus, context_length=CONTEXT, stride=3, batch_size=4)
+    windows = sliding(corpus, 3, 4)
     whole = windows.batch(0, len(windows) - 1)
     parts = [windows.batch(0, len(windows) - 1, slice(i, i + 2)) for i in (0, 2)]
     for all_rows, *some in zip(whole, *parts, strict=True):
@@ -86,7 +100,7 @@ def test_rows_are_shares_of_the_batch(setting):
 
 def test_a_stride_longer_than_the_context_is_refused(setting):
     with pytest.raises(UserError, match="from 1 to the context"):
-        SlidingWindows(setting[1], context_length=CONTEXT, stride=CONTEXT + 1, batch_size=4)
+        sliding(setting[1], CONTEXT + 1, 4)
 
 
 def test_units(setting):

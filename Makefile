@@ -20,16 +20,17 @@ ACCELERATOR ?= $(shell \
   else echo cpu; fi)
 
 CONFIG ?= experiments/configs/tiny.toml
+# As environment variables their values need no quoting in the commands below.
+export CONFIG DATA OUT RUN PROMPT
 GPTJAX := .venv/bin/gptjax
 # A stamp names what was installed for it, so that another accelerator or a changed setup.cfg
 # installs again and anything else does not.
 BASE := .venv/.installed-$(ACCELERATOR)
 DEV := .venv/.installed-$(ACCELERATOR)-dev
 PARITY := .venv/.installed-$(ACCELERATOR)-parity
-extra_cpu :=
-extra_gpu := gpu
-extra_tpu := tpu
-comma := ,
+# The build of jax comes with an extra, the CPU's with none.
+extra_gpu := [gpu]
+extra_tpu := [tpu]
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,9p'
@@ -44,7 +45,7 @@ setup: $(BASE)
 
 $(BASE): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing gptjax for $(ACCELERATOR)"
-	@.venv/bin/python -m pip install --quiet --editable '.[$(extra_$(ACCELERATOR))]'
+	@.venv/bin/python -m pip install --quiet --editable '.$(extra_$(ACCELERATOR))'
 	@touch $@
 
 $(DEV): $(BASE)
@@ -58,16 +59,16 @@ $(PARITY): $(BASE)
 	@touch $@
 
 pretrain: $(BASE)
-	@$(GPTJAX) pretrain --config $(CONFIG) $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+	@$(GPTJAX) pretrain --config "$$CONFIG" $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
 
 tokenizer: $(BASE)
-	@$(GPTJAX) tokenizer $(if $(DATA),--data '$(DATA)') $(if $(OUT),--out '$(OUT)') $(ARGS)
+	@$(GPTJAX) tokenizer $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
 
 evaluate: $(BASE)
-	@$(GPTJAX) evaluate --run '$(RUN)' $(if $(DATA),--data '$(DATA)') $(ARGS)
+	@$(GPTJAX) evaluate --run "$$RUN" $(if $(DATA),--data "$$DATA") $(ARGS)
 
 generate: $(BASE)
-	@$(GPTJAX) generate --run '$(RUN)' $(if $(PROMPT),--prompt '$(PROMPT)') $(ARGS)
+	@$(GPTJAX) generate --run "$$RUN" $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
 
 doctor: $(BASE)
 	@$(GPTJAX) doctor $(ARGS)

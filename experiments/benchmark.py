@@ -318,7 +318,6 @@ def measure(size: str, config: BenchmarkConfig, compare: bool) -> dict[str, Any]
 
             theirs = pytorch_gpt1.generation_speed(model, *shape)
             row["generation vs PyTorch"] = row["generated/s"] / theirs
-    del sides, ours, params
     steps = round(config.block_seconds / seconds["gptjax"])
     row["outside the step"] = outside_share(model, batch_size, seconds["gptjax"], steps)
     return row

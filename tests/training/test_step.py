@@ -118,28 +118,29 @@ def test_an_update_that_is_not_finite_is_withheld_and_so_are_those_after_it(opti
 
 
 def test_dropout_depends_on_seed_step_device_and_micro_batch(optimizer):
-    """With equal rows everywhere, equal keys would give equal losses on halves of the batch."""
+    """A draw with each key that the objective is given, against the derivation written out."""
 
     def key_only(params, batch, key):
-        value = jax.random.uniform(key, ())
-        weight = batch.weights.sum()
-        return_sums = objective().loss(params, batch, None)
-        return return_sums._replace(
-            loss=0 * return_sums.loss, weight=weight, metrics={"a": value, "b": value**2}
-        )
+        sums = objective().loss(params, batch, None)
+        draw = {"draw": jax.random.uniform(key, ())}
+        return sums._replace(loss=0 * sums.loss, weight=jnp.float32(1), metrics=draw)
 
     problem = objective()._replace(loss=key_only)
     batch = ToyBatches().batch(0, 0)
-    seen = set()
     for seed in (0, 1):
         step = make_train_step(problem, optimizer, seed=seed, accumulate=2)
         state = start(problem, optimizer)
-        for _ in range(2):
+        for count in range(2):
             state, metrics = run(step, state, batch)
-            seen.add(float(metrics["a"]))
-            # Eight draws that are all equal would have no variance.
-            assert metrics["b"] - metrics["a"] ** 2 > 1e-3
-    assert len(seen) == 4
+            draws = []
+            for device in range(4):
+                for micro_batch in range(2):
+                    key = jax.random.key(seed, impl="rbg")
+                    for number in (count, device, micro_batch):
+                        key = jax.random.fold_in(key, number)
+                    draws.append(float(jax.random.uniform(key, ())))
+            assert len(set(draws)) == 8
+            np.testing.assert_allclose(metrics["draw"], np.mean(draws), rtol=1e-5)
 
 
 def test_every_parameter_moves(optimizer):

@@ -354,24 +354,26 @@ def comparable(config: BenchmarkConfig) -> bool:
     return True
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print rows as a table, a line per quantity."""
+def show(row: Mapping[str, Any]) -> None:
+    """Print a row as a table, a line per quantity."""
 
     def text(value: Any) -> str:
         if isinstance(value, float):
             return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
         return "-" if value is None else str(value)
 
-    for name in rows[0]:
-        print(f"{name:24s}" + "".join(f"{text(row[name]):>26s}" for row in rows))
+    for name, value in row.items():
+        print(f"{name:24s}{text(value):>26s}", flush=True)
 
 
 def run(config: BenchmarkConfig) -> list[dict[str, Any]]:
     """Measure, print, and return the rows of the table."""
     print(parallel.describe_devices())
     compare = comparable(config)
-    rows = [measure(size, config, compare) for size in config.sizes]
-    show(rows)
+    rows = []
+    for size in config.sizes:
+        rows.append(measure(size, config, compare))
+        show(rows[-1])
     if config.tokenizer:
         print(f"tokenising: {tokenizing_speed():,.0f} tokens/s")
     return rows

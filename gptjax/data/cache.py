@@ -31,7 +31,7 @@ from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer, cut
 from gptjax.errors import UserError
 
 # Raised whenever the files' layout or meaning changes.
-FORMAT = 2
+FORMAT = 1
 # Characters encoded at once: enough for all threads, and all that is held in memory.
 BATCH_CHARACTERS = 1 << 21
 BLOCK_BYTES = 1 << 22

@@ -6,6 +6,9 @@ from pathlib import Path
 import jax
 import pytest
 
+# Tests are nearly all compilation, of programs that run once: a third less time. Processes that
+# tests start have their own environment and compile as users do.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 

@@ -11,9 +11,8 @@ from jaxtyping import Array, Float, Int, Key
 from gptjax.errors import UserError
 from gptjax.models.attention import cached_attention, causal_attention, fused_attention
 from gptjax.models.dropout import dropout
-from gptjax.models.linear import Linear, gelu
+from gptjax.models.layers import LayerNorm, Linear, gelu
 
-LAYER_NORM_EPSILON = 1e-5
 INITIAL_STD = 0.02
 
 
@@ -106,20 +105,6 @@ class LayerCache(NamedTuple):
 
     keys: Float[Array, "B H S _"]
     values: Float[Array, "B H S _"]
-
-
-class LayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016) with float32 statistics."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
-        wide = x.astype(jnp.float32)
-        centred = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
-        return (normal * scale[None, None] + bias[None, None]).astype(x.dtype)
 
 
 def _linear(config: ModelConfig, features: int, *, residual: bool = False) -> Linear:

@@ -52,7 +52,7 @@ def books(tmp_path_factory) -> Path:
 def environment(tmp_path_factory) -> dict[str, str]:
     """Two virtual CPU devices, no network, one cache for the session."""
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "2",
         "HF_HUB_OFFLINE": "1",

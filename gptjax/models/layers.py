@@ -1,4 +1,4 @@
-"""The two pieces of arithmetic that a step repeats most: a linear map, and GELU."""
+"""What acts on each position alone: the linear map, GELU and LayerNorm."""
 
 import math
 
@@ -6,6 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+EPSILON = 1e-5
+"""LayerNorm's addend to the variance, GPT-1's and GPT-2's."""
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
@@ -63,3 +66,17 @@ class Linear(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(self.std), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return linear(x, kernel, bias)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) with float32 statistics."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + EPSILON)
+        return (normal * scale[None, None] + bias[None, None]).astype(x.dtype)

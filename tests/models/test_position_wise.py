@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.models.linear import gelu, linear
+from gptjax.models.layers import gelu, linear
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 

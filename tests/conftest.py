@@ -1,7 +1,6 @@
 """Every test runs offline, on four virtual CPU devices, with rank promotion an error."""
 
 import os
-from pathlib import Path
 
 import jax
 import pytest
@@ -22,12 +21,3 @@ def strict_dtypes():
     """Mixed dtypes are an error while the test runs (optax itself would fail under it)."""
     with jax.numpy_dtype_promotion("strict"):
         yield
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of published data and reference numbers, where there is one."""
-    folder = os.environ.get("GPTJAX_SHARED")
-    if not folder:
-        pytest.skip("GPTJAX_SHARED is not set")
-    return Path(folder)

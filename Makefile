@@ -23,6 +23,8 @@ CONFIG ?= experiments/configs/tiny.toml
 # As environment variables their values need no quoting in the commands below.
 export CONFIG DATA OUT RUN PROMPT
 GPTJAX := .venv/bin/gptjax
+# Installing in place is what we want, so nobody need read setuptools' warning about it.
+INSTALL := PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install --quiet
 # A stamp names what was installed for it, so that another accelerator or a changed setup.cfg
 # installs again and anything else does not.
 BASE := .venv/.installed-$(ACCELERATOR)
@@ -41,21 +43,21 @@ setup: $(BASE)
 	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.11 or later was found; name one: make PYTHON=…" >&2; exit 2; }
 	@echo "creating .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --upgrade pip
+	@$(INSTALL) --upgrade pip
 
 $(BASE): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing gptjax for $(ACCELERATOR)"
-	@.venv/bin/python -m pip install --quiet --editable '.$(extra_$(ACCELERATOR))'
+	@$(INSTALL) --editable '.$(extra_$(ACCELERATOR))'
 	@touch $@
 
 $(DEV): $(BASE)
 	@echo "installing the tools for tests and checks"
-	@.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 $(PARITY): $(BASE)
 	@echo "installing PyTorch and transformers for comparisons"
-	@.venv/bin/python -m pip install --quiet --editable '.[parity]'
+	@$(INSTALL) --editable '.[parity]'
 	@touch $@
 
 pretrain: $(BASE)

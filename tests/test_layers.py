@@ -12,7 +12,7 @@ LEVELS = [
     {"batch", "config", "errors"},
     {"models", "data", "training"},
     {"run"},
-    {"evaluation"},
+    {"evaluation", "job"},
     {"commands"},
     {"cli"},
     {"__main__", "__init__"},  # what users see: the command and the package's names

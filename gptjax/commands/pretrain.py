@@ -1,18 +1,13 @@
 """`gptjax pretrain`: train a language model on text."""
 
 import dataclasses
-import hashlib
-import json
-import math
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from gptjax import config as configs
+from gptjax import job
 from gptjax import run as runs
 from gptjax.data.corpus import (
     Corpus,
@@ -23,7 +18,7 @@ from gptjax.data.corpus import (
 )
 from gptjax.data.tokenizer import Tokenizer, VocabularyConfig, load_tokenizer
 from gptjax.data.windows import Windows
-from gptjax.errors import Interrupted, NonFiniteError, UserError
+from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
@@ -37,16 +32,6 @@ from gptjax.training.tracking import Tracker, TrackingConfig
 
 SAMPLE_TOKENS = 120
 SAMPLE_TOP_K = 40
-# What makes a model the same model; dropout, compute type and the like may change.
-SHAPE = (
-    "vocabulary_size",
-    "context_length",
-    "num_layers",
-    "num_heads",
-    "width",
-    "hidden_width",
-    "norm",
-)
 
 
 @dataclass(frozen=True)
@@ -140,10 +125,7 @@ def run(config: PretrainConfig) -> PretrainResult:
 
 
 def _run(config: PretrainConfig) -> PretrainResult:
-    devices = parallel.describe_devices()
-    _say(f"devices: {devices}")
-    if warning := parallel.unused_accelerator():
-        _say(f"warning: {warning}")
+    devices = job.greet()
     # What can be refused at once is refused before the text is read.
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
     total_steps(config.train, 1)
@@ -153,7 +135,7 @@ def _run(config: PretrainConfig) -> PretrainResult:
     source = None
     if config.init is not None and resume == "never":
         source = runs.load(config.init)
-        _check_same_shape(config, source.model)
+        job.check_same_shape(config.model, source.model, config.init)
         if config.overwrite and folder.path.resolve() == source.folder.path.resolve():
             raise UserError(f"--out {out}: is the run of --init too; choose another --out")
     if parallel.is_main():
@@ -168,26 +150,21 @@ def _run(config: PretrainConfig) -> PretrainResult:
         seed=config.train.seed,
         short_documents=config.corpus.short_documents,
     )
-    _say(f"training text: {train}")
-    _say(f"  {batches.report()}")
-    _say(f"validation text: {valid}")
+    job.say(f"training text: {train}")
+    job.say(f"  {batches.report()}")
+    job.say(f"validation text: {valid}")
 
     fingerprints = {
-        "model": _fingerprint({key: getattr(config.model, key) for key in SHAPE}),
+        "model": job.shape_fingerprint(config.model),
         "tokenizer": tokenizer.fingerprint,
         "corpus": train.fingerprint,
-        "data order": _fingerprint(
+        "data order": job.fingerprint(
             {"seed": config.train.seed, "short_documents": config.corpus.short_documents}
         ),
     }
     steps = total_steps(config.train, len(batches))
     optimizer = make_optimizer(config.optimizer, steps)
-    if resume != "never":
-        folder.check_fingerprints(fingerprints)
-        for difference in _differences(folder, config):
-            _say(f"notice: {difference}")
-    elif config.overwrite and parallel.is_main():
-        folder.clear()
+    job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
 
     objective = lm(config.model)
     evaluator = Evaluator(objective, _whole(valid, config))
@@ -196,31 +173,31 @@ def _run(config: PretrainConfig) -> PretrainResult:
         means = evaluator(params)
         return {**means, "perplexity": perplexity(means["loss"], valid).perplexity}
 
-    if parallel.is_main():
-        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(objective)))
-        _say(f"model: {count:,} parameters; {steps:,} updates of {config.train.batch_size} windows")
+    job.say(
+        f"model: {job.num_parameters(objective):,} parameters; {steps:,} updates of "
+        f"{config.train.batch_size} windows"
+    )
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints)
-    try:
-        with Tracker(folder.path, config.tracking) as tracker:
-            result = fit(
-                objective,
-                batches,
-                config.train,
-                optimizer,
-                params=source.params if source is not None else None,
-                evaluate=evaluate,
-                checkpoints=checkpoints,
-                tracker=tracker,
-                resume=resume,
-                on_start=lambda: _describe_run(
-                    config, folder, tokenizer, fingerprints, devices, (train, valid)
-                ),
-            )
-    except (Interrupted, NonFiniteError) as error:
-        if parallel.is_main():
-            status = "interrupted" if isinstance(error, Interrupted) else "non-finite"
-            folder.update_meta(status=status)
-        raise
+    with job.recorded(folder), Tracker(folder.path, config.tracking) as tracker:
+        result = fit(
+            objective,
+            batches,
+            config.train,
+            optimizer,
+            params=source.params if source is not None else None,
+            evaluate=evaluate,
+            checkpoints=checkpoints,
+            tracker=tracker,
+            resume=resume,
+            on_start=lambda: job.describe(
+                folder,
+                config,
+                tokenizer,
+                fingerprints=fingerprints,
+                devices=devices,
+                data={"train": _facts(train), "valid": _facts(valid)},
+            ),
+        )
     return _conclude(config, folder, result, (train, valid))
 
 
@@ -236,12 +213,12 @@ def _tokenizer(
     elif named is None and source is not None:
         return source.tokenizer
     if named is None:
-        _say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
+        job.say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
     tokenizer, report = prepare_tokenizer(
         config.vocabulary, config.model.vocabulary_size, config.corpus
     )
     if report is not None:
-        _say(str(report))
+        job.say(str(report))
     if source is not None and tokenizer.fingerprint != source.tokenizer.fingerprint:
         raise UserError(
             f"--init {config.init} was trained with another tokenizer: its fingerprint is "
@@ -256,29 +233,6 @@ def _recorded(folder: runs.RunFolder) -> PretrainConfig:
     return configs.read(PretrainConfig, folder.config)
 
 
-def _differences(folder: runs.RunFolder, config: PretrainConfig) -> Iterator[str]:
-    """What is set otherwise than when the run was started, a line each."""
-    before, now = configs.to_table(_recorded(folder)), configs.to_table(config)
-    for section in sorted(before.keys() | now.keys()):
-        old, new = before.get(section), now.get(section)
-        if not (isinstance(old, dict) and isinstance(new, dict)):
-            old, new = {"": old}, {"": new}
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                name = f"{section}.{key}".rstrip(".")
-                yield f"{name} was {old.get(key)} when the run was started, and is {new.get(key)}"
-
-
-def _check_same_shape(config: PretrainConfig, loaded: ModelConfig) -> None:
-    for key in SHAPE:
-        wanted, there = getattr(config.model, key), getattr(loaded, key)
-        if wanted != there:
-            raise UserError(
-                f"--init {config.init} has model.{key} {there}, and the settings ask for {wanted}; "
-                "a loaded model keeps its shape: leave the setting out, or start without --init"
-            )
-
-
 def _whole(valid: Corpus, config: PretrainConfig) -> Windows:
     """The validation text in order, every token predicted once, a micro-batch at a time."""
     return Windows(
@@ -290,33 +244,16 @@ def _whole(valid: Corpus, config: PretrainConfig) -> Windows:
     )
 
 
-def _describe_run(
-    config: PretrainConfig,
-    folder: runs.RunFolder,
-    tokenizer: Tokenizer,
-    fingerprints: Mapping[str, str],
-    devices: str,
-    corpora: tuple[Corpus, Corpus],
-) -> None:
-    configs.write(config, folder.config)
-    tokenizer.save(folder.tokenizer)
-    folder.update_meta(
-        status="running",
-        **runs.provenance(devices),
-        fingerprints=dict(fingerprints),
-        data={
-            split: {
-                "source": corpus.name,
-                "fingerprint": corpus.fingerprint,
-                "documents": corpus.num_documents,
-                "tokens": corpus.num_tokens,
-                "words": corpus.words,
-                "bytes": corpus.bytes,
-                "dropped": dict(corpus.dropped),
-            }
-            for split, corpus in zip(("train", "valid"), corpora, strict=True)
-        },
-    )
+def _facts(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "source": corpus.name,
+        "fingerprint": corpus.fingerprint,
+        "documents": corpus.num_documents,
+        "tokens": corpus.num_tokens,
+        "words": corpus.words,
+        "bytes": corpus.bytes,
+        "dropped": dict(corpus.dropped),
+    }
 
 
 def _conclude(
@@ -392,27 +329,13 @@ def _show(
     )[0]
     folder.samples.write_text(sample + "\n", encoding="utf-8")
     measured = outcome.valid
-    _say(
+    job.say(
         f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
         f"(token frequencies alone: {outcome.unigram_perplexity:.2f}), "
         f"{measured.word_perplexity:.1f} per word, {measured.bits_per_byte:.3f} bits per byte"
     )
-    _say("a sample of its writing:\n")
+    job.say("a sample of its writing:\n")
     print(sample, flush=True)
-    _say(f"\nrun folder: {folder.path}")
-    _say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
-    _say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")
-
-
-def _shapes(objective: Any) -> Any:
-    return jax.eval_shape(objective.init, jax.random.key(0))
-
-
-def _fingerprint(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _say(text: str) -> None:
-    """A line for people, from one process of several."""
-    if parallel.is_main():
-        print(text, file=sys.stderr, flush=True)
+    job.say(f"\nrun folder: {folder.path}")
+    job.say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
+    job.say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")

@@ -13,8 +13,6 @@ from gptjax.models.attention import cached_attention, causal_attention, fused_at
 from gptjax.models.dropout import dropout
 from gptjax.models.layers import LayerNorm, Linear, gelu
 
-INITIAL_STD = 0.02
-
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -41,6 +39,11 @@ class ModelConfig:
     norm: Literal["post", "pre"] = "post"
     """Where LayerNorm stands: after each residual sum (GPT-1), or before each branch, with a final
     LayerNorm and residual projections initialised smaller by sqrt(2 × layers) (GPT-2)."""
+
+    initial_std: float = 0.02
+    """Standard deviation of the initial matrices and embeddings. A narrow post-LayerNorm model
+    learns much sooner with 0.02 × sqrt(768 / width), which gives the branches the size that they
+    have in GPT-1."""
 
     embedding_dropout: float = 0.1
     """Probability of dropping a component of the sum of token and position embedding."""
@@ -74,6 +77,8 @@ class ModelConfig:
                 f"model.width {self.width} does not divide into model.num_heads {self.num_heads}: "
                 "choose a multiple"
             )
+        if not self.initial_std > 0:
+            raise UserError(f"model.initial_std is {self.initial_std}: it must be above 0")
         for name in ("embedding_dropout", "attention_dropout", "residual_dropout"):
             rate = getattr(self, name)
             if not 0 <= rate < 1:
@@ -111,7 +116,7 @@ def _linear(config: ModelConfig, features: int, *, residual: bool = False) -> Li
     """A linear map; ``residual`` if its output is added to the residual stream."""
     smaller = residual and config.norm == "pre"
     return Linear(
-        features, INITIAL_STD / (2 * config.num_layers) ** 0.5 if smaller else INITIAL_STD
+        features, config.initial_std / ((2 * config.num_layers) ** 0.5 if smaller else 1.0)
     )
 
 
@@ -226,7 +231,7 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        normal = nn.initializers.normal(INITIAL_STD)
+        normal = nn.initializers.normal(config.initial_std)
         self.token_embedding = self.param(
             "token_embedding", normal, (config.vocabulary_size, config.width), jnp.float32
         )

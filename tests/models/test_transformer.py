@@ -155,9 +155,11 @@ def test_every_dropout_acts_in_training_only(rate):
     assert np.abs(one - other).max() > 0.1
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_initial_values(norm):
-    config = dataclasses.replace(TINY, norm=norm, width=128, mlp_width=512, vocabulary_size=500)
+@pytest.mark.parametrize(("norm", "std"), [("post", 0.02), ("pre", 0.02), ("post", 0.05)])
+def test_initial_values(norm, std):
+    assert ModelConfig().initial_std == 0.02
+    sizes = {"width": 128, "mlp_width": 512, "vocabulary_size": 500}
+    config = dataclasses.replace(TINY, norm=norm, initial_std=std, **sizes)
     init = jax.jit(Transformer(config).init)
     params = jax.device_get(init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32)))["params"]
     for path, x in jax.tree_util.tree_leaves_with_path(params):
@@ -169,7 +171,7 @@ def test_initial_values(norm):
         else:
             # Two residual branches per block: 2 L of them are added up.
             smaller = norm == "pre" and "projection" in name
-            expected = 0.02 / np.sqrt(2 * config.num_layers) if smaller else 0.02
+            expected = std / np.sqrt(2 * config.num_layers) if smaller else std
             assert x.std() == pytest.approx(expected, rel=0.05)
             assert abs(x.mean()) < 0.05 * expected
 
@@ -180,6 +182,7 @@ def test_initial_values(norm):
         ({"width": 100, "num_heads": 12}, "model.width 100"),
         ({"num_layers": 0}, "model.num_layers is 0"),
         ({"mlp_width": -1}, "model.mlp_width is -1"),
+        ({"initial_std": 0.0}, "model.initial_std is 0.0"),
         ({"residual_dropout": 1.0}, "model.residual_dropout is 1.0"),
         ({"attention": "fused"}, "model.attention-dropout to 0"),
     ],

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from gptjax.evaluation.model import Model as Model
+    from gptjax.evaluation.model import load as load
     from gptjax.models.transformer import ModelConfig as ModelConfig
     from gptjax.models.transformer import Transformer as Transformer
     from gptjax.run import Run as Run
-    from gptjax.run import load as load
 
 _HOMES = {
-    "load": "gptjax.run",
+    "load": "gptjax.evaluation.model",
+    "Model": "gptjax.evaluation.model",
     "Run": "gptjax.run",
     "ModelConfig": "gptjax.models.transformer",
     "Transformer": "gptjax.models.transformer",
 }
-__all__ = ["ModelConfig", "Run", "Transformer", "__version__", "load"]
+__all__ = ["Model", "ModelConfig", "Run", "Transformer", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

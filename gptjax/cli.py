@@ -14,10 +14,17 @@ from gptjax.errors import Interrupted, explain
 COMMANDS = {
     "tokenizer": "train a tokenizer from text",
     "pretrain": "train a language model on text",
-    "evaluate": "perplexity of a text under a trained model",
+    "finetune": "train a pre-trained model on a task",
+    "predict": "label new rows with a fine-tuned model",
+    "evaluate": "perplexity of a text, or a task's metrics",
+    "compare": "the difference between two fine-tuned runs, with its interval",
+    "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",
     "doctor": "versions, devices, memory, disk and a 3-step run",
 }
+
+# A command that runs another one several times stands above them.
+HOMES = {"finetune": "gptjax.sweep"}
 
 USAGE = "\n".join(
     [
@@ -25,7 +32,7 @@ USAGE = "\n".join(
         "",
         "usage: gptjax COMMAND [OPTIONS]      gptjax COMMAND --help",
         "",
-        *(f"  {name:10} {what}" for name, what in COMMANDS.items()),
+        *(f"  {name:15} {what}" for name, what in COMMANDS.items()),
         "",
         "exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,",
         "            4 stopped on a non-finite loss, 75 interrupted and resumable",
@@ -49,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # jax reads this when it is imported, with the command.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     try:
-        command = importlib.import_module(f"gptjax.commands.{name}")
+        command = importlib.import_module(
+            HOMES.get(name, f"gptjax.commands.{name.replace('-', '_')}")
+        )
         config = parse(
             typing.get_type_hints(command.run)["config"],
             options,

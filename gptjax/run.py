@@ -1,12 +1,14 @@
 """A run folder: open it, and get config, tokenizer, model and parameters back.
 
-    runs/pretrain/NAME/
+    runs/pretrain/NAME/, runs/finetune/TASK/NAME/
       config.toml  meta.json  metrics.jsonl  results.json  samples.txt
       tokenizer/  tensorboard/  checkpoints/last/N  checkpoints/best/N
+      of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  adapter.safetensors
 
 Nothing in it names another folder that is needed later, so it can be moved or copied.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -15,17 +17,23 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors import numpy as safetensors
 
 from gptjax import __version__, config
+from gptjax.data.tasks import Task, find_task, parse_task, with_columns
 from gptjax.data.tokenizer import Tokenizer, load_tokenizer
 from gptjax.errors import UserError
+from gptjax.models import objective
+from gptjax.models.adapter import AdapterConfig
 from gptjax.models.objective import lm
 from gptjax.models.transformer import ModelConfig
 from gptjax.training.checkpoint import has_checkpoint, restore_params
@@ -69,12 +77,27 @@ class RunFolder:
         """Text that the model wrote."""
         return self.path / "samples.txt"
 
+    @property
+    def predictions(self) -> Path:
+        """What a fine-tuned model says to each example of a split."""
+        return self.path / "predictions.tsv"
+
+    @property
+    def task_file(self) -> Path:
+        """The run's own copy of the task file that it was given, if it was given one."""
+        return self.path / "task.toml"
+
+    @property
+    def adapter(self) -> Path:
+        """The best checkpoint's adapter, apart from its backbone."""
+        return self.path / "adapter.safetensors"
+
     def owned(self) -> list[Path]:
         """Everything that a run writes, and all that `--overwrite` removes."""
-        names = ("metrics.jsonl", "tensorboard", "wandb-id.txt", "predictions.tsv")
+        names = ("metrics.jsonl", "tensorboard", "wandb-id.txt")
         return [
             *(self.config, self.meta, self.tokenizer, self.checkpoints),
-            *(self.results, self.samples),
+            *(self.results, self.samples, self.predictions, self.task_file, self.adapter),
             *(self.path / name for name in names),
         ]
 
@@ -181,11 +204,12 @@ class Run:
 
     Attributes:
         folder: where it was loaded from.
-        model: the model's config.
+        model: the backbone's config.
         tokenizer: the tokenizer it was trained with.
-        params: its parameters, numpy float32.
+        params: its parameters, numpy float32; of a fine-tuned one backbone and adapter.
         step: the number of updates that made them.
         checkpoint: which checkpoint that is, such as `best/120`.
+        task: what it was fine-tuned on, or None.
     """
 
     folder: RunFolder
@@ -194,10 +218,22 @@ class Run:
     params: Any
     step: int
     checkpoint: str
+    task: Task | None = None
+
+    @property
+    def backbone(self) -> Any:
+        """The parameters of the backbone, without an adapter."""
+        return self.params if self.task is None else self.params["backbone"]
 
 
-def load_config(path: str | Path) -> ModelConfig:
-    """The model config of a run folder.
+def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> AdapterConfig:
+    """The head that a task needs."""
+    head = "choose" if task.format == "choice" else "classify"
+    return AdapterConfig(head, task.num_classes, dropout)  # type: ignore[arg-type]
+
+
+def read_table(path: str | Path) -> Mapping[str, Any]:
+    """The config.toml of a run folder, as a table.
 
     Raises:
         UserError: there is no run at ``path``, or its config is damaged.
@@ -211,24 +247,116 @@ def load_config(path: str | Path) -> ModelConfig:
         raise UserError(f"{folder.config}: cannot be read as TOML: {error}") from None
     if "model" not in table:
         raise UserError(f"{folder.config}: has no section [model]; it is no run's config")
-    return config.from_table(ModelConfig, table["model"], where=str(folder.config))
+    return table
 
 
-def load(path: str | Path, checkpoint: str = "auto") -> Run:
+def load_config(path: str | Path) -> ModelConfig:
+    """The model config of a run folder.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    where = str(RunFolder(Path(path)).config)
+    return config.from_table(ModelConfig, read_table(path)["model"], where=where)
+
+
+def load_task(path: str | Path) -> Task | None:
+    """The task that a run was fine-tuned on, or None.
+
+    Raises:
+        UserError: as `read_table`, or the task is unknown.
+    """
+    section = read_table(path).get("task")
+    if section is None:
+        return None
+    own = RunFolder(Path(path)).task_file
+    task = find_task(str(own) if own.exists() else section["name"])
+    name = Path(section["name"]).stem if own.exists() else task.name
+    return with_columns(replace(task, name=name), tuple(section.get("columns", ())))
+
+
+def load(path: str | Path, checkpoint: str = "auto", adapter: str | Path | None = None) -> Run:
     """Open a trained run.
 
     Args:
         path: the run folder.
         checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
             kept, else the last.
+        adapter: a file `adapter.safetensors` of a run that was fine-tuned from this pre-trained
+            one with its backbone frozen.
 
     Raises:
-        UserError: no run folder, or no such checkpoint.
+        UserError: no run folder, no such checkpoint, or an adapter of another backbone.
         NoCheckpointError: checkpoints exist, but none is intact.
     """
     folder = RunFolder(Path(path))
     model = load_config(path)
+    task = load_task(path)
     tokenizer = load_tokenizer(folder.tokenizer)
-    target = jax.eval_shape(lm(model).init, jax.random.key(0))
+    init = (
+        lm(model).init
+        if task is None
+        else objective.task(model, adapter_config(task)).objective.init
+    )
+    target = jax.eval_shape(init, jax.random.key(0))
     params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
-    return Run(folder, model, tokenizer, params, step, f"{kind}/{step}")
+    run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
+    return run if adapter is None else attach_adapter(run, adapter)
+
+
+def backbone_fingerprint(backbone: Any) -> str:
+    """sha256 (hex) of a backbone's parameters."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(backbone):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape}\0".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def save_adapter(run: Run) -> None:
+    """Write a fine-tuned run's adapter apart from its backbone, with its task and what it needs."""
+    assert run.task is not None
+    own = run.folder.task_file
+    description = {
+        "task": run.task.name,
+        "task_file": own.read_text(encoding="utf-8") if own.exists() else "",
+        "backbone": backbone_fingerprint(run.backbone),
+    }
+    safetensors.save_file(_flat(run.params["adapter"]), run.folder.adapter, description)
+
+
+def attach_adapter(run: Run, path: str | Path) -> Run:
+    """A pre-trained run with an adapter that was saved by `save_adapter`.
+
+    Raises:
+        UserError: unreadable, or of another backbone.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            description = file.metadata()
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: no adapter can be read there ({error})") from error
+    fingerprint = backbone_fingerprint(run.backbone)
+    if description["backbone"] != fingerprint:
+        raise UserError(
+            f"{path}: this adapter was trained on another backbone: its fingerprint is "
+            f"{description['backbone'][:16]}…, that of {run.folder.path} {fingerprint[:16]}…"
+        )
+    if description["task_file"]:
+        task = parse_task(description["task_file"], description["task"], str(path))
+    else:
+        task = find_task(description["task"])
+    adapter = {
+        "special_embedding": flat["special_embedding"],
+        "head": {"kernel": flat["head.kernel"], "bias": flat["head.bias"]},
+    }
+    return replace(run, params={"backbone": run.backbone, "adapter": adapter}, task=task)
+
+
+def _flat(adapter: Any) -> dict[str, np.ndarray]:
+    return {
+        "special_embedding": adapter["special_embedding"],
+        "head.kernel": adapter["head"]["kernel"],
+        "head.bias": adapter["head"]["bias"],
+    }

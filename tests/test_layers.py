@@ -14,6 +14,7 @@ LEVELS = [
     {"run"},
     {"evaluation", "job"},
     {"commands"},
+    {"sweep"},
     {"cli"},
     {"__main__", "__init__"},  # what users see: the command and the package's names
 ]

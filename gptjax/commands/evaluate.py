@@ -1,4 +1,4 @@
-"""`gptjax evaluate`: the perplexity of a text under a trained model."""
+"""`gptjax evaluate`: the perplexity of a text, or the metrics of a task."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -6,23 +6,36 @@ from pathlib import Path
 
 from gptjax.data.corpus import CorpusConfig, prepare_whole
 from gptjax.data.sources import EncodingErrors
+from gptjax.data.task_data import SAMPLE_WARNING, load_split
+from gptjax.data.tasks import Task, find_task, with_columns
 from gptjax.data.windows import Windows
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
+from gptjax.evaluation.task_scores import SplitScores, predict_split, report, write_predictions
 from gptjax.models.objective import lm
-from gptjax.run import load, write_json
+from gptjax.run import Run, load, write_json
 from gptjax.training import loop, parallel
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Perplexity of a text under a trained model."""
+    """Of a pre-trained run the perplexity of a text; of a fine-tuned one its task's metrics."""
 
     run: str
     """Run folder."""
     data: str
-    """Text: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv with a text column,
-    hub:ID[:CONFIG][@REVISION], or embedded."""
+    """Of a pre-trained run a text: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv
+    with a text column, hub:ID[:CONFIG][@REVISION], or embedded. Of a fine-tuned run a file, a
+    folder with the task's published files, hub, or sample."""
+    task: str | None = None
+    """Another task with the same labels to measure a fine-tuned run on (breaking_nli of an SNLI
+    run, ax of an MNLI run); None is its own."""
+    split: str = "test"
+    """Which split of a folder or of the hub; the name of what a single file is."""
+    columns: tuple[str, ...] = ()
+    """PART=COLUMN for a task's files with other column names."""
+    strict: bool = False
+    """Stop at the first row that cannot be used instead of leaving it out."""
     context: int | None = None
     """Tokens the model sees at once; None is its full context."""
     stride: int | None = None
@@ -37,18 +50,27 @@ class EvaluateConfig:
     checkpoint: str = "auto"
     """best, last, or a step; auto is the best where one was kept, else the last."""
     out: str | None = None
-    """Folder for results.json; None writes none."""
+    """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
 
-def run(config: EvaluateConfig) -> Perplexity:
-    """Print perplexity per token and word, and bits per byte.
+def run(config: EvaluateConfig) -> Perplexity | SplitScores:
+    """Print perplexity per token and word, and bits per byte; or a task's metrics.
 
     Raises:
-        UserError: no such run, unreadable text, or a context longer than the model's.
+        UserError: no such run, unreadable text, a context longer than the model's, or a task with
+            other labels.
     """
     if config.out is not None:
         Path(config.out).mkdir(parents=True, exist_ok=True)
     loaded = load(config.run, config.checkpoint)
+    if loaded.task is not None:
+        return _task(config, loaded, loaded.task)
+    if config.task is not None:
+        raise UserError(f"{config.run}: a pre-trained run has no task; fine-tune it first")
+    return _text(config, loaded)
+
+
+def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     context = loaded.model.context_length if config.context is None else config.context
     if not 1 <= context <= loaded.model.context_length:
         raise UserError(
@@ -101,3 +123,50 @@ def run(config: EvaluateConfig) -> Perplexity:
             },
         )
     return result
+
+
+def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
+    task = trained if config.task is None else find_task(config.task)
+    if (task.format, task.labels, task.scores) != (trained.format, trained.labels, trained.scores):
+        raise UserError(
+            f"--task {task.name}: has other labels than {trained.name}, which {config.run} was "
+            f"trained on: {', '.join(task.labels) or task.scores}, not "
+            f"{', '.join(trained.labels) or trained.scores}"
+        )
+    task = with_columns(task, config.columns)
+    split, sample = load_split(
+        config.data,
+        task,
+        config.split,
+        strict=config.strict,
+        encoding_errors=config.encoding_errors,
+    )
+    if sample:
+        print(SAMPLE_WARNING.format(task=task.name))
+    for line in split.report():
+        print(line)
+    scores = predict_split(loaded, split.examples, config.batch_size)
+    print("\n".join([f"{config.run} ({loaded.checkpoint})", *report(task, {split.name: scores})]))
+    if config.out is not None:
+        out = Path(config.out)
+        write_predictions(out / "predictions.tsv", scores, task)
+        write_json(
+            out / "results.json",
+            {
+                "task": task.name,
+                "split": split.name,
+                "examples": scores.num_examples,
+                "metrics": dict(scores.metrics),
+                "data": {
+                    "source": split.source,
+                    "fingerprint": split.fingerprint,
+                    "dropped": dict(split.dropped),
+                    "sample": sample,
+                },
+                "checkpoint": loaded.checkpoint,
+                "run": config.run,
+            },
+        )
+    if sample:
+        print(SAMPLE_WARNING.format(task=task.name))
+    return scores

@@ -42,13 +42,7 @@ class HubSource:
         self._id, _, config = identifier.partition(":")
         if not self._id:
             raise UserError(f"--data {data}: no dataset named; write hub:ID[:CONFIG][@REVISION]")
-        local = Path(self._id).expanduser()
-        if local.is_dir():
-            self._id, self._revision = str(local), None
-            files = sorted(file for file in local.rglob("*") if file.is_file())
-            self._content = hash_files(local, files)
-        else:
-            self._revision = self._content = self._commit(revision or None)
+        self._id, self._revision, self._content = locate(self._id, revision or None, data)
         self._config, self._split = self._choose(config, split)
 
     def fingerprint(self) -> str:
@@ -69,16 +63,8 @@ class HubSource:
                 yield Document(f"{self.name} {self._split}", iter([text]))
         except UserError:
             raise
-        except Exception as error:  # (see _failure)
-            raise self._failure(error) from error
-
-    def _commit(self, revision: str | None) -> str:
-        # Asked first and once: the loader itself tries for 23 s before it gives up.
-        try:
-            info = HfApi().dataset_info(self._id, revision=revision, timeout=TIMEOUT_SECONDS)
-        except Exception as error:  # (see _failure)
-            raise self._failure(error) from error
-        return str(info.sha)
+        except Exception as error:  # (see failure)
+            raise failure(self.name, error) from error
 
     def _choose(self, config: str, split: str) -> tuple[str, str]:
         try:
@@ -96,22 +82,50 @@ class HubSource:
             splits = datasets.get_dataset_split_names(self._id, config, revision=self._revision)
         except UserError:
             raise
-        except Exception as error:  # (see _failure)
-            raise self._failure(error) from error
+        except Exception as error:  # (see failure)
+            raise failure(self.name, error) from error
         for name in SPLITS[split]:
             if name in splits:
                 return config, name
         raise UserError(f"--data {self.name}: no {split} split; {_list(splits)}")
 
-    def _failure(self, error: Exception) -> UserError:
-        # Whatever it is: what lies below (the loader, the hub's client, its HTTP client) raises
-        # types of its own that change between versions, and none of them is our bug.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return UserError(
-            f"--data {self.name}: the hub's dataset cannot be read ({type(error).__name__}: "
-            f"{reason}); check the name and the network, or give a local file or folder, or "
-            "'embedded'"
-        )
+
+def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str | None, str]:
+    """Where a dataset is loaded from, and what fixes its content.
+
+    Args:
+        identifier: an id on the hub, or a local folder with the layout of a hub dataset.
+        revision: a branch, tag or commit, or None.
+        name: what the user called it.
+
+    Returns:
+        The id or folder; the commit that the revision stands for (None of a folder); and that
+        commit, or a hash of the folder's files.
+
+    Raises:
+        UserError: no such dataset, or the hub cannot be reached.
+    """
+    local = Path(identifier).expanduser()
+    if local.is_dir():
+        files = sorted(file for file in local.rglob("*") if file.is_file())
+        return str(local), None, hash_files(local, files)
+    # Asked first and once: the loader itself tries for 23 s before it gives up.
+    try:
+        info = HfApi().dataset_info(identifier, revision=revision, timeout=TIMEOUT_SECONDS)
+    except Exception as error:  # (see failure)
+        raise failure(name, error) from error
+    return identifier, str(info.sha), str(info.sha)
+
+
+def failure(name: str, error: Exception) -> UserError:
+    """What to tell a user whose dataset cannot be read, whatever it was."""
+    # What lies below (the loader, the hub's client, its HTTP client) raises types of its own that
+    # change between versions, and none of them is our bug.
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(
+        f"--data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
+        f"{reason}); check the name and the network, or give a local file or folder"
+    )
 
 
 def _list(names: list[str]) -> str:

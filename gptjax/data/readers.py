@@ -100,7 +100,7 @@ def column_error(where: str, column: str, columns: list[str]) -> UserError:
 Row = tuple[str, Any]
 
 
-def _lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
+def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
     """The lines of a file with their ends, decoded one by one so that errors have a position."""
     position = 0
     with file.open("rb") as stream:
@@ -114,7 +114,7 @@ def _lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
 
 
 def _json_rows(file: Path, column: str, encoding_errors: EncodingErrors) -> Iterator[Row]:
-    for number, line in enumerate(_lines(file, encoding_errors), start=1):
+    for number, line in enumerate(read_lines(file, encoding_errors), start=1):
         if not line.strip():
             continue
         name = f"{file}: line {number}"
@@ -131,7 +131,7 @@ def _json_rows(file: Path, column: str, encoding_errors: EncodingErrors) -> Iter
 
 def _csv_rows(file: Path, column: str, encoding_errors: EncodingErrors) -> Iterator[Row]:
     csv.field_size_limit(1 << 31)
-    lines = _lines(file, encoding_errors)
+    lines = read_lines(file, encoding_errors)
     if file.suffix.lower() == ".tsv":  # Published TSV files do not quote.
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:

@@ -1,11 +1,22 @@
 """Training problems over the models: what is minimised, as pairs of pure functions."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from gptjax.batch import Batch, Objective, Sums
+from gptjax.models.adapter import (
+    AdapterConfig,
+    extended_config,
+    extract_states,
+    head_logits,
+    init_adapter,
+    init_backbone,
+    with_special_rows,
+)
 from gptjax.models.cross_entropy import cross_entropy
 from gptjax.models.transformer import ModelConfig, Transformer
 
@@ -39,3 +50,91 @@ def lm(config: ModelConfig) -> Objective:
         return Sums(total, weights.sum(), {"accuracy": correct})
 
     return Objective(init, loss)
+
+
+class TaskFunctions(NamedTuple):
+    """Fine-tuning as pure functions.
+
+    Attributes:
+        objective: what is minimised.
+        log_probabilities: (params, batch) -> float32 [B, C], log-softmax over the classes or
+            choices, without dropout.
+    """
+
+    objective: Objective
+    log_probabilities: Callable[[Any, Batch], Array]
+
+
+def task(
+    config: ModelConfig,
+    adapter: AdapterConfig,
+    *,
+    lm_coefficient: float = 0.0,
+    freeze_backbone: bool = False,
+) -> TaskFunctions:
+    """Supervised fine-tuning with an auxiliary LM loss (paper, equations 3 to 5).
+
+    The loss of an example is the cross-entropy of its target distribution plus
+    ``lm_coefficient`` times the mean, over its sequences, of each sequence's mean negative
+    log-likelihood per token; the sums run over examples. Its softmax covers the vocabulary and
+    the three special tokens. A batch has whole sequences: T tokens are seen, those after the first
+    are predicted.
+
+    Metrics: ``task_loss``, ``lm_loss`` (absent with coefficient 0) and ``accuracy`` (whether the
+    likeliest class is the target's likeliest).
+
+    Args:
+        config: the backbone's, whose vocabulary does not hold the special tokens.
+        adapter: the head.
+        lm_coefficient: λ of equation 5; the paper has 0.5.
+        freeze_backbone: no gradient reaches the backbone's parameters.
+    """
+    model = Transformer(extended_config(config))
+
+    def init(key: Key[Array, ""]) -> Any:
+        backbone, head = jax.random.split(key)
+        return {
+            "backbone": init_backbone(config, backbone),
+            "adapter": init_adapter(config, adapter, head),
+        }
+
+    def run(params: Any, batch: Batch, key: Key[Array, ""] | None) -> tuple[Array, Array, Array]:
+        if freeze_backbone:
+            params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
+        extended = with_special_rows(params)
+        tokens = jnp.asarray(batch.tokens)
+        sequences, length = tokens.shape[:2], tokens.shape[2]
+        keys = (None, None) if key is None else jax.random.split(key)
+        states: Any = model.apply({"params": extended}, tokens.reshape(-1, length), keys[0])
+        states = states.reshape(*sequences, length, config.width)
+        extracted = extract_states(states, jnp.asarray(batch.extract))
+        logits = head_logits(params["adapter"]["head"], extracted, adapter, keys[1])
+        return logits, states, extended["token_embedding"]
+
+    def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
+        logits, states, table = run(params, batch, key)
+        targets, weights = jnp.asarray(batch.targets), jnp.asarray(batch.weights)
+        per_example = -(targets * jax.nn.log_softmax(logits)).sum(-1)
+        task_loss = (weights * per_example).sum()
+        hits = (logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
+        metrics = {"task_loss": task_loss, "accuracy": (weights * hits).sum()}
+        total = task_loss
+        if lm_coefficient:
+            own = jnp.asarray(batch.lm_weights)[..., 1:]
+            # Each sequence's mean over its own tokens, then the mean over the K sequences.
+            share = own / jnp.maximum(own.sum(-1, keepdims=True), 1.0) / own.shape[1]
+            lm_loss, _ = cross_entropy(
+                states[:, :, :-1].reshape(-1, config.width),
+                table,
+                jnp.asarray(batch.tokens)[..., 1:].reshape(-1),
+                (share * weights[:, None, None]).reshape(-1),
+            )
+            metrics["lm_loss"] = lm_loss
+            total = total + lm_coefficient * lm_loss
+        return Sums(total, weights.sum(), metrics)
+
+    def log_probabilities(params: Any, batch: Batch) -> Array:
+        logits, _, _ = run(params, batch, None)
+        return jax.nn.log_softmax(logits)
+
+    return TaskFunctions(Objective(init, loss), log_probabilities)

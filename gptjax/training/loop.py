@@ -2,14 +2,14 @@
 
 import collections
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from gptjax.batch import Batches, Objective
+from gptjax.batch import Batch, Batches, Objective
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
@@ -112,26 +112,44 @@ class Evaluator:
         Raises:
             UserError: no example has any weight.
         """
-        params = parallel.place(params)
         totals: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros((), np.float64))
-        queue: collections.deque[Any] = collections.deque()
-
-        def add_oldest() -> None:
-            sums = jax.device_get(queue.popleft())
+        for sums in _over(self._batches, self._step, params):
             for name, value in {"loss": sums.loss, "": sums.weight, **sums.metrics}.items():
                 totals[name] = totals[name] + np.float64(value)
-
-        with Feeder(self._batches, 0, len(self._batches)) as feeder:
-            for index in range(len(self._batches)):
-                queue.append(self._step(params, feeder.take(index)))
-                if len(queue) > IN_FLIGHT:
-                    add_oldest()
-        while queue:
-            add_oldest()
         weight = totals.pop("", np.zeros(()))
         if weight == 0:
             raise UserError("evaluation: the data have nothing to predict (all weights are 0)")
         return {name: float(value / weight) for name, value in totals.items()}
+
+
+class Predictor:
+    """What a model says to every example of some batches.
+
+    Calling it with parameters returns an array of one row per row of the batches, in their order,
+    those that only fill up the last batch included. The compiled step is kept from call to call.
+    """
+
+    def __init__(self, predict: Callable[[PyTree, Batch], Any], batches: Batches) -> None:
+        parallel.check_batch_size(batches.batch_size, 1, "evaluation batch size")
+        self._step = parallel.prediction_step(predict)
+        self._batches = batches
+
+    def __call__(self, params: PyTree) -> np.ndarray:
+        """float32 [batches × B, …]."""
+        return np.concatenate(list(_over(self._batches, self._step, params)))
+
+
+def _over(batches: Batches, step: Callable[[PyTree, Batch], Any], params: PyTree) -> Iterator[Any]:
+    """The evaluation loop: a step's answer to each batch of the first epoch, on the host."""
+    params = parallel.place(params)
+    queue: collections.deque[Any] = collections.deque()
+    with Feeder(batches, 0, len(batches)) as feeder:
+        for index in range(len(batches)):
+            queue.append(step(params, feeder.take(index)))
+            if len(queue) > IN_FLIGHT:
+                yield jax.device_get(queue.popleft())
+    while queue:
+        yield jax.device_get(queue.popleft())
 
 
 def evaluate(objective: Objective, params: PyTree, batches: Batches) -> dict[str, float]:

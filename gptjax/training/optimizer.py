@@ -71,12 +71,18 @@ class Optimizer(NamedTuple):
     clip_norm: float | None
 
 
-def make_optimizer(config: OptimizerConfig, total_steps: int) -> Optimizer:
+def make_optimizer(
+    config: OptimizerConfig,
+    total_steps: int,
+    trainable: Callable[[PyTree], PyTree] | None = None,
+) -> Optimizer:
     """Adam (Kingma and Ba, 2015) with decoupled decay (Loshchilov and Hutter, 2019).
 
     Args:
         config: the section `optimizer`.
         total_steps: number of updates of the whole run, over which the schedule extends.
+        trainable: params -> True for each array that is trained (None: all are). The others have
+            no moments and do not decay; their gradients must be 0.
 
     Raises:
         UserError: as :func:`make_schedule`.
@@ -87,6 +93,8 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> Optimizer:
         optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
         optax.scale_by_learning_rate(schedule),
     )
+    if trainable is not None:
+        chain = optax.masked(chain, trainable)
     return Optimizer(chain.init, chain.update, schedule, config.clip_norm)
 
 

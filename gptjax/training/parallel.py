@@ -283,6 +283,17 @@ def evaluation_step(loss: Callable[[PyTree, Batch], Sums]) -> Callable[[PyTree, 
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
+def prediction_step(
+    predict: Callable[[PyTree, Batch], jax.Array],
+) -> Callable[[PyTree, Batch], jax.Array]:
+    """(params, batch) -> [B, …] for the whole global batch, on every device and process."""
+
+    def step(params: PyTree, batch: Batch) -> jax.Array:
+        return jax.lax.all_gather(predict(params, batch), AXIS, tiled=True)
+
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
 # Agreement between processes.
 
 

@@ -1,0 +1,484 @@
+"""`gptjax finetune`: train a pre-trained model on a task."""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+
+from gptjax import config as configs
+from gptjax import job
+from gptjax import run as runs
+from gptjax.data.buckets import Bucketed
+from gptjax.data.examples import Split
+from gptjax.data.formats import encode
+from gptjax.data.readers import EncodingErrors
+from gptjax.data.task_data import SAMPLE_WARNING, TaskData, for_training, load_task_data
+from gptjax.data.tasks import TRAINED_AS, Task, find_task, with_columns
+from gptjax.data.tokenizer import Tokenizer, load_tokenizer
+from gptjax.errors import UserError
+from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
+from gptjax.models import objective
+from gptjax.models.adapter import AdapterConfig, init_adapter, init_backbone, transfer
+from gptjax.models.transformer import ModelConfig
+from gptjax.training import parallel
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
+from gptjax.training.history import Best
+from gptjax.training.loop import TrainConfig, fit, total_steps
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.parallel import DistributedConfig
+from gptjax.training.tracking import Tracker, TrackingConfig
+
+PRETRAINED = Path("runs/pretrain")
+# The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
+LEARNING_RATE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Section `task`: which task, from where, and how the backbone takes part."""
+
+    name: Annotated[str, tyro.conf.arg(aliases=("--task",))] = ""
+    """Task: snli mnli qnli rte scitail rocstories race race-middle race-high cola sst2 mrpc qqp
+    stsb wnli, or a TOML file of one's own."""
+    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--data",))] = ()
+    """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
+    hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
+    columns: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--columns",))] = ()
+    """PART=COLUMN for files with other column names, such as text=review label=stars."""
+    strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
+    """Stop at the first row that cannot be used instead of leaving it out."""
+    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
+        "strict"
+    )
+    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    lm_coefficient: Annotated[float, tyro.conf.arg(aliases=("--lm-coefficient",))] = 0.5
+    """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
+    transfer_layers: Annotated[int | None, tyro.conf.arg(aliases=("--transfer-layers",))] = None
+    """Take only the embeddings and the first so many blocks from --init; None takes all."""
+    freeze_backbone: Annotated[bool, tyro.conf.arg(aliases=("--freeze-backbone",))] = False
+    """Train the adapter alone: the head and the rows of the special tokens."""
+    classifier_dropout: float = 0.1
+    """Probability of dropping a component of the state before the classifier."""
+
+    def __post_init__(self) -> None:
+        if self.lm_coefficient < 0:
+            raise UserError(f"task.lm_coefficient is {self.lm_coefficient}: it must be at least 0")
+        if self.transfer_layers is not None and self.transfer_layers < 0:
+            raise UserError(f"task.transfer_layers is {self.transfer_layers}: at least 0")
+        if not 0 <= self.classifier_dropout < 1:
+            raise UserError(
+                f"task.classifier_dropout is {self.classifier_dropout}: it must be at least 0 "
+                "and less than 1"
+            )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The options that choose what the others are defaults of."""
+
+    config: str | None = configs.invocation(None)
+    """TOML file with any of the options below."""
+    out: str | None = configs.invocation(None)
+    """Run folder; None is runs/finetune/TASK/NAME, with the stem of --config, or the name of the
+    --init run, as NAME."""
+    resume: str = configs.invocation("never")
+    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
+    from the checkpoint of that step, never refuses."""
+    overwrite: bool = configs.invocation(False)
+    """Remove the files of an earlier run in the folder first."""
+    init: str | None = None
+    """Pre-trained run to start from, or none for the same model and tokenizer untrained. Absent:
+    the newest finished run under runs/pretrain."""
+    like: str | None = None
+    """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
+    been."""
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=3, batch_size=32))
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(Selection):
+    """Fine-tune a pre-trained model on a task (section 3.2 of the GPT-1 paper).
+
+    The options of a TOML file (--config) are overridden by those given here.
+    """
+
+    seeds: tuple[int, ...] = configs.invocation(())
+    """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            learning_rate=6.25e-5, warmup=0.002, schedule="linear"
+        )
+    )
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    distributed: DistributedConfig = field(
+        default_factory=DistributedConfig, metadata={"toml": False}
+    )
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What a run came to.
+
+    Attributes:
+        out: the run folder.
+        task: the task.
+        checkpoint: the checkpoint that the scores describe (`best/N`).
+        scores: split -> metrics and predictions, for every split.
+        sample: whether the data were the offline sample.
+    """
+
+    out: Path
+    task: Task
+    checkpoint: str
+    scores: Mapping[str, SplitScores]
+    sample: bool
+
+
+def defaults(given: Selection) -> FinetuneConfig:
+    """What the command line overrides: the config file, over the model of --init.
+
+    The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
+    keeps its own config.
+    """
+    base = FinetuneConfig()
+    file = given.config
+    if file is None and given.out is not None and given.resume != "never":
+        own = runs.RunFolder(Path(given.out)).config
+        file = str(own) if own.exists() else None
+    if file is not None:
+        base = configs.read(FinetuneConfig, file, base)
+    init = given.init if given.init is not None else base.init
+    like = given.like if given.like is not None else base.like
+    if given.resume == "never" or file is None:
+        source = like if init == "none" and like is not None else init
+        if source is None or source == "none":
+            source = str(newest_run())
+        model = runs.load_config(source)
+        rate = runs.read_table(source)["optimizer"]["learning_rate"] * LEARNING_RATE_SHARE
+        base = dataclasses.replace(
+            FinetuneConfig(),
+            model=model,
+            optimizer=dataclasses.replace(FinetuneConfig().optimizer, learning_rate=rate),
+            init="none" if init == "none" else source,
+            like=source if init == "none" else None,
+        )
+        if file is not None:
+            base = configs.read(FinetuneConfig, file, base)
+    typed = given.train
+    if typed.steps is not None:
+        base = dataclasses.replace(
+            base, train=dataclasses.replace(base.train, steps=None, epochs=None)
+        )
+    return base
+
+
+def newest_run() -> Path:
+    """The newest finished run under runs/pretrain.
+
+    Raises:
+        UserError: there is none.
+    """
+    finished = []
+    for meta in PRETRAINED.glob("*/meta.json"):
+        content = runs.RunFolder(meta.parent).read_meta()
+        if content.get("status") == "finished":
+            finished.append((content.get("started", ""), meta.parent))
+    if not finished:
+        raise UserError(
+            f"no finished run under {PRETRAINED}: run `make pretrain` first, or name a pre-trained "
+            "run with --init"
+        )
+    return max(finished)[1]
+
+
+def run(config: FinetuneConfig) -> FinetuneResult:
+    """Read the task, train, evaluate every split, and print a table.
+
+    Raises:
+        UserError: see `gptjax finetune --help`; one line says what to do.
+        NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
+    """
+    parallel.initialize(config.distributed)
+    with parallel.end_together():
+        return _run(config)
+
+
+def _run(config: FinetuneConfig) -> FinetuneResult:
+    task = task_of(config)
+    parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
+    total_steps(config.train, 1)
+    out = config.out if config.out is not None else str(default_out(config, task))
+    folder, resume = runs.open_folder(out, resume=config.resume, overwrite=config.overwrite)
+    layers = config.task.transfer_layers
+    if layers is not None and layers > config.model.num_layers:
+        raise UserError(
+            f"--transfer-layers {layers}: the model has {config.model.num_layers} blocks"
+        )
+    data = _data(config, task)
+    if data.sample and parallel.is_main():
+        print(SAMPLE_WARNING.format(task=task.name), flush=True)
+    devices = job.greet()
+    tokenizer, loaded = _source(config, folder, resume)
+    if parallel.is_main():
+        folder.path.mkdir(parents=True, exist_ok=True)
+    for notice in data.notices:
+        job.say(notice)
+    encoded = {
+        name: encode(split.examples, task, tokenizer, config.model.context_length)
+        for name, split in data.splits.items()
+    }
+    for name, split in data.splits.items():
+        for line in split.report():
+            job.say(line)
+        if cut := encoded[name].truncated:
+            job.say(
+                f"  {cut:,} ({cut / len(split.examples):.1%}) truncated to the context of "
+                f"{config.model.context_length} tokens"
+            )
+    train = data.splits["train"]
+    batches = Bucketed(
+        encoded["train"].sequences,
+        train.examples,
+        task,
+        context_length=config.model.context_length,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=True,
+    )
+    job.say(batches.report())
+
+    fingerprints = {
+        "model": job.shape_fingerprint(config.model),
+        "tokenizer": tokenizer.fingerprint,
+        "task": job.fingerprint(_identity(config, task)),
+        "data": train.fingerprint,
+        "data order": job.fingerprint({"seed": config.train.seed}),
+    }
+    steps = total_steps(config.train, len(batches))
+    functions = objective.task(
+        config.model,
+        runs.adapter_config(task, config.task.classifier_dropout),
+        lm_coefficient=config.task.lm_coefficient,
+        freeze_backbone=config.task.freeze_backbone,
+    )
+    optimizer = make_optimizer(
+        config.optimizer, steps, adapter_only if config.task.freeze_backbone else None
+    )
+    job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
+    evaluators = {
+        name: TaskEvaluator(
+            functions.log_probabilities,
+            encoded[name].sequences,
+            split.examples,
+            task,
+            context_length=config.model.context_length,
+            batch_size=config.train.batch_size // config.train.accumulate,
+        )
+        for name, split in data.splits.items()
+        if name != "train"
+    }
+    job.say(
+        f"model: {job.num_parameters(functions.objective):,} parameters; {steps:,} updates of "
+        f"{config.train.batch_size} examples"
+    )
+    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints)
+    with job.recorded(folder), Tracker(folder.path, config.tracking) as tracker:
+        result = fit(
+            functions.objective,
+            batches,
+            config.train,
+            optimizer,
+            params=initial_params(config, task, loaded),
+            evaluate=lambda params: evaluators["valid"](params).metrics,
+            best=Best(task.metrics[0], "max"),
+            checkpoints=checkpoints,
+            tracker=tracker,
+            resume=resume,
+            on_start=lambda: _describe(
+                config, folder, tokenizer, fingerprints, devices, data, task
+            ),
+        )
+    kept = folder.checkpoints / f"best/{result.history.best_step}"
+    # Every process needs the same parameters: those of the best evaluation where they are kept.
+    best = runs.load(folder.path, "best" if kept.exists() else "last")
+    scores = {name: evaluator(best.params) for name, evaluator in evaluators.items()}
+    outcome = FinetuneResult(folder.path, task, best.checkpoint, scores, data.sample)
+    if parallel.is_main():
+        _write(config, folder, best, outcome, data)
+        _show(outcome)
+    parallel.barrier("concluded")
+    return outcome
+
+
+def task_of(config: FinetuneConfig) -> Task:
+    """The task to train on.
+
+    Raises:
+        UserError: none named, or it has no training data.
+    """
+    if not config.task.name:
+        raise UserError("--task is missing: name a task (such as snli) or a TOML file")
+    task = find_task(config.task.name)
+    if task.name in TRAINED_AS:
+        raise UserError(
+            f"--task {task.name}: a test set without training data; fine-tune on "
+            f"{TRAINED_AS[task.name]}, and evaluate that run with --task {task.name}"
+        )
+    return with_columns(task, config.task.columns)
+
+
+def default_out(config: FinetuneConfig, task: Task) -> Path:
+    """runs/finetune/TASK/NAME."""
+    if config.config is not None:
+        name = Path(config.config).stem
+    elif config.init == "none":
+        name = "from-scratch"
+    else:
+        name = Path(config.init or newest_run()).resolve().name
+    return Path("runs/finetune") / task.name / name
+
+
+def adapter_only(params: Any) -> Any:
+    """True for the arrays of the adapter."""
+    return {
+        part: jax.tree.map(lambda _: part == "adapter", tree)  # noqa: B023
+        for part, tree in params.items()
+    }
+
+
+def initial_params(config: FinetuneConfig, task: Task, loaded: runs.Run | None) -> Any:
+    """A fresh adapter on the loaded backbone, or None where everything is fresh.
+
+    Raises:
+        UserError: a parameter of the loaded backbone does not fit; names it.
+    """
+    if loaded is None:
+        return None
+    backbone, adapter = jax.random.split(jax.random.key(config.train.seed))
+    head = runs.adapter_config(task, AdapterConfig.dropout)
+    fresh = jax.jit(lambda key: init_backbone(config.model, key))(backbone)
+    return {
+        "backbone": transfer(jax.device_get(fresh), loaded.backbone, config.task.transfer_layers),
+        "adapter": init_adapter(config.model, head, adapter),
+    }
+
+
+def _source(
+    config: FinetuneConfig, folder: runs.RunFolder, resume: str
+) -> tuple[Tokenizer, runs.Run | None]:
+    """The tokenizer, and the run whose backbone to start from."""
+    if resume != "never":
+        return load_tokenizer(folder.tokenizer, config.model.vocabulary_size), None
+    named = config.like if config.init == "none" else config.init
+    source = str(newest_run()) if named is None else named
+    if config.overwrite and folder.path.resolve() == Path(source).resolve():
+        raise UserError(f"--out {folder.path}: is the run of --init too; choose another --out")
+    job.check_same_shape(config.model, runs.load_config(source), source)
+    if config.init == "none":
+        job.say(f"model and tokenizer as in {source}, untrained")
+        return load_tokenizer(runs.RunFolder(Path(source)).tokenizer), None
+    loaded = runs.load(source)
+    job.say(f"backbone: {source} ({loaded.checkpoint})")
+    return loaded.tokenizer, loaded
+
+
+def _data(config: FinetuneConfig, task: Task) -> TaskData:
+    own = Path(config.task.name).parent if config.task.name.endswith(".toml") else None
+    data = load_task_data(
+        config.task.data,
+        task,
+        strict=config.task.strict,
+        encoding_errors=config.task.encoding_errors,
+        folder=own,
+    )
+    return for_training(data, task)
+
+
+def _identity(config: FinetuneConfig, task: Task) -> dict[str, Any]:
+    """What makes the training problem the same problem."""
+    return {
+        "task": task.name,
+        "format": task.format,
+        "labels": task.labels,
+        "scores": task.scores,
+        "lm_coefficient": config.task.lm_coefficient,
+        "freeze_backbone": config.task.freeze_backbone,
+    }
+
+
+def _facts(split: Split) -> dict[str, Any]:
+    return {
+        "source": split.source,
+        "fingerprint": split.fingerprint,
+        "examples": len(split.examples),
+        "dropped": dict(split.dropped),
+    }
+
+
+def _describe(
+    config: FinetuneConfig,
+    folder: runs.RunFolder,
+    tokenizer: Tokenizer,
+    fingerprints: Mapping[str, str],
+    devices: str,
+    data: TaskData,
+    task: Task,
+) -> None:
+    if config.task.name.endswith(".toml") and not folder.task_file.exists():
+        shutil.copyfile(config.task.name, folder.task_file)
+    facts: dict[str, Any] = {name: _facts(split) for name, split in data.splits.items()}
+    job.describe(
+        folder,
+        config,
+        tokenizer,
+        fingerprints=fingerprints,
+        devices=devices,
+        data={**facts, "sample": data.sample},
+    )
+
+
+def _write(
+    config: FinetuneConfig,
+    folder: runs.RunFolder,
+    best: runs.Run,
+    outcome: FinetuneResult,
+    data: TaskData,
+) -> None:
+    valid = outcome.scores["valid"]
+    results = {
+        "task": outcome.task.name,
+        "split": "valid",
+        "examples": valid.num_examples,
+        "metrics": valid.metrics,
+        "data": {**_facts(data.splits["valid"]), "sample": data.sample},
+        "checkpoint": outcome.checkpoint,
+        "seed": config.train.seed,
+        "majority_class_only": valid.collapsed,
+        "paper": {"metric": outcome.task.metrics[0], "value": outcome.task.paper},
+        "splits": {
+            name: {"examples": scores.num_examples, "metrics": scores.metrics}
+            for name, scores in outcome.scores.items()
+        },
+    }
+    runs.write_json(folder.results, results)
+    for name, scores in outcome.scores.items():
+        file = folder.predictions if name == "valid" else folder.path / f"predictions-{name}.tsv"
+        write_predictions(file, scores, outcome.task)
+    runs.save_adapter(best)
+    folder.update_meta(status="finished")
+
+
+def _show(outcome: FinetuneResult) -> None:
+    task = outcome.task
+    print("\n".join([f"{task.name}, {outcome.checkpoint}:", *report(task, outcome.scores)]))
+    job.say(f"run folder: {outcome.out}")
+    if outcome.sample:
+        print(SAMPLE_WARNING.format(task=task.name), flush=True)

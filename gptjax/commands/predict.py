@@ -1,0 +1,57 @@
+"""`gptjax predict`: label new rows with a fine-tuned model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptjax.data.examples import Split, read_split
+from gptjax.data.readers import EncodingErrors
+from gptjax.data.tasks import with_columns
+from gptjax.errors import UserError
+from gptjax.evaluation.task_scores import SplitScores, predict_split, write_predictions
+from gptjax.run import load
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Label new rows with a fine-tuned model."""
+
+    run: str
+    """Run folder of `gptjax finetune`."""
+    data: str
+    """File (or folder of files) in any format that the task knows, with or without labels."""
+    out: str
+    """TSV file to write: index (the row's number, from 0), gold, prediction, and a probability
+    for each class."""
+    columns: tuple[str, ...] = ()
+    """PART=COLUMN for files with other column names, such as text=review."""
+    encoding_errors: EncodingErrors = "strict"
+    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    batch_size: int = 32
+    """Rows at once, rounded up to a multiple of the devices."""
+    checkpoint: str = "auto"
+    """best, last, or a step; auto is the best where one was kept, else the last."""
+    adapter: str | None = None
+    """An adapter.safetensors, with --run the pre-trained run whose backbone it was trained on."""
+
+
+def run(config: PredictConfig) -> SplitScores:
+    """Write the predictions, and say how many.
+
+    Raises:
+        UserError: not a fine-tuned run, or the file cannot be read.
+    """
+    loaded = load(config.run, config.checkpoint, config.adapter)
+    if loaded.task is None:
+        raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
+    task = with_columns(loaded.task, config.columns)
+    split: Split = read_split(
+        Path(config.data), task, "rows", encoding_errors=config.encoding_errors
+    )
+    for line in split.report():
+        print(line)
+    scores = predict_split(loaded, split.examples, config.batch_size)
+    out = Path(config.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(out, scores, task)
+    print(f"{scores.num_examples:,} predictions by {config.run} ({loaded.checkpoint}): {out}")
+    return scores

@@ -1,0 +1,349 @@
+"""A task's rows as examples: texts and a target, with every refusal counted and named.
+
+Splits come from files, from the hub, or from the offline sample; where there is no validation
+(or no training) split, one is held back.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from gptjax.data.readers import EncodingErrors, clean_row
+from gptjax.data.sources import hash_files
+from gptjax.data.tables import Row, files_of, read_rows
+from gptjax.data.tasks import LABEL, OPTIONAL, Task
+from gptjax.errors import UserError
+
+# A split of which more rows than this share cannot be used was read wrongly.
+MOST_UNUSABLE = 0.5
+NO_LABEL = "no label that the annotators agreed on"
+
+
+class Example(NamedTuple):
+    """One example.
+
+    Attributes:
+        texts: as ``task.parts`` names them; of a choice context, question and every option.
+        target: the number of the class or option, a score, or None where there is no label.
+        where: file and line.
+        row: the row's number in its split, from 0, rows that were left out counted too.
+    """
+
+    texts: tuple[str, ...]
+    target: int | float | None
+    where: str
+    row: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split.
+
+    Attributes:
+        name: "train", "valid", "test", …
+        source: the file or dataset they are from, and how, for people.
+        examples: in file order.
+        dropped: reason -> number of rows that were left out.
+        first: reason -> the first such row.
+        fingerprint: sha256 (hex) of the content.
+    """
+
+    name: str
+    source: str
+    examples: Sequence[Example]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    first: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every example has a target (all have or none)."""
+        return bool(self.examples) and self.examples[0].target is not None
+
+    def report(self) -> Iterable[str]:
+        """Lines for people: what was read, and what was left out and why."""
+        labels = "" if self.labelled else ", without labels"
+        yield f"{self.name}: {len(self.examples):,} examples{labels} from {self.source}"
+        for reason, count in self.dropped.items():
+            yield f"  {count:,} left out: {reason} (first: {self.first[reason]})"
+
+
+def read_split(
+    path: Path,
+    task: Task,
+    name: str,
+    *,
+    strict: bool = False,
+    encoding_errors: EncodingErrors = "strict",
+) -> Split:
+    """The examples of a file or folder.
+
+    Raises:
+        UserError: unreadable, or a row that is wrong rather than unusable; see `to_split`.
+    """
+    rows = read_rows(path, task, encoding_errors)
+    fingerprint = hash_files(path if path.is_dir() else path.parent, _present(path))
+    return to_split(
+        rows,
+        task,
+        name,
+        source=str(path),
+        fingerprint=fingerprint,
+        strict=strict,
+        encoding_errors=encoding_errors,
+    )
+
+
+def _present(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    return [file for file in files_of(path) if file.exists()]
+
+
+def to_split(
+    rows: Iterable[Row],
+    task: Task,
+    name: str,
+    *,
+    source: str,
+    fingerprint: str,
+    strict: bool = False,
+    encoding_errors: EncodingErrors = "strict",
+    labels: bool = True,
+) -> Split:
+    """Examples from rows.
+
+    A row without a label that can be used (none agreed on, or hidden) is left out, unless no row
+    of the split has one: then it is a split without labels. So are rows with the wrong number of
+    columns, an empty text or an unknown label. ``strict`` stops at the first of them. Without
+    ``labels`` nothing is asked of a label, and none is kept.
+
+    Raises:
+        UserError: a column is missing; a label number, a score or a number of options outside its
+            range; nothing left, or less than half.
+    """
+    reader = _Reader(task, encoding_errors, labels)
+    kept: list[Example] = []
+    unlabelled: list[Example] = []
+    dropped: dict[str, int] = {}
+    first: dict[str, str] = {}
+
+    def drop(reason: str, where: str) -> None:
+        if strict:
+            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out --strict")
+        dropped[reason] = dropped.get(reason, 0) + 1
+        first.setdefault(reason, where)
+
+    for index, row in enumerate(rows):
+        result = row.fault if row.fault is not None else reader.read(row, index)
+        if isinstance(result, str):
+            drop(result, row.where)
+        elif result.target is None:
+            unlabelled.append(result)
+        else:
+            kept.append(result)
+    if kept and unlabelled:
+        for example in unlabelled:
+            drop(NO_LABEL, example.where)
+        unlabelled = []
+    examples = kept or unlabelled
+    total = len(examples) + sum(dropped.values())
+    if not examples or sum(dropped.values()) > MOST_UNUSABLE * total:
+        reasons = "; ".join(
+            f"{n:,} × {reason} (first: {first[reason]})" for reason, n in dropped.items()
+        )
+        raise UserError(
+            f"{source}: {len(examples):,} of {total:,} rows can be used{': ' if reasons else ''}"
+            f"{reasons}; is it a file of {task.name}? (--columns PART=COLUMN names columns)"
+        )
+    return Split(name, source, examples, dropped, first, fingerprint)
+
+
+class _Reader:
+    """Rows to examples; finds the columns once per layout."""
+
+    def __init__(self, task: Task, encoding_errors: EncodingErrors, labels: bool) -> None:
+        self.task = task
+        self.encoding_errors = encoding_errors
+        self.labels = labels
+        self._columns: dict[frozenset[str], dict[str, str | tuple[str, ...] | None]] = {}
+        self._labels = {label: number for number, label in enumerate(task.labels)}
+        self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
+
+    def read(self, row: Row, index: int) -> Example | str:
+        """The example, or why there is none."""
+        columns = self._find(row)
+        texts: list[str] = []
+        for part in self.task.parts:
+            column = columns[part]
+            if part == "options":
+                options = self._options(row, column)
+                if not all(options):
+                    return "an empty option"
+                texts += options
+                continue
+            text = "" if column is None else self._text(row, column)
+            if not text and part not in OPTIONAL:
+                return f"an empty {part}"
+            texts.append(text)
+        label = columns[LABEL]
+        if label is None or not self.labels:
+            return Example(tuple(texts), None, row.where, index)
+        assert isinstance(label, str)
+        target = self._target(row, row.cells[label])
+        if isinstance(target, str):
+            return target
+        return Example(tuple(texts), target, row.where, index)
+
+    def _find(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
+        key = frozenset(row.cells)
+        if key not in self._columns:
+            self._columns[key] = self._match(row)
+        return self._columns[key]
+
+    def _match(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
+        there = {name.lower().strip(): name for name in row.cells}
+        found: dict[str, str | tuple[str, ...] | None] = {}
+        for part in (*self.task.parts, LABEL):
+            found[part] = None
+            for column in (*self.task.columns.get(part, ()), part):
+                wanted = (column,) if isinstance(column, str) else column
+                if all(name.lower() in there for name in wanted):
+                    names = tuple(there[name.lower()] for name in wanted)
+                    found[part] = names[0] if isinstance(column, str) else names
+                    break
+            if found[part] is None and part not in (*OPTIONAL, LABEL):
+                known = ", ".join(
+                    column if isinstance(column, str) else " + ".join(column)
+                    for column in (*self.task.columns.get(part, ()), part)
+                )
+                raise UserError(
+                    f"{row.where}: no column for the {part} ({known}); it has "
+                    f"{', '.join(map(repr, row.cells))}: choose with --columns {part}=COLUMN"
+                )
+        return found
+
+    def _text(self, row: Row, column: str | tuple[str, ...]) -> str:
+        names = (column,) if isinstance(column, str) else column
+        texts = (self._clean(row, row.cells[name], name) for name in names)
+        return " ".join(text for text in texts if text)
+
+    def _clean(self, row: Row, value: Any, name: str) -> str:
+        where = f"{row.where}: {name}"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            raise UserError(
+                f"{where}: a {type(value).__name__}, not text; choose another column with --columns"
+            )
+        # Line ends and repeated spaces are how a table was written, not what it says.
+        return " ".join(clean_row(value, where, self.encoding_errors).split())
+
+    def _options(self, row: Row, column: str | tuple[str, ...] | None) -> list[str]:
+        wanted = len(self.task.labels)
+        if isinstance(column, tuple):
+            options = [self._clean(row, row.cells[name], name) for name in column]
+        else:
+            assert column is not None
+            values = row.cells[column]
+            if isinstance(values, str) and values.startswith("["):
+                values = _parse_list(values)
+            if not isinstance(values, list | tuple):
+                raise UserError(f"{row.where}: {column} is no list of options")
+            options = [self._clean(row, value, column) for value in values]
+        if len(options) != wanted:
+            raise UserError(
+                f"{row.where}: {len(options)} options, where {self.task.name} has {wanted}; "
+                "correct or remove the row"
+            )
+        return options
+
+    def _target(self, row: Row, value: Any) -> int | float | str | None:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        text = "" if value is None else str(value).strip()
+        if text in self.task.unusable and text not in self._labels:
+            return None
+        if self.task.scores is not None:
+            return self._score(row, text)
+        if text in self._labels:
+            return self._labels[text]
+        known = ", ".join(dict.fromkeys((*self.task.labels, *self.task.aliases)))
+        if self.task.format == "choice" or text.lstrip("+-").isdigit():
+            raise UserError(
+                f"{row.where}: the label {text} is out of range; {self.task.name} knows {known}"
+            )
+        return f"the unknown label {text[:40]!r} (known: {known})"
+
+    def _score(self, row: Row, text: str) -> float:
+        assert self.task.scores is not None
+        low, high = self.task.scores
+        try:
+            score = float(text)
+        except ValueError:
+            score = float("nan")
+        if not low <= score <= high:
+            raise UserError(
+                f"{row.where}: the score {text[:40]} is no number from {low} to {high}; correct it"
+            )
+        return score
+
+
+def _parse_list(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
+    """Two splits out of one, by the task's rule: what remains, and what is held back as ``into``.
+
+    The examples are shuffled with the task's own seed (scikit-learn), the same in every run; where
+    the rule says so, those with the same first text (a premise, a passage) stay together.
+    """
+    rule, count = task.holdout, len(split.examples)
+    held = max(round(rule.fraction * count), 1)
+    if count < 2:
+        raise UserError(f"{split.source}: one example cannot be split into train and valid")
+    groups = [example.texts[0] for example in split.examples]
+    indices = np.arange(count)
+    if rule.grouped and len(set(groups)) > 1:
+        splitter = GroupShuffleSplit(1, test_size=rule.fraction, random_state=rule.seed)
+        rest, taken = next(splitter.split(indices, groups=groups))
+    else:
+        rest, taken = train_test_split(indices, test_size=held, random_state=rule.seed)
+
+    def part(name: str, chosen: np.ndarray) -> Split:
+        examples = [split.examples[i] for i in sorted(chosen)]
+        source = f"{split.source} ({len(chosen):,} of {count:,}, held back by rule)"
+        digest = hashlib.sha256(f"{split.fingerprint}:{rule}:{name}".encode()).hexdigest()
+        return replace(split, name=name, source=source, examples=examples, fingerprint=digest)
+
+    remaining = part(split.name if split.name != into else "train", rest)
+    return remaining, replace(part(into, taken), dropped={}, first={})
+
+
+def targets_of(examples: Sequence[Example], task: Task) -> Float[np.ndarray, "N C"]:
+    """The target of each example as a distribution over classes, zeros where there is none.
+
+    A score between two points of its scale is shared between them, so that its expectation is
+    the score: 3.4 puts 0.6 on 3 and 0.4 on 4.
+    """
+    targets = np.zeros((len(examples), task.num_classes), np.float32)
+    for row, example in enumerate(examples):
+        if example.target is None:
+            continue
+        place = example.target - (task.scores[0] if task.scores is not None else 0)
+        low = min(int(place), task.num_classes - 1)
+        targets[row, low] = 1 - (place - low)
+        if place > low:
+            targets[row, low + 1] = place - low
+    return targets

@@ -1,0 +1,68 @@
+"""Gold and predictions to numbers, over a whole split (scikit-learn and SciPy compute them)."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Num, Shaped
+from scipy import stats
+from sklearn import metrics
+
+Values = Num[np.ndarray, " N"]
+
+
+def _accuracy(gold: Values, predicted: Values) -> float:
+    return float(metrics.accuracy_score(gold, predicted))
+
+
+def _matthews(gold: Values, predicted: Values) -> float:
+    return float(metrics.matthews_corrcoef(gold, predicted))
+
+
+def _f1(gold: Values, predicted: Values) -> float:
+    return float(metrics.f1_score(gold, predicted, pos_label=1, zero_division=0.0))
+
+
+def _pearson(gold: Values, predicted: Values) -> float:
+    return _correlation(stats.pearsonr, gold, predicted)
+
+
+def _spearman(gold: Values, predicted: Values) -> float:
+    return _correlation(stats.spearmanr, gold, predicted)
+
+
+def _correlation(function: Callable, gold: Values, predicted: Values) -> float:
+    # Of a constant there is no correlation; it explains nothing, so it counts as none.
+    if len(gold) < 2 or np.ptp(gold) == 0 or np.ptp(predicted) == 0:
+        return 0.0
+    return float(function(gold, predicted).statistic)
+
+
+METRICS: Mapping[str, Callable[[Values, Values], float]] = {
+    "accuracy": _accuracy,
+    "matthews": _matthews,
+    "f1": _f1,
+    "pearson": _pearson,
+    "spearman": _spearman,
+}
+LABELS = {
+    "accuracy": "accuracy",
+    "matthews": "Matthews correlation",
+    "f1": "F1",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+}
+
+
+def measure(
+    names: Sequence[str],
+    gold: Shaped[np.ndarray, " N"],
+    predicted: Shaped[np.ndarray, " N"],
+) -> dict[str, float]:
+    """Metrics by name, each from -1 or 0 to 1.
+
+    Args:
+        names: keys of ``METRICS``.
+        gold: class numbers, or scores.
+        predicted: the same of a model. F1 is that of class 1.
+    """
+    return {name: METRICS[name](np.asarray(gold), np.asarray(predicted)) for name in names}

@@ -1,0 +1,135 @@
+"""Two models on the same examples: the difference of a metric, and how sure it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gptjax.data.metrics import measure
+from gptjax.data.tasks import Task
+from gptjax.errors import UserError
+from gptjax.run import load_task
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Group:
+    """The predictions of one or several seeds of a run on the same examples.
+
+    Attributes:
+        task: what was predicted.
+        index: [N], the row of each example.
+        gold: [N].
+        predicted: [N] for each seed.
+    """
+
+    task: Task
+    index: np.ndarray
+    gold: np.ndarray
+    predicted: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome.
+
+    Attributes:
+        task, metric: what was measured.
+        num_examples: on how many.
+        a, b: the metric of each group, the mean over its seeds.
+        interval: of b - a, 95 %.
+    """
+
+    task: str
+    metric: str
+    num_examples: int
+    a: float
+    b: float
+    interval: tuple[float, float]
+
+    @property
+    def difference(self) -> float:
+        """b - a."""
+        return self.b - self.a
+
+
+def read_group(path: str, file: str) -> Group:
+    """The predictions in a run folder, or in its seed-N folders.
+
+    Raises:
+        UserError: none there, unreadable, without labels, or of different examples.
+    """
+    folders = sorted(Path(path).glob("seed-*")) or [Path(path)]
+    groups = [_read(folder, file) for folder in folders]
+    for folder, group in zip(folders, groups, strict=True):
+        _check_same(groups[0], group, str(folders[0]), str(folder))
+    first = groups[0]
+    return Group(first.task, first.index, first.gold, [g.predicted[0] for g in groups])
+
+
+def compare(a: Group, b: Group, *, resamples: int, seed: int) -> Comparison:
+    """The difference of the task's first metric, with a paired bootstrap interval.
+
+    Every sample draws examples with replacement, the same for both groups, and (where there are
+    several) seeds of each, so that the interval covers both kinds of chance (Efron and
+    Tibshirani, 1993, percentile interval).
+
+    Raises:
+        UserError: other tasks, or other examples.
+    """
+    _check_same(a, b, "the first run", "the second run")
+    metric = a.task.metrics[0]
+    rng = np.random.default_rng(seed)
+
+    def value(group: Group, seeds: Sequence[int], rows: np.ndarray) -> float:
+        gold = group.gold[rows]
+        values = [measure([metric], gold, group.predicted[i][rows])[metric] for i in seeds]
+        return float(np.mean(values))
+
+    everything = np.arange(len(a.gold))
+    total_a, total_b = (value(group, range(len(group.predicted)), everything) for group in (a, b))
+    differences = np.empty(resamples)
+    for sample in range(resamples):
+        rows = rng.integers(0, len(a.gold), len(a.gold))
+        drawn = [
+            value(group, rng.integers(0, len(group.predicted), len(group.predicted)).tolist(), rows)
+            for group in (a, b)
+        ]
+        differences[sample] = drawn[1] - drawn[0]
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(differences, [tail, 100 - tail])
+    return Comparison(a.task.name, metric, len(a.gold), total_a, total_b, (float(low), float(high)))
+
+
+def _read(folder: Path, file: str) -> Group:
+    task = load_task(folder)
+    if task is None:
+        raise UserError(f"{folder}: not a fine-tuned run")
+    path = folder / file
+    try:
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    except OSError as error:
+        raise UserError(f"{path}: no predictions to compare ({error.strerror})") from error
+    if not rows or any(len(row) < 3 or not row[1] for row in rows):
+        raise UserError(f"{path}: has no gold labels, without which nothing can be compared")
+    values = {label: float(number) for number, label in enumerate(task.labels)}
+    try:
+        gold, predicted = (
+            np.array([float(row[i]) if task.scores else values[row[i]] for row in rows])
+            for i in (1, 2)
+        )
+        index = np.array([int(row[0]) for row in rows])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: not predictions of {task.name} ({error})") from error
+    return Group(task, index, gold, [predicted])
+
+
+def _check_same(a: Group, b: Group, name_a: str, name_b: str) -> None:
+    if a.task.name != b.task.name:
+        raise UserError(f"{name_a} is of {a.task.name}, and {name_b} of {b.task.name}")
+    if not np.array_equal(a.index, b.index) or not np.array_equal(a.gold, b.gold):
+        raise UserError(
+            f"{name_a} and {name_b} predicted other examples; evaluate both on the same data"
+        )

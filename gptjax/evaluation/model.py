@@ -1,0 +1,79 @@
+"""A trained run as an object to ask: labels for rows, log-probabilities of texts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gptjax.data.examples import to_split
+from gptjax.data.tables import Row
+from gptjax.errors import UserError
+from gptjax.evaluation.task_scores import class_names, label_name, predict_split
+from gptjax.evaluation.text_scores import token_log_probabilities
+from gptjax.run import Run
+from gptjax.run import load as load_run
+
+
+@dataclass(frozen=True)
+class Model(Run):
+    """A `Run` with what an evaluation script asks of it; on whatever devices jax has."""
+
+    def predict(
+        self, rows: Sequence[Mapping[str, Any]], batch_size: int = 32
+    ) -> list[dict[str, Any]]:
+        """Label rows with a fine-tuned run.
+
+        Args:
+            rows: each with the task's parts (`premise` and `hypothesis`, say) or its published
+                columns; a label is not needed.
+            batch_size: rows at once, rounded up to a multiple of the devices.
+
+        Returns:
+            For each row ``prediction`` (the label's name, or a score) and ``probabilities`` by
+            label.
+
+        Raises:
+            UserError: not a fine-tuned run, or a row lacks a part.
+        """
+        if self.task is None:
+            raise UserError(
+                f"{self.folder.path}: a pre-trained run has no task; fine-tune it first"
+            )
+        if not rows:
+            return []
+        cells = (Row(f"row {number}", row) for number, row in enumerate(rows))
+        split = to_split(
+            cells, self.task, "rows", source="rows", fingerprint="", strict=True, labels=False
+        )
+        scores = predict_split(self, split.examples, batch_size)
+        names = class_names(self.task)
+        answers: list[dict[str, Any]] = []
+        for predicted, probabilities in zip(scores.predicted, scores.probabilities, strict=True):
+            scored = self.task.scores is not None
+            answer = float(predicted) if scored else label_name(self.task, predicted)
+            by_name = dict(zip(names, map(float, probabilities), strict=True))
+            answers.append({"prediction": answer, "probabilities": by_name})
+        return answers
+
+    def log_probability(
+        self, texts: Sequence[str], batch_size: int = 16
+    ) -> Float[np.ndarray, " N"]:
+        """The log-probability of each text in nats, each read as the beginning of a document.
+
+        A text longer than the context is read in windows that do not overlap.
+
+        Args:
+            texts: any; an empty one has probability 1.
+            batch_size: windows at once, rounded up to a multiple of the devices.
+        """
+        found = token_log_probabilities(self, texts, batch_size)
+        return np.array([math.fsum(values) for values in found], np.float64)
+
+
+def load(path: str | Path, checkpoint: str = "auto", adapter: str | Path | None = None) -> Model:
+    """Open a trained run; arguments as in `gptjax.run.load`."""
+    return Model(**vars(load_run(path, checkpoint, adapter)))

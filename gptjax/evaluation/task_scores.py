@@ -1,0 +1,170 @@
+"""What a model says to the examples of a task, and how good that is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gptjax.data.buckets import Bucketed
+from gptjax.data.examples import Example, targets_of
+from gptjax.data.formats import Sequences, encode
+from gptjax.data.metrics import LABELS, measure
+from gptjax.data.tasks import Task
+from gptjax.models import objective
+from gptjax.run import Run, adapter_config
+from gptjax.training import parallel
+from gptjax.training.loop import Predictor
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """A model's answers to one split, in file order.
+
+    Attributes:
+        probabilities: [N, C], of the classes, the choices, or the points of the scale.
+        predicted: [N], the number of the likeliest class or choice, or the expected score.
+        gold: the targets of the examples, None where there is no label.
+        index: the row of each example in its split; rows that were left out are missing.
+        metrics: the task's metrics and ``loss`` (nats per example); empty without labels.
+    """
+
+    probabilities: Float[np.ndarray, "N C"]
+    predicted: np.ndarray
+    gold: Sequence[int | float | None]
+    index: Sequence[int]
+    metrics: Mapping[str, float]
+
+    @property
+    def num_examples(self) -> int:
+        """N."""
+        return len(self.predicted)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether every example got the same answer."""
+        return self.num_examples > 1 and bool(np.ptp(self.predicted) == 0)
+
+
+def score(
+    log_probabilities: Float[np.ndarray, "N C"], examples: Sequence[Example], task: Task
+) -> SplitScores:
+    """Answers and metrics over a whole split; the score of a scale is its expectation."""
+    log_p = log_probabilities.astype(np.float64)
+    probabilities = np.exp(log_p)
+    if task.scores is not None:
+        predicted = probabilities @ np.arange(task.scores[0], task.scores[1] + 1)
+    else:
+        predicted = log_p.argmax(-1)
+    gold = [example.target for example in examples]
+    index = [example.row for example in examples]
+    metrics: dict[str, float] = {}
+    if gold and gold[0] is not None:
+        loss = -(targets_of(examples, task) * log_p).sum(-1).mean()
+        metrics = {"loss": float(loss), **measure(task.metrics, np.array(gold), predicted)}
+    return SplitScores(probabilities.astype(np.float32), predicted, gold, index, metrics)
+
+
+class TaskEvaluator:
+    """Scores of a model on one split; the compiled step is kept from call to call.
+
+    Args:
+        log_probabilities: (params, batch) -> [B, C].
+        sequences: of each example.
+        examples: the same examples, with their targets.
+        task: what is measured.
+        context_length: of the model.
+        batch_size: examples at once, over all devices and processes.
+    """
+
+    def __init__(
+        self,
+        log_probabilities: Callable[[Any, Any], Any],
+        sequences: Sequence[Sequences],
+        examples: Sequence[Example],
+        task: Task,
+        *,
+        context_length: int,
+        batch_size: int,
+    ) -> None:
+        self._examples = examples
+        self._task = task
+        self._batches = Bucketed(
+            sequences,
+            examples,
+            task,
+            context_length=context_length,
+            batch_size=batch_size,
+            seed=0,
+            shuffle=False,
+        )
+        self._predict = Predictor(log_probabilities, self._batches)
+
+    def __call__(self, params: Any) -> SplitScores:
+        """The scores of ``params`` (on the devices or on the host)."""
+        return score(self._batches.in_order(self._predict(params)), self._examples, self._task)
+
+
+def label_name(task: Task, value: float | int | None) -> str:
+    """A target or prediction as it is written: the label's name, or the score."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if task.scores is not None else task.labels[int(value)]
+
+
+def class_names(task: Task) -> list[str]:
+    """The names of the columns of probabilities."""
+    if task.scores is not None:
+        return [str(point) for point in range(task.scores[0], task.scores[1] + 1)]
+    return list(task.labels)
+
+
+def write_predictions(path: Path, scores: SplitScores, task: Task) -> None:
+    """A TSV file: index, gold, prediction, and one column per score; in file order."""
+    lines = ["\t".join(["index", "gold", "prediction", *class_names(task)])]
+    rows = zip(scores.index, scores.gold, scores.predicted, scores.probabilities, strict=True)
+    for index, gold, predicted, probabilities in rows:
+        numbers = [f"{p:.6f}" for p in probabilities]
+        words = [str(index), label_name(task, gold), label_name(task, predicted), *numbers]
+        lines.append("\t".join(words))
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def predict_split(run: Run, examples: Sequence[Example], batch_size: int = 32) -> SplitScores:
+    """A fine-tuned run's answers to examples of its task, with metrics where they have labels."""
+    assert run.task is not None
+    context = run.model.context_length
+    devices = parallel.device_count()
+    functions = objective.task(run.model, adapter_config(run.task))
+    evaluator = TaskEvaluator(
+        functions.log_probabilities,
+        encode(examples, run.task, run.tokenizer, context).sequences,
+        examples,
+        run.task,
+        context_length=context,
+        batch_size=-(-batch_size // devices) * devices,
+    )
+    return evaluator(run.params)
+
+
+def report(task: Task, scores: Mapping[str, SplitScores]) -> list[str]:
+    """A line for each metric of each split, the paper's figure beside the first."""
+    lines = []
+    for name, split in scores.items():
+        if not split.metrics:
+            lines.append(f"  {name:16} no labels: {split.num_examples:,} examples predicted")
+        for number, metric in enumerate(task.metrics if split.metrics else ()):
+            paper = ""
+            if number == 0 and task.paper is not None:
+                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            lines.append(
+                f"  {name:16} {LABELS[metric]:22} {100 * split.metrics[metric]:6.2f}"
+                f"   on {split.num_examples:,} examples{paper}"
+            )
+        if split.collapsed:
+            lines.append(f"  {name:16} every prediction is the same class")
+    return lines

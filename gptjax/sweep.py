@@ -1,0 +1,111 @@
+"""Several seeds of one fine-tuning run, and what they have in common."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gptjax import job
+from gptjax import run as runs
+from gptjax.commands import finetune
+from gptjax.commands.finetune import FinetuneConfig, FinetuneResult, default_out, task_of
+from gptjax.data.metrics import LABELS
+from gptjax.data.task_data import SAMPLE_WARNING
+from gptjax.data.tasks import Task
+from gptjax.errors import UserError
+from gptjax.training import parallel
+
+defaults = finetune.defaults
+
+
+def run(config: FinetuneConfig) -> Sequence[FinetuneResult]:
+    """Fine-tune once, or once for each of the seeds and summarise them.
+
+    Raises:
+        UserError: a seed twice; and whatever `gptjax.commands.finetune.run` raises.
+    """
+    if not config.seeds:
+        return [finetune.run(config)]
+    if len(set(config.seeds)) < len(config.seeds):
+        raise UserError(f"--seeds {' '.join(map(str, config.seeds))}: a seed occurs twice")
+    task = task_of(config)
+    out = Path(config.out) if config.out is not None else default_out(config, task)
+    outcomes = []
+    for seed in config.seeds:
+        job.say(f"seed {seed}")
+        one = dataclasses.replace(
+            config,
+            seeds=(),
+            out=str(out / f"seed-{seed}"),
+            train=dataclasses.replace(config.train, seed=seed),
+        )
+        outcomes.append(finetune.run(one))
+    if parallel.is_main():
+        summary = summarise(task, config.seeds, outcomes)
+        runs.write_json(out / "results.json", summary)
+        _show(summary, task, out)
+    parallel.barrier("summarised")
+    return outcomes
+
+
+def summarise(
+    task: Task, seeds: Sequence[int], outcomes: Sequence[FinetuneResult]
+) -> dict[str, Any]:
+    """Mean, sample standard deviation, median and best of every metric on every split."""
+    splits: dict[str, Any] = {}
+    for name, scores in outcomes[0].scores.items():
+        metrics = {}
+        for metric in scores.metrics:
+            values = [outcome.scores[name].metrics[metric] for outcome in outcomes]
+            metrics[metric] = _spread(values, min if metric == "loss" else max)
+        splits[name] = {"examples": scores.num_examples, "metrics": metrics}
+    collapsed = [
+        seed
+        for seed, outcome in zip(seeds, outcomes, strict=True)
+        if outcome.scores["valid"].collapsed
+    ]
+    return {
+        "task": task.name,
+        "seeds": list(seeds),
+        "majority_class_only": collapsed,
+        "sample": outcomes[0].sample,
+        "paper": {"metric": task.metrics[0], "value": task.paper},
+        "splits": splits,
+    }
+
+
+def _spread(values: Sequence[float], best: Any) -> dict[str, Any]:
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "median": statistics.median(values),
+        "best": best(values),
+        "values": list(values),
+    }
+
+
+def _show(summary: Mapping[str, Any], task: Task, out: Path) -> None:
+    seeds = summary["seeds"]
+    print(f"\n{task.name}, {len(seeds)} seeds ({', '.join(map(str, seeds))})")
+    print(f"  {'split':16} {'metric':22} {'mean':>7} {'std':>6} {'median':>7} {'best':>7}")
+    for name, split in summary["splits"].items():
+        for number, metric in enumerate(task.metrics):
+            if metric not in split["metrics"]:
+                continue
+            spread = split["metrics"][metric]
+            mean, std, median, best = (
+                100 * spread[key] for key in ("mean", "std", "median", "best")
+            )
+            paper = ""
+            if number == 0 and task.paper is not None:
+                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            print(
+                f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {std:6.2f} {median:7.2f} {best:7.2f}"
+                f"{paper}"
+            )
+    for seed in summary["majority_class_only"]:
+        print(f"  seed {seed} collapsed: every prediction is the same class")
+    print(f"summary: {out / 'results.json'}", flush=True)
+    if summary["sample"]:
+        print(SAMPLE_WARNING.format(task=task.name), flush=True)

@@ -1,15 +1,16 @@
 # Thin wrappers around the `gptjax` command. Each target first makes sure that .venv has the
 # project installed, so that one command is enough on a fresh machine.
 #
-#   make pretrain [CONFIG=…] [DATA=…] [OUT=…] [ARGS=…]     make test      make setup
-#   make generate RUN=… PROMPT=…                           make check     make clean
-#   make evaluate RUN=… DATA=…                             make bench
+#   make pretrain [CONFIG=…] [DATA=…] [OUT=…] [ARGS=…]             make test      make setup
+#   make finetune TASK=… [DATA=…] [INIT=…] [OUT=…] [ARGS=…]        make check     make clean
+#   make evaluate RUN=… DATA=… [TASK=…]                            make bench
+#   make generate RUN=… PROMPT=…                                   make doctor
 #
 # PYTHON=python3.12 chooses the interpreter, ACCELERATOR=cpu|gpu|tpu the build of jax.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain evaluate generate tokenizer doctor test check lint bench bench-parity clean
+.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint bench bench-parity clean
 
 # The first Python of at least 3.11 that runs (a name on the PATH may be a shim that does not).
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -21,7 +22,7 @@ ACCELERATOR ?= $(shell \
 
 CONFIG ?= experiments/configs/tiny.toml
 # As environment variables their values need no quoting in the commands below.
-export CONFIG DATA OUT RUN PROMPT
+export CONFIG DATA OUT RUN PROMPT TASK INIT
 GPTJAX := .venv/bin/gptjax
 # Installing in place is what we want, so nobody need read setuptools' warning about it.
 INSTALL := PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install --quiet
@@ -63,11 +64,17 @@ $(PARITY): $(BASE)
 pretrain: $(BASE)
 	@$(GPTJAX) pretrain --config "$$CONFIG" $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
 
+# DATA may be several words here (train=FILE valid=FILE), so it is not quoted.
+finetune: $(BASE)
+	@[ -n "$$TASK" ] || { echo "make: TASK is missing, for example: make finetune TASK=snli" >&2; exit 2; }
+	@$(GPTJAX) finetune --task "$$TASK" $(if $(DATA),--data $(DATA)) $(if $(INIT),--init "$$INIT") \
+	  $(if $(OUT),--out "$$OUT") $(if $(filter command line environment,$(origin CONFIG)),--config "$$CONFIG") $(ARGS)
+
 tokenizer: $(BASE)
 	@$(GPTJAX) tokenizer $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
 
 evaluate: $(BASE)
-	@$(GPTJAX) evaluate --run "$$RUN" $(if $(DATA),--data "$$DATA") $(ARGS)
+	@$(GPTJAX) evaluate --run "$$RUN" $(if $(DATA),--data "$$DATA") $(if $(TASK),--task "$$TASK") $(ARGS)
 
 generate: $(BASE)
 	@$(GPTJAX) generate --run "$$RUN" $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)

@@ -17,11 +17,10 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class RandomBatches:
-    """An endless supply of random tokens that notes when each batch was asked for."""
+    """An endless supply of random tokens."""
 
     def __init__(self, vocabulary: int, batch_size: int, context: int) -> None:
         self.batch_size = batch_size
-        self.asked: list[float] = []
         self._vocabulary = vocabulary
         self._shape = (batch_size, 1, context + 1)
 
@@ -29,7 +28,6 @@ class RandomBatches:
         return 10**9
 
     def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
-        self.asked.append(time.perf_counter())
         rng = np.random.default_rng(index)
         tokens = rng.integers(0, self._vocabulary, self._shape, dtype=np.int32)[rows]
         return Batch(

@@ -1,13 +1,22 @@
 """The benchmark's other side: the same training step by PyTorch and transformers."""
 
 import itertools
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+from transformers import (
+    OpenAIGPTConfig,
+    OpenAIGPTForSequenceClassification,
+    OpenAIGPTLMHeadModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.models.openai.modeling_openai import Attention
 from transformers.utils import logging
 
@@ -25,24 +34,106 @@ def device() -> torch.device:
 def make_model(config: ModelConfig, attention: str) -> OpenAIGPTLMHeadModel:
     """``OpenAIGPTLMHeadModel`` of the same size and dropouts, from random weights."""
     logging.set_verbosity_error()
-    model = OpenAIGPTLMHeadModel(
-        OpenAIGPTConfig(
-            vocab_size=config.vocabulary_size,
-            n_positions=config.context_length,
-            n_embd=config.width,
-            n_layer=config.num_layers,
-            n_head=config.num_heads,
-            embd_pdrop=config.embedding_dropout,
-            attn_pdrop=config.attention_dropout,
-            resid_pdrop=config.residual_dropout,
-        )
-    ).to(device())
+    model = OpenAIGPTLMHeadModel(make_config(config)).to(device())
+    return with_attention(model, attention)
+
+
+def make_config(config: ModelConfig, **more: Any) -> OpenAIGPTConfig:
+    """The same shape and dropouts in transformers' words."""
+    return OpenAIGPTConfig(
+        n_positions=config.context_length,
+        n_embd=config.width,
+        n_layer=config.num_layers,
+        n_head=config.num_heads,
+        embd_pdrop=config.embedding_dropout,
+        attn_pdrop=config.attention_dropout,
+        resid_pdrop=config.residual_dropout,
+        **{"vocab_size": config.vocabulary_size, **more},
+    )
+
+
+def with_attention(model: Any, attention: str) -> Any:
+    """The model with transformers' own attention ("eager") or PyTorch's fused one ("sdpa")."""
     if attention == "sdpa":
         # transformers has no scaled-dot-product attention for this model: exchange that part.
         for module in model.modules():
             if isinstance(module, Attention):
                 module._attn = _sdpa(module)
     return model
+
+
+def make_trainer(
+    config: ModelConfig, rows: list[dict[str, Any]], batch_size: int, attention: str
+) -> Callable[[int], float]:
+    """A function that fine-tunes with transformers' Trainer for a number of steps.
+
+    ``OpenAIGPTForSequenceClassification`` with three labels, batches padded to their longest row,
+    Trainer's own optimiser, schedule and clipping.
+
+    Args:
+        config: the model's shape; three special tokens and one for padding are added.
+        rows: ``input_ids`` and ``labels``.
+        batch_size: rows per step.
+        attention: "eager" or "sdpa".
+
+    Returns:
+        steps -> seconds per step, from the beginning of the first to the end of the last.
+    """
+    logging.set_verbosity_error()
+    padding = config.vocabulary_size + 3
+    model = with_attention(
+        OpenAIGPTForSequenceClassification(
+            make_config(config, vocab_size=padding + 1, pad_token_id=padding, num_labels=3)
+        ),
+        attention,
+    )
+
+    def collate(chosen: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in chosen)
+        ids = [row["input_ids"] + [padding] * (longest - len(row["input_ids"])) for row in chosen]
+        tokens = torch.tensor(ids)
+        return {
+            "input_ids": tokens,
+            "attention_mask": (tokens != padding).long(),
+            "labels": torch.tensor([row["labels"] for row in chosen]),
+        }
+
+    class Clock(TrainerCallback):
+        begun = 0.0
+        seconds = 0.0
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if not self.begun:
+                self.begun = time.perf_counter()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.seconds = time.perf_counter() - self.begun
+
+    def run(steps: int) -> float:
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = Trainer(
+                model,
+                TrainingArguments(
+                    folder,
+                    per_device_train_batch_size=batch_size,
+                    max_steps=steps,
+                    save_strategy="no",
+                    logging_strategy="no",
+                    report_to=[],
+                    disable_tqdm=True,
+                    use_cpu=not torch.cuda.is_available(),
+                    seed=time.monotonic_ns() % 2**31,
+                ),
+                data_collator=collate,
+                train_dataset=rows,
+                callbacks=[clock],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+        return clock.seconds / steps
+
+    return run
 
 
 def make_step(

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from gptjax import config as configs
-from gptjax import run as runs
+from gptjax import run_folder
 from gptjax.batch import Objective
 from gptjax.data.tokenizer import Tokenizer
 from gptjax.errors import Interrupted, NonFiniteError, UserError
@@ -77,7 +77,7 @@ def num_parameters(objective: Objective) -> int:
 
 
 def prepare_folder(
-    folder: runs.RunFolder,
+    folder: run_folder.RunFolder,
     config: Any,
     fingerprints: Mapping[str, str],
     *,
@@ -98,7 +98,7 @@ def prepare_folder(
 
 
 def describe(
-    folder: runs.RunFolder,
+    folder: run_folder.RunFolder,
     config: Any,
     tokenizer: Tokenizer,
     *,
@@ -111,14 +111,14 @@ def describe(
     tokenizer.save(folder.tokenizer)
     folder.update_meta(
         status="running",
-        **runs.provenance(devices),
+        **run_folder.provenance(devices),
         fingerprints=dict(fingerprints),
         data=dict(data),
     )
 
 
 @contextmanager
-def recorded(folder: runs.RunFolder) -> Iterator[None]:
+def recorded(folder: run_folder.RunFolder) -> Iterator[None]:
     """Note in meta.json how training ended, if it did not reach its end."""
     try:
         yield
@@ -129,7 +129,7 @@ def recorded(folder: runs.RunFolder) -> Iterator[None]:
         raise
 
 
-def _differences(folder: runs.RunFolder, config: Any) -> Iterator[str]:
+def _differences(folder: run_folder.RunFolder, config: Any) -> Iterator[str]:
     """What is set otherwise than when the run was started, a line each."""
     before = configs.to_table(configs.read(type(config), folder.config))
     now = configs.to_table(config)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptjax import job
-from gptjax import run as runs
+from gptjax import job, run_folder
 from gptjax.commands import finetune
 from gptjax.commands.finetune import FinetuneConfig, FinetuneResult, default_out, task_of
 from gptjax.data.metrics import LABELS
@@ -43,7 +42,7 @@ def run(config: FinetuneConfig) -> Sequence[FinetuneResult]:
         outcomes.append(finetune.run(one))
     if parallel.is_main():
         summary = summarise(task, config.seeds, outcomes)
-        runs.write_json(out / "results.json", summary)
+        run_folder.write_json(out / "results.json", summary)
         _show(summary, task, out)
     parallel.barrier("summarised")
     return outcomes

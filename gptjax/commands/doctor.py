@@ -17,7 +17,7 @@ from gptjax.batch import Batch
 from gptjax.config import cache_folder
 from gptjax.models.objective import lm
 from gptjax.models.transformer import ModelConfig
-from gptjax.run import provenance
+from gptjax.run_folder import provenance
 from gptjax.training import parallel
 from gptjax.training.loop import Evaluator, TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer

@@ -13,7 +13,8 @@ from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report, write_predictions
 from gptjax.models.objective import lm
-from gptjax.run import Run, load, write_json
+from gptjax.run import Run, load
+from gptjax.run_folder import write_json
 from gptjax.training import loop, parallel
 
 

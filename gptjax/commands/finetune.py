@@ -11,7 +11,7 @@ import jax
 import tyro
 
 from gptjax import config as configs
-from gptjax import job
+from gptjax import job, run_folder
 from gptjax import run as runs
 from gptjax.data.buckets import Bucketed
 from gptjax.data.examples import Split
@@ -151,7 +151,7 @@ def defaults(given: Selection) -> FinetuneConfig:
     base = FinetuneConfig()
     file = given.config
     if file is None and given.out is not None and given.resume != "never":
-        own = runs.RunFolder(Path(given.out)).config
+        own = run_folder.RunFolder(Path(given.out)).config
         file = str(own) if own.exists() else None
     if file is not None:
         base = configs.read(FinetuneConfig, file, base)
@@ -188,7 +188,7 @@ def newest_run() -> Path:
     """
     finished = []
     for meta in PRETRAINED.glob("*/meta.json"):
-        content = runs.RunFolder(meta.parent).read_meta()
+        content = run_folder.RunFolder(meta.parent).read_meta()
         if content.get("status") == "finished":
             finished.append((content.get("started", ""), meta.parent))
     if not finished:
@@ -216,7 +216,7 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
     total_steps(config.train, 1)
     out = config.out if config.out is not None else str(default_out(config, task))
-    folder, resume = runs.open_folder(out, resume=config.resume, overwrite=config.overwrite)
+    folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
     layers = config.task.transfer_layers
     if layers is not None and layers > config.model.num_layers:
         raise UserError(
@@ -372,7 +372,7 @@ def initial_params(config: FinetuneConfig, task: Task, loaded: runs.Run | None) 
 
 
 def _source(
-    config: FinetuneConfig, folder: runs.RunFolder, resume: str
+    config: FinetuneConfig, folder: run_folder.RunFolder, resume: str
 ) -> tuple[Tokenizer, runs.Run | None]:
     """The tokenizer, and the run whose backbone to start from."""
     if resume != "never":
@@ -384,7 +384,7 @@ def _source(
     job.check_same_shape(config.model, runs.load_config(source), source)
     if config.init == "none":
         job.say(f"model and tokenizer as in {source}, untrained")
-        return load_tokenizer(runs.RunFolder(Path(source)).tokenizer), None
+        return load_tokenizer(run_folder.RunFolder(Path(source)).tokenizer), None
     loaded = runs.load(source)
     job.say(f"backbone: {source} ({loaded.checkpoint})")
     return loaded.tokenizer, loaded
@@ -425,7 +425,7 @@ def _facts(split: Split) -> dict[str, Any]:
 
 def _describe(
     config: FinetuneConfig,
-    folder: runs.RunFolder,
+    folder: run_folder.RunFolder,
     tokenizer: Tokenizer,
     fingerprints: Mapping[str, str],
     devices: str,
@@ -447,7 +447,7 @@ def _describe(
 
 def _write(
     config: FinetuneConfig,
-    folder: runs.RunFolder,
+    folder: run_folder.RunFolder,
     best: runs.Run,
     outcome: FinetuneResult,
     data: TaskData,
@@ -468,7 +468,7 @@ def _write(
             for name, scores in outcome.scores.items()
         },
     }
-    runs.write_json(folder.results, results)
+    run_folder.write_json(folder.results, results)
     for name, scores in outcome.scores.items():
         file = folder.predictions if name == "valid" else folder.path / f"predictions-{name}.tsv"
         write_predictions(file, scores, outcome.task)

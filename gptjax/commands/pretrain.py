@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
-from gptjax import job
+from gptjax import job, run_folder
 from gptjax import run as runs
 from gptjax.data.corpus import (
     Corpus,
@@ -100,7 +100,7 @@ def defaults(given: Selection) -> PretrainConfig:
         base = dataclasses.replace(base, model=runs.load_config(given.init))
     file = given.config
     if file is None and given.out is not None and given.resume != "never":
-        own = runs.RunFolder(Path(given.out)).config
+        own = run_folder.RunFolder(Path(given.out)).config
         file = str(own) if own.exists() else None
     if file is not None:
         base = configs.read(PretrainConfig, file, base)
@@ -131,7 +131,7 @@ def _run(config: PretrainConfig) -> PretrainResult:
     total_steps(config.train, 1)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
-    folder, resume = runs.open_folder(out, resume=config.resume, overwrite=config.overwrite)
+    folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
     source = None
     if config.init is not None and resume == "never":
         source = runs.load(config.init)
@@ -202,7 +202,7 @@ def _run(config: PretrainConfig) -> PretrainResult:
 
 
 def _tokenizer(
-    config: PretrainConfig, folder: runs.RunFolder, resume: str, source: runs.Run | None
+    config: PretrainConfig, folder: run_folder.RunFolder, resume: str, source: runs.Run | None
 ) -> Tokenizer:
     """The run's own tokenizer when it is resumed, that of --init, or as the settings say."""
     named = config.vocabulary.tokenizer
@@ -228,7 +228,7 @@ def _tokenizer(
     return tokenizer
 
 
-def _recorded(folder: runs.RunFolder) -> PretrainConfig:
+def _recorded(folder: run_folder.RunFolder) -> PretrainConfig:
     """The config that the run was started with."""
     return configs.read(PretrainConfig, folder.config)
 
@@ -258,7 +258,7 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
 
 def _conclude(
     config: PretrainConfig,
-    folder: runs.RunFolder,
+    folder: run_folder.RunFolder,
     result: FitResult,
     corpora: tuple[Corpus, Corpus],
 ) -> PretrainResult:
@@ -286,12 +286,12 @@ def _conclude(
 
 def _write_results(
     config: PretrainConfig,
-    folder: runs.RunFolder,
+    folder: run_folder.RunFolder,
     outcome: PretrainResult,
     metrics: Mapping[str, float],
     valid: Corpus,
 ) -> None:
-    runs.write_json(
+    run_folder.write_json(
         folder.results,
         {
             "task": "language-modelling",
@@ -315,7 +315,7 @@ def _write_results(
 
 
 def _show(
-    config: PretrainConfig, folder: runs.RunFolder, outcome: PretrainResult, loaded: runs.Run
+    config: PretrainConfig, folder: run_folder.RunFolder, outcome: PretrainResult, loaded: runs.Run
 ) -> None:
     (sample,) = continuations(
         loaded,

@@ -17,8 +17,10 @@ from gptjax.data.tasks import Task
 
 MAX_BUCKETS = 8
 LENGTH_MULTIPLE = 4  # of the lengths of shapes: vector units like it, and padding stays small
-# Each further shape is compiled once; more of them are not worth that below this share.
+# Each further shape is compiled once, which takes as long as many batches: it is not worth it
+# below this share of padding, nor for fewer than so many batches an epoch.
 ENOUGH_PADDING = 0.08
+BATCHES_PER_SHAPE = 8
 
 
 class Bucketed:
@@ -59,7 +61,8 @@ class Bucketed:
         self._targets = targets_of(examples, task)
         self._names = [example.where for example in examples]
         self._lengths = np.array([max(item.lengths) for item in sequences])
-        self.edges = choose_lengths(self._lengths, context_length)
+        most = min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE)
+        self.edges = choose_lengths(self._lengths, context_length, most)
         self._bucket = np.searchsorted(self.edges, self._lengths)
         self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
 
@@ -161,8 +164,10 @@ class Bucketed:
         return batches
 
 
-def choose_lengths(lengths: Int[np.ndarray, " N"], context_length: int) -> Int[np.ndarray, " S"]:
-    """At most ``MAX_BUCKETS`` lengths such that little is padded, the largest covering all.
+def choose_lengths(
+    lengths: Int[np.ndarray, " N"], context_length: int, most: int
+) -> Int[np.ndarray, " S"]:
+    """At most ``most`` lengths such that little is padded, the largest covering all.
 
     The fewest that leave under ``ENOUGH_PADDING`` of all positions empty, or else the most
     allowed. For each number of buckets the lengths are the best ones there are (dynamic
@@ -177,7 +182,7 @@ def choose_lengths(lengths: Int[np.ndarray, " N"], context_length: int) -> Int[n
     cost = (before[edges + 1] * edges).astype(np.float64)
     origins: list[np.ndarray] = []
     filled = float(np.sum(lengths)) / LENGTH_MULTIPLE
-    while 1 - filled / cost[-1] > ENOUGH_PADDING and len(origins) < min(MAX_BUCKETS, top) - 1:
+    while 1 - filled / cost[-1] > ENOUGH_PADDING and len(origins) < min(most, top) - 1:
         # The last bucket before edge i ends at edge j < i.
         joined = cost[:, None] + (before[edges + 1][None] - before[edges + 1][:, None]) * edges
         joined = np.where(edges[:, None] < edges[None], joined, np.inf)

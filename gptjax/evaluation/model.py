@@ -52,9 +52,10 @@ class Model(Run):
         scores = predict_split(self, split.examples, batch_size)
         names = class_names(self.task)
         answers: list[dict[str, Any]] = []
-        for predicted, probabilities in zip(scores.predicted, scores.probabilities, strict=True):
+        predictions = scores.predicted.tolist()
+        for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
             scored = self.task.scores is not None
-            answer = float(predicted) if scored else label_name(self.task, predicted)
+            answer = predicted if scored else label_name(self.task, predicted)
             by_name = dict(zip(names, map(float, probabilities), strict=True))
             answers.append({"prediction": answer, "probabilities": by_name})
         return answers

@@ -124,7 +124,8 @@ def class_names(task: Task) -> list[str]:
 def write_predictions(path: Path, scores: SplitScores, task: Task) -> None:
     """A TSV file: index, gold, prediction, and one column per score; in file order."""
     lines = ["\t".join(["index", "gold", "prediction", *class_names(task)])]
-    rows = zip(scores.index, scores.gold, scores.predicted, scores.probabilities, strict=True)
+    predictions = scores.predicted.tolist()
+    rows = zip(scores.index, scores.gold, predictions, scores.probabilities, strict=True)
     for index, gold, predicted, probabilities in rows:
         numbers = [f"{p:.6f}" for p in probabilities]
         words = [str(index), label_name(task, gold), label_name(task, predicted), *numbers]

@@ -62,6 +62,16 @@ def environment(tmp_path_factory) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def own_cache(environment):
+    """The commands of a module, called in this process, share the session's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GPTJAX_CACHE", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+            patch.setenv(name, environment[name])
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", environment["GPTJAX_CACHE"] + "/compiled")
+        yield
+
+
 @pytest.fixture(scope="session")
 def gptjax(environment) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command to its end."""

@@ -15,22 +15,13 @@ import pytest
 
 from gptjax import config as configs
 from gptjax import run as runs
+from gptjax import run_folder
 from gptjax.cli import main
 from gptjax.commands.pretrain import PretrainConfig, defaults
 from gptjax.errors import UserError
 from tests.commands.conftest import TINY, metrics, text
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(scope="module")
-def own_cache(environment):
-    """The commands of this module, called in this process, share the session's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("GPTJAX_CACHE", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
-            patch.setenv(name, environment[name])
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", environment["GPTJAX_CACHE"] + "/compiled")
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -212,12 +203,12 @@ def test_overwrite_removes_a_runs_files_only(tmp_path):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "notes.txt").write_text("mine")
     (folder / "metrics.jsonl").write_text("{}\n")
-    run, _ = runs.open_folder(folder, resume="never", overwrite=True)
+    run, _ = run_folder.open_folder(folder, resume="never", overwrite=True)
     assert len(list(folder.iterdir())) == 3  # nothing is lost before the new run is accepted
     run.clear()
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="contradict"):
-        runs.open_folder(folder, resume="auto", overwrite=True)
+        run_folder.open_folder(folder, resume="auto", overwrite=True)
 
 
 def test_a_refused_overwrite_leaves_the_run(trained, options, tmp_path, capsys):

@@ -1,0 +1,339 @@
+"""Fine-tuning from end to end: what lies in the folder, and what the other commands make of it."""
+
+import json
+import random
+import shutil
+import signal
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gptjax as package
+from gptjax.cli import main
+from gptjax.evaluation.text_scores import token_log_probabilities
+from gptjax.run import load
+from tests.commands.conftest import TINY, last_step, metrics
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+# Branches of a useful size in so narrow a model: 0.02 × sqrt(768 / 16).
+CONTEXT = ("--model.context-length", "32", "--model.initial-std", "0.14")
+QUICK = ("--tracking.no-tensorboard", "--train.log-every", "1")
+
+
+@pytest.fixture(scope="module")
+def pretrained(books, tmp_path_factory, own_cache) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "pretrained"
+    words = ["pretrain", "--data", str(books), *TINY, *CONTEXT, "--train.steps", "4"]
+    assert main([*words, "--out", str(out)]) == 0
+    return out
+
+
+def reviews(seed: int, count: int, *, labels: bool = True) -> str:
+    """A file that a model of one layer learns: the sentiment is one of two words."""
+    draw = random.Random(seed)
+    lines = ["sentence\tlabel" if labels else "index\tsentence"]
+    for number in range(count):
+        label = draw.randrange(2)
+        words = [
+            draw.choice(["a", "old", "house", "river", "walked"]) for _ in range(draw.randint(1, 5))
+        ]
+        words.insert(draw.randint(0, len(words)), ("red", "slowly")[label])
+        sentence = " ".join(words)
+        lines.append(f"{sentence}\t{label}" if labels else f"{number}\t{sentence}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sst2")
+    for name, seed, count, labels in (
+        ("train", 0, 64, True),
+        ("dev", 1, 21, True),
+        ("test", 2, 10, False),
+    ):
+        (folder / f"{name}.tsv").write_text(reviews(seed, count, labels=labels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(pretrained, data) -> list[str]:
+    return [
+        *("finetune", "--task", "sst2", "--data", str(data), "--init", str(pretrained)),
+        *("--train.batch-size", "8", "--optimizer.learning-rate", "0.01", *QUICK),
+    ]
+
+
+@pytest.fixture(scope="module")
+def tuned(options, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "sst2"
+    assert main([*options, "--train.epochs", "12", "--out", str(out)]) == 0
+    return out
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def table(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_it_learns_and_the_folder_is_complete(tuned, data):
+    found = results(tuned)
+    assert found["task"] == "sst2"
+    assert found["split"] == "valid"
+    assert found["examples"] == 21
+    assert found["metrics"]["accuracy"] > 0.85
+    assert found["data"]["sample"] is False
+    assert found["checkpoint"].startswith("best/")
+    assert found["splits"]["test"] == {"examples": 10, "metrics": {}}
+    train = [r["task_loss"] for r in metrics(tuned) if r["split"] == "train"]
+    assert train[-1] < 0.7 * train[0]
+    meta = json.loads((tuned / "meta.json").read_text())
+    assert meta["status"] == "finished"
+    assert meta["data"]["train"]["examples"] == 64
+
+
+def test_predictions_are_in_file_order_and_say_what_was_measured(tuned, data):
+    rows = table(tuned / "predictions.tsv")
+    assert rows[0] == ["index", "gold", "prediction", "negative", "positive"]
+    gold = [line.split("\t")[1] for line in (data / "dev.tsv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows[1:]] == [str(i) for i in range(21)]
+    assert [row[1] for row in rows[1:]] == [("negative", "positive")[int(x)] for x in gold]
+    right = sum(row[1] == row[2] for row in rows[1:])
+    assert right / 21 == pytest.approx(results(tuned)["metrics"]["accuracy"])
+    for row in rows[1:]:
+        scores = dict(zip(rows[0][3:], map(float, row[3:]), strict=True))
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+        assert row[2] == max(scores, key=scores.__getitem__)
+    assert [row[1] for row in table(tuned / "predictions-test.tsv")[1:]] == [""] * 10
+
+
+def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
+    out = tmp_path / "evaluated"
+    words = ["evaluate", "--run", str(tuned), "--split", "valid", "--batch-size", "4"]
+    assert main([*words, "--data", str(data), "--out", str(out)]) == 0
+    assert "on 21 examples" in capsys.readouterr().out
+    assert results(out)["metrics"] == pytest.approx(results(tuned)["metrics"], rel=1e-5)
+    (tmp_path / "new.csv").write_text("text\nthe red house\nwalked slowly\n")
+    words = ["predict", "--run", str(tuned), "--data", str(tmp_path / "new.csv")]
+    assert main([*words, "--out", str(tmp_path / "new.tsv")]) == 0
+    rows = table(tmp_path / "new.tsv")
+    assert [row[2] for row in rows[1:]] == ["negative", "positive"]
+
+
+def test_the_python_object(tuned, pretrained):
+    model = package.load(tuned)
+    answers = model.predict([{"text": "the red house"}, {"text": "walked slowly"}])
+    assert [answer["prediction"] for answer in answers] == ["negative", "positive"]
+    assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert model.predict([]) == []
+    texts = ["the old house", "", "walked slowly " * 30]
+    found = package.load(pretrained).log_probability(texts)
+    assert found.shape == (3,)
+    assert found[1] == 0
+    assert found[0] < 0
+    assert found[2] < found[0]
+
+
+def test_log_probabilities_are_those_of_the_model(pretrained):
+    run = load(pretrained)
+    text = "the old house walked because the river"
+    (found,) = token_log_probabilities(run, [text], 2)
+    ids = run.tokenizer.encode([text])[0]
+    tokens = np.concatenate([[run.tokenizer.separator], ids])[None, :33]
+    inputs, params = jnp.asarray(tokens[:, :-1], jnp.int32), jax.tree.map(jnp.asarray, run.params)
+    states = package.Transformer(run.model).apply({"params": params}, inputs)
+    log_p = jax.nn.log_softmax(states @ params["token_embedding"].T)[0]
+    expected = np.asarray(log_p)[np.arange(tokens.shape[1] - 1), tokens[0, 1:]]
+    np.testing.assert_allclose(found[: len(expected)], expected, rtol=1e-4, atol=1e-4)
+    assert len(found) == len(ids)
+
+
+def test_a_moved_folder_works(tuned, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tuned, moved)
+    (answer,) = package.load(moved).predict([{"text": "the red house"}])
+    assert answer == package.load(tuned).predict([{"text": "the red house"}])[0]
+
+
+def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
+    words = [*options, "--train.epochs", "4", "--checkpoint.every", "5"]
+    words += ["--train.evaluate-every", "8"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert gptjax(*words, "--out", str(whole)).returncode == 0
+    code = gptjax_until([*words, "--out", str(cut)], lambda: last_step(cut) >= 13, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    done = gptjax(*words, "--out", str(cut), "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert metrics(cut) == metrics(whole)
+    assert (cut / "predictions.tsv").read_bytes() == (whole / "predictions.tsv").read_bytes()
+    a, b = load(whole, "last").params, load(cut, "last").params
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_frozen_backbone_is_the_pretrained_one(options, pretrained, tmp_path):
+    out = tmp_path / "frozen"
+    words = [*options, "--freeze-backbone", "--train.epochs", "1", "--lm-coefficient", "0"]
+    assert main([*words, "--out", str(out)]) == 0
+    run, source = load(out), load(pretrained)
+    jax.tree.map(np.testing.assert_array_equal, run.backbone, source.params)
+    # Its adapter alone, on the pre-trained run, is the same model.
+    both = package.load(pretrained, adapter=out / "adapter.safetensors")
+    rows = [{"text": "the red house"}, {"text": "walked slowly"}]
+    assert both.predict(rows) == package.load(out).predict(rows)
+
+
+def test_an_adapter_of_another_backbone_is_refused(tuned, pretrained):
+    from gptjax.errors import UserError
+
+    with pytest.raises(UserError, match="trained on another backbone"):
+        load(pretrained, adapter=tuned / "adapter.safetensors")
+
+
+def test_from_nothing(options, pretrained, tmp_path, capsys):
+    position = options.index("--init")
+    words = [*options[:position], *options[position + 2 :]]
+    out = tmp_path / "scratch"
+    words += ["--init", "none", "--like", str(pretrained), "--train.steps", "1"]
+    assert main([*words, "--optimizer.learning-rate", "1e-9", "--out", str(out)]) == 0
+    assert "untrained" in capsys.readouterr().err
+    fresh, source = load(out).backbone, load(pretrained).params
+    assert np.abs(fresh["token_embedding"] - source["token_embedding"]).max() > 0.01
+    assert fresh["token_embedding"].std() == pytest.approx(0.14, rel=0.1)
+
+
+def test_transferred_layers(options, pretrained, tmp_path):
+    out = tmp_path / "transferred"
+    words = [*options, "--transfer-layers", "0", "--train.steps", "1"]
+    assert main([*words, "--optimizer.learning-rate", "1e-9", "--out", str(out)]) == 0
+    tuned, source = load(out).backbone, load(pretrained).params
+    np.testing.assert_allclose(tuned["token_embedding"], source["token_embedding"], atol=1e-6)
+    leaves = (jax.tree.leaves(params["blocks_0"]) for params in (tuned, source))
+    for ours, theirs in zip(*leaves, strict=True):
+        assert ours.ndim == 1 or np.abs(ours - theirs).max() > 0.01
+
+
+def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
+    out = tmp_path / "sweep"
+    words = [*options, "--train.steps", "3", "--seeds", "1", "2", "--out", str(out)]
+    assert main(words) == 0
+    assert "2 seeds (1, 2)" in capsys.readouterr().out
+    summary = results(out)
+    values = summary["splits"]["valid"]["metrics"]["accuracy"]
+    each = [results(out / f"seed-{seed}") for seed in (1, 2)]
+    assert values["values"] == [one["metrics"]["accuracy"] for one in each]
+    assert [one["seed"] for one in each] == [1, 2]
+    assert values["mean"] == pytest.approx(np.mean(values["values"]))
+    assert values["std"] == pytest.approx(np.std(values["values"], ddof=1))
+    assert main(["compare", str(out), str(tuned), "--resamples", "200"]) == 0
+    text = capsys.readouterr().out
+    assert "difference B - A" in text
+    assert "mean of 2 seeds" in text
+    assert main(["compare", str(tuned), str(tuned), "--resamples", "50"]) == 0
+    assert "+0.00 to +0.00" in capsys.readouterr().out
+
+
+def test_glue_submission(tuned, tmp_path, capsys):
+    out = tmp_path / "glue.zip"
+    assert main(["glue-submission", str(tuned), "--out", str(out)]) == 0
+    assert "not in it yet: AX.tsv, CoLA.tsv" in capsys.readouterr().out
+    with zipfile.ZipFile(out) as archive:
+        assert archive.namelist() == ["SST-2.tsv"]
+        lines = archive.read("SST-2.tsv").decode().splitlines()
+    assert lines[0] == "index\tprediction"
+    predicted = [row[2] for row in table(tuned / "predictions-test.tsv")[1:]]
+    expected = [f"{i}\t{['negative', 'positive'].index(x)}" for i, x in enumerate(predicted)]
+    assert lines[1:] == expected
+
+
+def test_a_task_of_ones_own(pretrained, tmp_path, capsys):
+    (tmp_path / "mine.toml").write_text(
+        'format = "choice"\nlabels = ["left", "right"]\n'
+        '[columns]\ncontext = "story"\noptions = ["a", "b"]\nlabel = "which"\n'
+    )
+    rows = ["story,a,b,which"]
+    rows += [f"the house {i},red,walked,{('left', 'right')[i % 2]}" for i in range(24)]
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "run"
+    words = [
+        "finetune",
+        "--task",
+        str(tmp_path / "mine.toml"),
+        "--data",
+        str(tmp_path / "mine.csv"),
+    ]
+    words += ["--init", str(pretrained), "--train.batch-size", "8", "--train.epochs", "1", *QUICK]
+    assert main([*words, "--out", str(out)]) == 0
+    assert "held back" in capsys.readouterr().err
+    (tmp_path / "mine.toml").unlink()  # the run has its own copy
+    (answer,) = package.load(out).predict([{"story": "a house", "a": "red", "b": "walked"}])
+    assert answer["prediction"] in ("left", "right")
+
+
+def test_without_data_the_sample_says_so_first_and_last(pretrained, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = ["finetune", "--task", "rte", "--init", str(pretrained), *QUICK]
+    words += ["--train.steps", "1", "--train.batch-size", "8"]
+    assert main([*words, "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.strip().splitlines()
+    assert lines[0].startswith("THE OFFLINE SAMPLE")
+    assert lines[-1].startswith("THE OFFLINE SAMPLE")
+    assert results(out)["data"]["sample"] is True
+    assert "nyu-mll/glue" in captured.err
+
+
+REFUSED = {
+    "no task": ([], "--task is missing"),
+    "unknown task": (["--task", "snil"], "did you mean 'snli'"),
+    "a test set": (["--task", "breaking_nli"], "fine-tune on snli"),
+    "wrong column": (
+        ["--task", "sst2", "--data", "{data}", "--columns", "text=x"],
+        "no column for",
+    ),
+    "unknown part": (["--task", "sst2", "--columns", "premise=x"], "the parts of sst2 are text"),
+    "too many layers": (["--task", "sst2", "--transfer-layers", "9"], "the model has 1 blocks"),
+    "another shape": (["--task", "sst2", "--model.width", "32"], "model.width 16"),
+    "no such run": (["--task", "sst2", "--init", "nowhere"], "nowhere: no run folder"),
+    "no such data": (["--task", "sst2", "--data", "nowhere"], "no such file or folder"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED)
+def test_refusals(words, message, pretrained, data, tmp_path, capsys):
+    words = [word.format(data=data) for word in words]
+    if "--init" not in words:
+        words += ["--init", str(pretrained)]
+    assert main(["finetune", *words, "--out", str(tmp_path / "run")]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("gptjax: ")
+    assert message in line
+
+
+def test_nothing_pretrained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune", "--task", "sst2"]) == 2
+    assert "run `make pretrain` first" in capsys.readouterr().err
+
+
+def test_the_newest_finished_run_is_taken(pretrained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, started, status in (
+        ("a", "2030", "finished"),
+        ("b", "2031", "running"),
+        ("c", "2029", "finished"),
+    ):
+        shutil.copytree(pretrained, Path("runs/pretrain") / name)
+        meta = Path("runs/pretrain") / name / "meta.json"
+        content = json.loads(meta.read_text())
+        meta.write_text(json.dumps({**content, "started": started, "status": status}))
+    words = ["finetune", "--task", "sst2", "--data", str(data), "--train.steps", "1", *QUICK]
+    assert main([*words, "--train.batch-size", "8"]) == 0
+    assert "backbone: runs/pretrain/a" in capsys.readouterr().err
+    assert (tmp_path / "runs/finetune/sst2/a/results.json").exists()

@@ -56,6 +56,10 @@ class TaskConfig:
         "strict"
     )
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    max_train: Annotated[int | None, tyro.conf.arg(aliases=("--max-train",))] = None
+    """Train on so many examples, drawn with a fixed seed; None takes all."""
+    max_valid: Annotated[int | None, tyro.conf.arg(aliases=("--max-valid",))] = None
+    """Validate on so many examples, drawn likewise."""
     lm_coefficient: Annotated[float, tyro.conf.arg(aliases=("--lm-coefficient",))] = 0.5
     """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
     transfer_layers: Annotated[int | None, tyro.conf.arg(aliases=("--transfer-layers",))] = None
@@ -66,6 +70,9 @@ class TaskConfig:
     """Probability of dropping a component of the state before the classifier."""
 
     def __post_init__(self) -> None:
+        for name in ("max_train", "max_valid"):
+            if (getattr(self, name) or 1) < 1:
+                raise UserError(f"task.{name} is {getattr(self, name)}: it must be at least 1")
         if self.lm_coefficient < 0:
             raise UserError(f"task.lm_coefficient is {self.lm_coefficient}: it must be at least 0")
         if self.transfer_layers is not None and self.transfer_layers < 0:
@@ -399,7 +406,9 @@ def _data(config: FinetuneConfig, task: Task) -> TaskData:
         encoding_errors=config.task.encoding_errors,
         folder=own,
     )
-    return for_training(data, task)
+    return for_training(
+        data, task, {"train": config.task.max_train, "valid": config.task.max_valid}
+    )
 
 
 def _identity(config: FinetuneConfig, task: Task) -> dict[str, Any]:

@@ -331,6 +331,16 @@ def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
     return remaining, replace(part(into, taken), dropped={}, first={})
 
 
+def draw(split: Split, count: int) -> Split:
+    """So many of a split's examples, drawn with a fixed seed, in file order."""
+    total = len(split.examples)
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
+    source = f"{split.source} ({count:,} of {total:,}, drawn)"
+    digest = hashlib.sha256(f"{split.fingerprint}:draw:{count}".encode()).hexdigest()
+    examples = [split.examples[i] for i in chosen]
+    return replace(split, source=source, examples=examples, fingerprint=digest)
+
+
 def targets_of(examples: Sequence[Example], task: Task) -> Float[np.ndarray, "N C"]:
     """The target of each example as a distribution over classes, zeros where there is none.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptjax.data.examples import Split, hold_back, read_split
+from gptjax.data.examples import Split, draw, hold_back, read_split
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.samples import sample_split
 from gptjax.data.tasks import Task
@@ -119,8 +119,15 @@ def load_split(
     return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors), False
 
 
-def for_training(data: TaskData, task: Task) -> TaskData:
+def for_training(
+    data: TaskData, task: Task, most: Mapping[str, int | None] | None = None
+) -> TaskData:
     """With a training and a validation split: the missing one is held back from the other.
+
+    Args:
+        data: what was read.
+        task: says how a split is held back.
+        most: split -> how many of its examples to keep; None keeps all.
 
     Raises:
         UserError: neither is there, or they have no labels.
@@ -142,7 +149,11 @@ def for_training(data: TaskData, task: Task) -> TaskData:
     elif "train" not in splits:
         splits["train"], splits["valid"] = hold_back(splits["valid"], task, "valid")
     first = {name: splits.pop(name) for name in ("train", "valid")}
-    return TaskData({**first, **splits}, data.sample, data.notices)
+    splits = {**first, **splits}
+    for name, count in (most or {}).items():
+        if count is not None and count < len(splits[name].examples):
+            splits[name] = draw(splits[name], count)
+    return TaskData(splits, data.sample, data.notices)
 
 
 def _sample(task: Task) -> dict[str, Split]:

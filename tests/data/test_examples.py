@@ -367,6 +367,20 @@ def test_a_missing_split_is_held_back_by_premise():
     assert len(from_valid.splits["train"].examples) > len(from_valid.splits["valid"].examples) > 0
 
 
+def test_a_part_of_a_split():
+    data = for_training(
+        load_from({"train": split_of(50), "valid": split_of(20, "valid")}),
+        TASKS["snli"],
+        {"train": 10, "valid": None},
+    )
+    rows = [example.row for example in data.splits["train"].examples]
+    assert len(rows) == 10
+    assert rows == sorted(set(rows))
+    assert "10 of 50" in data.splits["train"].source
+    assert data.splits["train"].fingerprint != split_of(50).fingerprint
+    assert len(data.splits["valid"].examples) == 20
+
+
 def load_from(splits):
     from gptjax.data.task_data import TaskData
 

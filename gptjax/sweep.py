@@ -97,7 +97,7 @@ def _show(summary: Mapping[str, Any], task: Task, out: Path) -> None:
                 100 * spread[key] for key in ("mean", "std", "median", "best")
             )
             paper = ""
-            if number == 0 and task.paper is not None:
+            if number == 0 and task.paper is not None and not summary["sample"]:
                 paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
             print(
                 f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {std:6.2f} {median:7.2f} {best:7.2f}"

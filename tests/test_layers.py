@@ -14,6 +14,7 @@ LEVELS = [
     {"run_folder"},
     {"run"},
     {"evaluation", "job"},
+    {"backbone"},
     {"commands"},
     {"sweep"},
     {"cli"},

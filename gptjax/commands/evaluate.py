@@ -147,7 +147,11 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     for line in split.report():
         print(line)
     scores = predict_split(loaded, split.examples, config.batch_size)
-    print("\n".join([f"{config.run} ({loaded.checkpoint})", *report(task, {split.name: scores})]))
+    print(
+        "\n".join(
+            [f"{config.run} ({loaded.checkpoint})", *report(task, {split.name: scores}, not sample)]
+        )
+    )
     if config.out is not None:
         out = Path(config.out)
         write_predictions(out / "predictions.tsv", scores, task)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import tyro
 
+from gptjax import backbone, job, run_folder
 from gptjax import config as configs
-from gptjax import job, run_folder
 from gptjax import run as runs
 from gptjax.data.buckets import Bucketed
 from gptjax.data.examples import Split
@@ -23,7 +22,7 @@ from gptjax.data.tokenizer import Tokenizer, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
 from gptjax.models import objective
-from gptjax.models.adapter import AdapterConfig, init_adapter, init_backbone, transfer
+from gptjax.models.adapter import adapter_only
 from gptjax.models.transformer import ModelConfig
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
@@ -33,7 +32,6 @@ from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig
 
-PRETRAINED = Path("runs/pretrain")
 # The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
 LEARNING_RATE_SHARE = 0.25
 
@@ -104,6 +102,8 @@ class Selection:
     like: str | None = None
     """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
     been."""
+    tokenizer: str | None = None
+    """With --init none and no run to be like: the tokenizer; the model is that of the settings."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=3, batch_size=32))
 
 
@@ -164,10 +164,20 @@ def defaults(given: Selection) -> FinetuneConfig:
         base = configs.read(FinetuneConfig, file, base)
     init = given.init if given.init is not None else base.init
     like = given.like if given.like is not None else base.like
-    if given.resume == "never" or file is None:
+    tokenizer = given.tokenizer if given.tokenizer is not None else base.tokenizer
+    if tokenizer is not None:
+        if init != "none" or like is not None:
+            raise UserError(
+                "--tokenizer: is for --init none without --like; a run has its own tokenizer"
+            )
+        size = load_tokenizer(tokenizer).size
+        base = dataclasses.replace(
+            base, model=dataclasses.replace(base.model, vocabulary_size=size)
+        )
+    elif given.resume == "never" or file is None:
         source = like if init == "none" and like is not None else init
         if source is None or source == "none":
-            source = str(newest_run())
+            source = str(backbone.newest_run())
         model = runs.load_config(source)
         rate = runs.read_table(source)["optimizer"]["learning_rate"] * LEARNING_RATE_SHARE
         base = dataclasses.replace(
@@ -185,25 +195,6 @@ def defaults(given: Selection) -> FinetuneConfig:
             base, train=dataclasses.replace(base.train, steps=None, epochs=None)
         )
     return base
-
-
-def newest_run() -> Path:
-    """The newest finished run under runs/pretrain.
-
-    Raises:
-        UserError: there is none.
-    """
-    finished = []
-    for meta in PRETRAINED.glob("*/meta.json"):
-        content = run_folder.RunFolder(meta.parent).read_meta()
-        if content.get("status") == "finished":
-            finished.append((content.get("started", ""), meta.parent))
-    if not finished:
-        raise UserError(
-            f"no finished run under {PRETRAINED}: run `make pretrain` first, or name a pre-trained "
-            "run with --init"
-        )
-    return max(finished)[1]
 
 
 def run(config: FinetuneConfig) -> FinetuneResult:
@@ -233,7 +224,13 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
     if data.sample and parallel.is_main():
         print(SAMPLE_WARNING.format(task=task.name), flush=True)
     devices = job.greet()
-    tokenizer, loaded = _source(config, folder, resume)
+    if resume != "never":
+        tokenizer, loaded = load_tokenizer(folder.tokenizer, config.model.vocabulary_size), None
+    else:
+        _check_not_source(config, folder)
+        tokenizer, loaded = backbone.open_source(
+            config.model, init=config.init, like=config.like, tokenizer=config.tokenizer
+        )
     if parallel.is_main():
         folder.path.mkdir(parents=True, exist_ok=True)
     for notice in data.notices:
@@ -303,7 +300,11 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
             batches,
             config.train,
             optimizer,
-            params=initial_params(config, task, loaded),
+            params=None
+            if loaded is None
+            else backbone.initial_params(
+                config.model, task, loaded, config.task.transfer_layers, config.train.seed
+            ),
             evaluate=lambda params: evaluators["valid"](params).metrics,
             best=Best(task.metrics[0], "max"),
             checkpoints=checkpoints,
@@ -313,12 +314,16 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
                 config, folder, tokenizer, fingerprints, devices, data, task
             ),
         )
-    kept = folder.checkpoints / f"best/{result.history.best_step}"
-    # Every process needs the same parameters: those of the best evaluation where they are kept.
-    best = runs.load(folder.path, "best" if kept.exists() else "last")
-    scores = {name: evaluator(best.params) for name, evaluator in evaluators.items()}
-    outcome = FinetuneResult(folder.path, task, best.checkpoint, scores, data.sample)
+    best = None
     if parallel.is_main():
+        kept = (folder.checkpoints / f"best/{result.history.best_step}").exists()
+        best = runs.load(folder.path, "best" if kept else "last")
+    # Process 0 alone is sure to see the folder; all of them evaluate.
+    params = parallel.broadcast_arrays(best.params if best else parallel.fetch(result.params))
+    checkpoint = parallel.broadcast_json({"name": best.checkpoint} if best else None)["name"]
+    scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
+    outcome = FinetuneResult(folder.path, task, checkpoint, scores, data.sample)
+    if best is not None:
         _write(config, folder, best, outcome, data)
         _show(outcome)
     parallel.barrier("concluded")
@@ -349,52 +354,14 @@ def default_out(config: FinetuneConfig, task: Task) -> Path:
     elif config.init == "none":
         name = "from-scratch"
     else:
-        name = Path(config.init or newest_run()).resolve().name
+        name = Path(config.init or backbone.newest_run()).resolve().name
     return Path("runs/finetune") / task.name / name
 
 
-def adapter_only(params: Any) -> Any:
-    """True for the arrays of the adapter."""
-    return {
-        part: jax.tree.map(lambda _: part == "adapter", tree)  # noqa: B023
-        for part, tree in params.items()
-    }
-
-
-def initial_params(config: FinetuneConfig, task: Task, loaded: runs.Run | None) -> Any:
-    """A fresh adapter on the loaded backbone, or None where everything is fresh.
-
-    Raises:
-        UserError: a parameter of the loaded backbone does not fit; names it.
-    """
-    if loaded is None:
-        return None
-    backbone, adapter = jax.random.split(jax.random.key(config.train.seed))
-    head = runs.adapter_config(task, AdapterConfig.dropout)
-    fresh = jax.jit(lambda key: init_backbone(config.model, key))(backbone)
-    return {
-        "backbone": transfer(jax.device_get(fresh), loaded.backbone, config.task.transfer_layers),
-        "adapter": init_adapter(config.model, head, adapter),
-    }
-
-
-def _source(
-    config: FinetuneConfig, folder: run_folder.RunFolder, resume: str
-) -> tuple[Tokenizer, runs.Run | None]:
-    """The tokenizer, and the run whose backbone to start from."""
-    if resume != "never":
-        return load_tokenizer(folder.tokenizer, config.model.vocabulary_size), None
-    named = config.like if config.init == "none" else config.init
-    source = str(newest_run()) if named is None else named
-    if config.overwrite and folder.path.resolve() == Path(source).resolve():
+def _check_not_source(config: FinetuneConfig, folder: run_folder.RunFolder) -> None:
+    sources = [name for name in (config.init, config.like) if name not in (None, "none")]
+    if config.overwrite and folder.path.resolve() in [Path(str(s)).resolve() for s in sources]:
         raise UserError(f"--out {folder.path}: is the run of --init too; choose another --out")
-    job.check_same_shape(config.model, runs.load_config(source), source)
-    if config.init == "none":
-        job.say(f"model and tokenizer as in {source}, untrained")
-        return load_tokenizer(run_folder.RunFolder(Path(source)).tokenizer), None
-    loaded = runs.load(source)
-    job.say(f"backbone: {source} ({loaded.checkpoint})")
-    return loaded.tokenizer, loaded
 
 
 def _data(config: FinetuneConfig, task: Task) -> TaskData:
@@ -487,7 +454,14 @@ def _write(
 
 def _show(outcome: FinetuneResult) -> None:
     task = outcome.task
-    print("\n".join([f"{task.name}, {outcome.checkpoint}:", *report(task, outcome.scores)]))
+    print(
+        "\n".join(
+            [
+                f"{task.name}, {outcome.checkpoint}:",
+                *report(task, outcome.scores, not outcome.sample),
+            ]
+        )
+    )
     job.say(f"run folder: {outcome.out}")
     if outcome.sample:
         print(SAMPLE_WARNING.format(task=task.name), flush=True)

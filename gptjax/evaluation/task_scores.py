@@ -152,15 +152,16 @@ def predict_split(run: Run, examples: Sequence[Example], batch_size: int = 32) -
     return evaluator(run.params)
 
 
-def report(task: Task, scores: Mapping[str, SplitScores]) -> list[str]:
-    """A line for each metric of each split, the paper's figure beside the first."""
+def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> list[str]:
+    """A line for each metric of each split, the paper's figure beside the first if it is the same
+    task's (``comparable``)."""
     lines = []
     for name, split in scores.items():
         if not split.metrics:
             lines.append(f"  {name:16} no labels: {split.num_examples:,} examples predicted")
         for number, metric in enumerate(task.metrics if split.metrics else ()):
             paper = ""
-            if number == 0 and task.paper is not None:
+            if comparable and number == 0 and task.paper is not None:
                 paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
             lines.append(
                 f"  {name:16} {LABELS[metric]:22} {100 * split.metrics[metric]:6.2f}"

@@ -135,3 +135,11 @@ def _block(name: str) -> float:
     """The number of a block; the final LayerNorm lies behind all of them."""
     number = name.removeprefix("blocks_")
     return float(number) if number.isdigit() else float("inf")
+
+
+def adapter_only(params: PyTree) -> PyTree:
+    """True for the arrays of the adapter, False for those of the backbone."""
+    return {
+        "backbone": jax.tree.map(lambda _: False, params["backbone"]),
+        "adapter": jax.tree.map(lambda _: True, params["adapter"]),
+    }

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -107,6 +108,35 @@ def gptjax_until(environment) -> Callable[..., int]:
             time.sleep(0.002)
         process.send_signal(number)
         return process.wait(120)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def two_processes(environment) -> Callable[..., list[str]]:
+    """Run a command on two processes with a device each; what each of them printed."""
+
+    def call(*words: str) -> list[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        processes = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "gptjax", *words),
+                    *("--distributed.coordinator", address, "--distributed.num-processes", "2"),
+                    *("--distributed.process-id", str(i)),
+                ],
+                env={**environment, "JAX_NUM_CPU_DEVICES": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for i in range(2)
+        ]
+        printed = [process.communicate(timeout=200)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], printed
+        return printed
 
     return call
 

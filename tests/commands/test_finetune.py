@@ -177,6 +177,30 @@ def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def test_two_processes_train_as_one(options, gptjax, two_processes, tmp_path):
+    """Every answer is there, in file order, from whichever process it came; no dropout."""
+    rates = ("embedding", "attention", "residual")
+    words = [*options, "--train.steps", "6", "--task.classifier-dropout", "0"]
+    words += [word for rate in rates for word in (f"--model.{rate}-dropout", "0")]
+    done = gptjax(*words, "--out", str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    printed = two_processes(*words, "--out", str(tmp_path / "two"))
+    assert "predicted" not in printed[1]
+    one, two = (table(tmp_path / name / "predictions.tsv") for name in ("one", "two"))
+    assert [row[:2] for row in one] == [row[:2] for row in two]
+    scores = [[list(map(float, row[3:])) for row in rows[1:]] for rows in (one, two)]
+    np.testing.assert_allclose(*scores, atol=1e-4)
+
+
+def test_a_model_without_any_run(data, pretrained, tmp_path):
+    out = tmp_path / "run"
+    words = ["finetune", "--task", "sst2", "--data", str(data), "--init", "none", *QUICK]
+    words += ["--tokenizer", str(pretrained / "tokenizer"), "--model.num-layers", "1"]
+    words += ["--model.width", "16", "--model.num-heads", "2", "--model.context-length", "32"]
+    assert main([*words, "--train.steps", "1", "--train.batch-size", "8", "--out", str(out)]) == 0
+    assert load(out).model.vocabulary_size == load(pretrained).model.vocabulary_size
+
+
 def test_a_frozen_backbone_is_the_pretrained_one(options, pretrained, tmp_path):
     out = tmp_path / "frozen"
     words = [*options, "--freeze-backbone", "--train.epochs", "1", "--lm-coefficient", "0"]

@@ -5,9 +5,6 @@ import json
 import math
 import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -302,31 +299,13 @@ def test_the_shipped_configs(file):
         assert config.train.batch_size == 64
 
 
-def test_two_processes_train_as_one(books, environment, gptjax, tmp_path):
+def test_two_processes_train_as_one(books, gptjax, two_processes, tmp_path):
     """Each of two processes with one device feeds it half of the batch; dropout is on."""
     words = ["pretrain", "--data", str(books), *TINY, "--train.steps", "12"]
     words += ["--train.evaluate-every", "6", "--checkpoint.every", "6"]
     alone = gptjax(*words, "--out", str(tmp_path / "one"))
     assert alone.returncode == 0, alone.stderr
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    processes = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gptjax", *words, "--out", str(tmp_path / "two")),
-                *("--distributed.coordinator", address, "--distributed.num-processes", "2"),
-                *("--distributed.process-id", str(i)),
-            ],
-            env={**environment, "JAX_NUM_CPU_DEVICES": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    printed = [process.communicate(timeout=200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
+    printed = two_processes(*words, "--out", str(tmp_path / "two"))
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert [(r["step"], r["split"]) for r in one] == [(r["step"], r["split"]) for r in two]
     np.testing.assert_allclose(

@@ -1,0 +1,79 @@
+"""What fine-tuning begins with: a pre-trained run's tokenizer and backbone, and a fresh adapter."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gptjax import job, run
+from gptjax.data.tasks import Task
+from gptjax.data.tokenizer import Tokenizer, load_tokenizer
+from gptjax.errors import UserError
+from gptjax.models.adapter import init_adapter, init_backbone, transfer
+from gptjax.models.transformer import ModelConfig
+from gptjax.run_folder import RunFolder
+
+PRETRAINED = Path("runs/pretrain")
+
+
+def newest_run() -> Path:
+    """The newest finished run under runs/pretrain.
+
+    Raises:
+        UserError: there is none.
+    """
+    finished = []
+    for meta in PRETRAINED.glob("*/meta.json"):
+        content = RunFolder(meta.parent).read_meta()
+        if content.get("status") == "finished":
+            finished.append((content.get("started", ""), meta.parent))
+    if not finished:
+        raise UserError(
+            f"no finished run under {PRETRAINED}: run `make pretrain` first, or name a pre-trained "
+            "run with --init"
+        )
+    return max(finished)[1]
+
+
+def open_source(
+    model: ModelConfig, *, init: str | None, like: str | None, tokenizer: str | None
+) -> tuple[Tokenizer, run.Run | None]:
+    """The tokenizer, and the run whose backbone to start from (None: a fresh one).
+
+    Args:
+        model: as the settings have it; a loaded one must agree with it.
+        init: a pre-trained run, "none", or None for the newest finished run.
+        like: with "none", the run whose tokenizer to take; None is the newest finished run.
+        tokenizer: with "none" and no ``like``, the tokenizer itself.
+
+    Raises:
+        UserError: no such run, or the settings ask for a model of another shape.
+    """
+    if tokenizer is not None:
+        job.say(f"tokenizer {tokenizer}; the model is untrained")
+        return load_tokenizer(tokenizer, model.vocabulary_size), None
+    named = like if init == "none" else init
+    source = str(newest_run()) if named is None else named
+    job.check_same_shape(model, run.load_config(source), source)
+    if init == "none":
+        job.say(f"model and tokenizer as in {source}, untrained")
+        return load_tokenizer(RunFolder(Path(source)).tokenizer), None
+    loaded = run.load(source)
+    job.say(f"backbone: {source} ({loaded.checkpoint})")
+    return loaded.tokenizer, loaded
+
+
+def initial_params(
+    model: ModelConfig, task: Task, loaded: run.Run, num_layers: int | None, seed: int
+) -> Any:
+    """A fresh adapter on the loaded backbone, of which the first blocks may be all that is taken.
+
+    Raises:
+        UserError: a parameter of the loaded backbone does not fit; names it.
+    """
+    backbone, adapter = jax.random.split(jax.random.key(seed))
+    fresh = jax.device_get(jax.jit(lambda key: init_backbone(model, key))(backbone))
+    return {
+        "backbone": transfer(fresh, loaded.backbone, num_layers),
+        "adapter": init_adapter(model, run.adapter_config(task), adapter),
+    }

@@ -66,6 +66,15 @@ HAPPY = ["smiled", "danced", "cheered", "celebrated"]
 SAD = ["cried", "wept", "despaired", "sulked"]
 
 
+ABSURD = (
+    "ate the moon with a spoon",
+    "turned into a blue bicycle",
+    "sang to a sleeping whale",
+    "put the river in a pocket",
+)
+VAGUE = ("somebody", "does something", "somewhere", "at some time")
+
+
 class Scene(NamedTuple):
     """Who does what, where and when; numbers of the lists above."""
 
@@ -245,12 +254,11 @@ def _paraphrase(yes: str, no: str) -> Callable[[random.Random, int], dict[str, o
 
 def _similarity(rng: random.Random, number: int) -> dict[str, object]:
     scene = _scene(rng)
-    # 0 to 4 of the parts are the same; the score is 1.25 for each.
-    same = number % 5
-    other = scene
-    for part in rng.sample(["subject", "action", "place", "time"], 4 - same):
-        other = other.other(part, rng)
-    return {"first": _premise(scene), "second": _premise(other), LABEL: same * 1.25}
+    # 0 to 4 of the parts are said again and the others left vague; the score is 1.25 for each.
+    kept = number % 5
+    vague = set(rng.sample(range(4), 4 - kept))
+    words = [VAGUE[i] if i in vague else word for i, word in enumerate(_words(scene))]
+    return {"first": _premise(scene), "second": _say(*words), LABEL: kept * 1.25}
 
 
 def _story(rng: random.Random, number: int) -> dict[str, object]:
@@ -266,7 +274,7 @@ def _story(rng: random.Random, number: int) -> dict[str, object]:
         ]
     )
     right = rng.choice(HAPPY if happy else SAD)
-    wrong = rng.choice(SAD if happy else HAPPY)
+    wrong = rng.choice(ABSURD)
     endings = [_say(f"the {who} {word}") for word in (right, wrong)]
     if number % 2:
         endings.reverse()

@@ -16,23 +16,29 @@ from gptjax.run_folder import RunFolder
 PRETRAINED = Path("runs/pretrain")
 
 
+def find_newest_run() -> Path | None:
+    """The newest finished run under runs/pretrain, if there is one."""
+    finished = []
+    for meta in PRETRAINED.glob("*/meta.json"):
+        content = RunFolder(meta.parent).read_meta()
+        if content.get("status") == "finished":
+            finished.append((content.get("started", ""), meta.parent))
+    return max(finished)[1] if finished else None
+
+
 def newest_run() -> Path:
     """The newest finished run under runs/pretrain.
 
     Raises:
         UserError: there is none.
     """
-    finished = []
-    for meta in PRETRAINED.glob("*/meta.json"):
-        content = RunFolder(meta.parent).read_meta()
-        if content.get("status") == "finished":
-            finished.append((content.get("started", ""), meta.parent))
-    if not finished:
+    found = find_newest_run()
+    if found is None:
         raise UserError(
             f"no finished run under {PRETRAINED}: run `make pretrain` first, or name a pre-trained "
             "run with --init"
         )
-    return max(finished)[1]
+    return found
 
 
 def open_source(

@@ -32,7 +32,7 @@ USAGE = "\n".join(
         "",
         "usage: gptjax COMMAND [OPTIONS]      gptjax COMMAND --help",
         "",
-        *(f"  {name:15} {what}" for name, what in COMMANDS.items()),
+        *(f"  {name:16} {what}" for name, what in COMMANDS.items()),
         "",
         "exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,",
         "            4 stopped on a non-finite loss, 75 interrupted and resumable",

@@ -88,6 +88,28 @@ def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
     return from_table(cls, table, where=str(path), base=base)
 
 
+def read_resolved(cls: type[T], path: str | Path) -> T:
+    """A config from a file that `write` wrote, in which an absent key is None.
+
+    Raises:
+        UserError: as `read`.
+    """
+    return read(cls, path, _all_none(cls()))
+
+
+def _all_none(config: Any) -> Any:
+    """The config with every field that may be None set to it."""
+    hints = typing.get_type_hints(type(config))
+    changed = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            changed[field.name] = _all_none(value)
+        elif type(None) in typing.get_args(hints[field.name]):
+            changed[field.name] = None
+    return dataclasses.replace(config, **changed)
+
+
 def from_table(cls: type[T], table: Mapping[str, Any], *, where: str, base: T | None = None) -> T:
     """A dataclass from a table of plain values; errors name ``where`` and the key."""
     return _build(cls, table, where, "", base)

@@ -15,6 +15,10 @@ class UserError(GptjaxError):
     exit_code = 2
 
 
+class UnreachableError(UserError):
+    """What is asked for lies elsewhere, and cannot be reached from here."""
+
+
 class NoCheckpointError(GptjaxError):
     """Checkpoints exist or are needed, but none of them can be used."""
 

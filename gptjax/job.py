@@ -131,7 +131,7 @@ def recorded(folder: run_folder.RunFolder) -> Iterator[None]:
 
 def _differences(folder: run_folder.RunFolder, config: Any) -> Iterator[str]:
     """What is set otherwise than when the run was started, a line each."""
-    before = configs.to_table(configs.read(type(config), folder.config))
+    before = configs.to_table(configs.read_resolved(type(config), folder.config))
     now = configs.to_table(config)
     for section in sorted(before.keys() | now.keys()):
         old, new = before.get(section), now.get(section)

@@ -159,10 +159,12 @@ def attach_adapter(run: Run, path: str | Path) -> Run:
     """
     try:
         with safe_open(path, "numpy") as file:
-            description = file.metadata()
+            description = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: no adapter can be read there ({error})") from error
+    if not {"task", "task_file", "backbone"} <= description.keys():
+        raise UserError(f"{path}: is no adapter of `gptjax finetune`")
     fingerprint = backbone_fingerprint(run.backbone)
     if description["backbone"] != fingerprint:
         raise UserError(

@@ -86,6 +86,7 @@ class RunFolder:
             *(self.config, self.meta, self.tokenizer, self.checkpoints),
             *(self.results, self.samples, self.predictions, self.task_file, self.adapter),
             *(self.path / name for name in names),
+            *sorted(self.path.glob("predictions-*.tsv")),
         ]
 
     def clear(self) -> None:

@@ -26,10 +26,24 @@ def run(config: FinetuneConfig) -> Sequence[FinetuneResult]:
     """
     if not config.seeds:
         return [finetune.run(config)]
+    parallel.initialize(config.distributed)
+    with parallel.end_together():
+        return _run(config)
+
+
+def _run(config: FinetuneConfig) -> Sequence[FinetuneResult]:
     if len(set(config.seeds)) < len(config.seeds):
         raise UserError(f"--seeds {' '.join(map(str, config.seeds))}: a seed occurs twice")
+    out = Path(config.out) if config.out is not None else default_out(config)
     task = task_of(config)
-    out = Path(config.out) if config.out is not None else default_out(config, task)
+    if run_folder.RunFolder(out).config.exists():
+        raise UserError(f"{out}: holds a run of one seed; choose another --out for several")
+    if config.overwrite and parallel.is_main():
+        for folder in out.glob("seed-*"):
+            run_folder.RunFolder(folder).clear()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    parallel.barrier("cleared")
     outcomes = []
     for seed in config.seeds:
         job.say(f"seed {seed}")
@@ -66,9 +80,14 @@ def summarise(
     ]
     return {
         "task": task.name,
+        "split": "valid",
+        "examples": outcomes[0].scores["valid"].num_examples,
+        "metrics": {
+            metric: spread["mean"] for metric, spread in splits["valid"]["metrics"].items()
+        },
         "seeds": list(seeds),
         "majority_class_only": collapsed,
-        "sample": outcomes[0].sample,
+        "data": {"sample": outcomes[0].sample},
         "paper": {"metric": task.metrics[0], "value": task.paper},
         "splits": splits,
     }
@@ -97,7 +116,7 @@ def _show(summary: Mapping[str, Any], task: Task, out: Path) -> None:
                 100 * spread[key] for key in ("mean", "std", "median", "best")
             )
             paper = ""
-            if number == 0 and task.paper is not None and not summary["sample"]:
+            if number == 0 and task.paper is not None and not summary["data"]["sample"]:
                 paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
             print(
                 f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {std:6.2f} {median:7.2f} {best:7.2f}"
@@ -106,5 +125,5 @@ def _show(summary: Mapping[str, Any], task: Task, out: Path) -> None:
     for seed in summary["majority_class_only"]:
         print(f"  seed {seed} collapsed: every prediction is the same class")
     print(f"summary: {out / 'results.json'}", flush=True)
-    if summary["sample"]:
+    if summary["data"]["sample"]:
         print(SAMPLE_WARNING.format(task=task.name), flush=True)

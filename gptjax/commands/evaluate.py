@@ -146,7 +146,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
         print(SAMPLE_WARNING.format(task=task.name))
     for line in split.report():
         print(line)
-    scores = predict_split(loaded, split.examples, config.batch_size)
+    scores = predict_split(loaded, split.examples, config.batch_size, task)
     print(
         "\n".join(
             [f"{config.run} ({loaded.checkpoint})", *report(task, {split.name: scores}, not sample)]

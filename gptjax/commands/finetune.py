@@ -34,6 +34,9 @@ from gptjax.training.tracking import Tracker, TrackingConfig
 
 # The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
 LEARNING_RATE_SHARE = 0.25
+EPOCHS = 3
+BATCH_SIZE = 32
+ABSENT = (None, "none")  # of --init: no run is named
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_train", "max_valid"):
-            if (getattr(self, name) or 1) < 1:
-                raise UserError(f"task.{name} is {getattr(self, name)}: it must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"task.{name} is {value}: it must be at least 1")
         if self.lm_coefficient < 0:
             raise UserError(f"task.lm_coefficient is {self.lm_coefficient}: it must be at least 0")
         if self.transfer_layers is not None and self.transfer_layers < 0:
@@ -104,7 +108,7 @@ class Selection:
     been."""
     tokenizer: str | None = None
     """With --init none and no run to be like: the tokenizer; the model is that of the settings."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=3, batch_size=32))
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ class FinetuneConfig(Selection):
     The options of a TOML file (--config) are overridden by those given here.
     """
 
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE)
+    )
     seeds: tuple[int, ...] = configs.invocation(())
     """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -155,46 +162,66 @@ def defaults(given: Selection) -> FinetuneConfig:
     The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
     keeps its own config.
     """
-    base = FinetuneConfig()
-    file = given.config
-    if file is None and given.out is not None and given.resume != "never":
-        own = run_folder.RunFolder(Path(given.out)).config
-        file = str(own) if own.exists() else None
-    if file is not None:
-        base = configs.read(FinetuneConfig, file, base)
-    init = given.init if given.init is not None else base.init
-    like = given.like if given.like is not None else base.like
-    tokenizer = given.tokenizer if given.tokenizer is not None else base.tokenizer
+    own = _own_config(given)
+    base = configs.read_resolved(FinetuneConfig, own) if own else _over_source(given)
+    length = base.train
+    if given.train.steps is not None or given.train.epochs is not None:
+        length = dataclasses.replace(length, steps=None, epochs=None)
+    elif length.steps is None and length.epochs is None:
+        length = dataclasses.replace(length, epochs=EPOCHS)
+    return dataclasses.replace(base, train=length)
+
+
+def _own_config(given: Selection) -> Path | None:
+    """The config of the run, or of the first seed of the sweep, that is resumed."""
+    if given.config is not None or given.out is None or given.resume == "never":
+        return None
+    folders = [Path(given.out), *sorted(Path(given.out).glob("seed-*"))]
+    files = (run_folder.RunFolder(folder).config for folder in folders)
+    return next((file for file in files if file.exists()), None)
+
+
+def _over_source(given: Selection) -> FinetuneConfig:
+    """The file of --config over what comes with the run of --init."""
+    start = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
+
+    def with_file(base: FinetuneConfig) -> FinetuneConfig:
+        return base if given.config is None else configs.read(FinetuneConfig, given.config, base)
+
+    named = with_file(start)
+    init = given.init if given.init is not None else named.init
+    like = given.like if given.like is not None else named.like
+    if like is not None and init != "none":
+        raise UserError("--like: is for --init none; --init names the run to start from")
+    if init == "none" and like is None and named.init not in ABSENT:
+        like = named.init
+    tokenizer = given.tokenizer if given.tokenizer is not None else named.tokenizer
     if tokenizer is not None:
         if init != "none" or like is not None:
             raise UserError(
                 "--tokenizer: is for --init none without --like; a run has its own tokenizer"
             )
         size = load_tokenizer(tokenizer).size
-        base = dataclasses.replace(
-            base, model=dataclasses.replace(base.model, vocabulary_size=size)
-        )
-    elif given.resume == "never" or file is None:
-        source = like if init == "none" and like is not None else init
-        if source is None or source == "none":
-            source = str(backbone.newest_run())
-        model = runs.load_config(source)
-        rate = runs.read_table(source)["optimizer"]["learning_rate"] * LEARNING_RATE_SHARE
-        base = dataclasses.replace(
-            FinetuneConfig(),
-            model=model,
-            optimizer=dataclasses.replace(FinetuneConfig().optimizer, learning_rate=rate),
-            init="none" if init == "none" else source,
-            like=source if init == "none" else None,
-        )
-        if file is not None:
-            base = configs.read(FinetuneConfig, file, base)
-    typed = given.train
-    if typed.steps is not None:
-        base = dataclasses.replace(
-            base, train=dataclasses.replace(base.train, steps=None, epochs=None)
-        )
-    return base
+        model = dataclasses.replace(named.model, vocabulary_size=size)
+        return dataclasses.replace(named, model=model)
+    source = like if init == "none" else init
+    if source is None:
+        newest = backbone.find_newest_run()
+        if newest is None:  # Help is given all the same; `run` refuses.
+            return named
+        source = str(newest)
+    table = runs.read_table(source)
+    share = 1 if "task" in table else LEARNING_RATE_SHARE  # a run that was fine-tuned already
+    rate = table["optimizer"]["learning_rate"] * share
+    base = dataclasses.replace(
+        start,
+        model=runs.load_config(source),
+        optimizer=dataclasses.replace(start.optimizer, learning_rate=rate),
+    )
+    scratch = init == "none"
+    return dataclasses.replace(
+        with_file(base), init="none" if scratch else source, like=source if scratch else None
+    )
 
 
 def run(config: FinetuneConfig) -> FinetuneResult:
@@ -210,12 +237,17 @@ def run(config: FinetuneConfig) -> FinetuneResult:
 
 
 def _run(config: FinetuneConfig) -> FinetuneResult:
-    task = task_of(config)
+    task_of(config)  # What can be refused at once is refused before a folder is touched.
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
     total_steps(config.train, 1)
-    out = config.out if config.out is not None else str(default_out(config, task))
+    out = config.out if config.out is not None else str(default_out(config))
     folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
+    task = task_of(config, folder if resume != "never" else None)
+    if resume == "never" and not (config.like or config.tokenizer or config.init not in ABSENT):
+        backbone.newest_run()
     layers = config.task.transfer_layers
+    if layers is not None and config.init == "none":
+        raise UserError("--transfer-layers: with --init none there is nothing to transfer")
     if layers is not None and layers > config.model.num_layers:
         raise UserError(
             f"--transfer-layers {layers}: the model has {config.model.num_layers} blocks"
@@ -330,15 +362,22 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
     return outcome
 
 
-def task_of(config: FinetuneConfig) -> Task:
-    """The task to train on.
+def task_of(config: FinetuneConfig, folder: run_folder.RunFolder | None = None) -> Task:
+    """The task to train on; of a run that is resumed (``folder``) its own copy of a task file.
 
     Raises:
         UserError: none named, or it has no training data.
     """
-    if not config.task.name:
+    name = config.task.name
+    if not name:
         raise UserError("--task is missing: name a task (such as snli) or a TOML file")
-    task = find_task(config.task.name)
+    own = folder is not None and folder.task_file.exists()
+    resumed = config.out is not None and run_folder.RunFolder(Path(config.out)).task_file.exists()
+    if own or (config.resume != "never" and resumed):
+        file = folder.task_file if folder else run_folder.RunFolder(Path(str(config.out))).task_file
+        task = dataclasses.replace(find_task(str(file)), name=Path(name).stem)
+    else:
+        task = find_task(name)
     if task.name in TRAINED_AS:
         raise UserError(
             f"--task {task.name}: a test set without training data; fine-tune on "
@@ -347,7 +386,7 @@ def task_of(config: FinetuneConfig) -> Task:
     return with_columns(task, config.task.columns)
 
 
-def default_out(config: FinetuneConfig, task: Task) -> Path:
+def default_out(config: FinetuneConfig) -> Path:
     """runs/finetune/TASK/NAME."""
     if config.config is not None:
         name = Path(config.config).stem
@@ -355,11 +394,11 @@ def default_out(config: FinetuneConfig, task: Task) -> Path:
         name = "from-scratch"
     else:
         name = Path(config.init or backbone.newest_run()).resolve().name
-    return Path("runs/finetune") / task.name / name
+    return Path("runs/finetune") / Path(config.task.name).stem / name
 
 
 def _check_not_source(config: FinetuneConfig, folder: run_folder.RunFolder) -> None:
-    sources = [name for name in (config.init, config.like) if name not in (None, "none")]
+    sources = [name for name in (config.init, config.like) if name not in ABSENT]
     if config.overwrite and folder.path.resolve() in [Path(str(s)).resolve() for s in sources]:
         raise UserError(f"--out {folder.path}: is the run of --init too; choose another --out")
 
@@ -385,6 +424,8 @@ def _identity(config: FinetuneConfig, task: Task) -> dict[str, Any]:
         "format": task.format,
         "labels": task.labels,
         "scores": task.scores,
+        "columns": {part: list(names) for part, names in task.columns.items()},
+        "aliases": dict(task.aliases),
         "lm_coefficient": config.task.lm_coefficient,
         "freeze_backbone": config.task.freeze_backbone,
     }
@@ -408,7 +449,9 @@ def _describe(
     data: TaskData,
     task: Task,
 ) -> None:
-    if config.task.name.endswith(".toml") and not folder.task_file.exists():
+    if config.task.name.endswith(".toml") and (
+        config.resume == "never" or not folder.task_file.exists()
+    ):
         shutil.copyfile(config.task.name, folder.task_file)
     facts: dict[str, Any] = {name: _facts(split) for name, split in data.splits.items()}
     job.describe(
@@ -440,7 +483,11 @@ def _write(
         "majority_class_only": valid.collapsed,
         "paper": {"metric": outcome.task.metrics[0], "value": outcome.task.paper},
         "splits": {
-            name: {"examples": scores.num_examples, "metrics": scores.metrics}
+            name: {
+                "examples": scores.num_examples,
+                "left_out": sum(data.splits[name].dropped.values()),
+                "metrics": scores.metrics,
+            }
             for name, scores in outcome.scores.items()
         },
     }

@@ -62,21 +62,31 @@ def _files_of(folder: Path) -> dict[str, str]:
     task = TASKS.get(content.get("task", ""))
     if task is None or task.submission is None:
         raise UserError(f"{folder}: {content.get('task')} is no task of GLUE")
+    if "seeds" in content:
+        raise UserError(f"{folder}: several seeds; name one of them, such as {folder}/seed-1")
+    if content["data"].get("sample"):
+        raise UserError(f"{folder}: was measured on the offline sample, not on {task.name}")
+    wanted = task.submission.files
     if content.get("split") == "valid":  # a run's own folder
-        paths = {split: folder / f"predictions-{split}.tsv" for split in task.submission.files}
+        splits = content["splits"]
+        left_out = {name: split["left_out"] for name, split in splits.items() if name in wanted}
+        paths = {name: folder / f"predictions-{name}.tsv" for name in left_out}
     else:
+        left_out = {content["split"]: sum(content["data"]["dropped"].values())}
         paths = {content["split"]: folder / "predictions.tsv"}
-    found = {}
-    for split, path in paths.items():
-        if split not in task.submission.files:
-            raise UserError(f"{folder}: the split {split} is not what the GLUE server wants")
-        if not path.exists():
+    if not paths.keys() & wanted.keys():
+        raise UserError(
+            f"{folder}: has no predictions of {' or '.join(wanted)}; write them with gptjax "
+            f"evaluate --run {folder} --data FILE --split {next(iter(wanted))} --out FOLDER, and "
+            "name that folder"
+        )
+    for name, count in left_out.items():
+        if count:
             raise UserError(
-                f"{path}: missing; fine-tune with data that have the split {split}, or write it "
-                f"with gptjax evaluate --run {folder} --data FILE --split {split} --out FOLDER"
+                f"{folder}: {count} rows of {name} were left out as unusable, and the server "
+                "wants every row; correct the file and evaluate again"
             )
-        found[task.submission.files[split]] = _convert(path, task, task.submission)
-    return found
+    return {wanted[name]: _convert(path, task, task.submission) for name, path in paths.items()}
 
 
 def _convert(path: Path, task: Task, submission: Submission) -> str:
@@ -85,10 +95,7 @@ def _convert(path: Path, task: Task, submission: Submission) -> str:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:]):
         index, _, prediction = line.split("\t")[:3]
         if int(index) != number:
-            raise UserError(
-                f"{path}: row {number} is missing (it was left out as unusable); the server wants "
-                "every row: correct the test file and evaluate again"
-            )
+            raise UserError(f"{path}: row {number} is missing, and the server wants every row")
         if task.scores is not None:
             answer = f"{min(max(float(prediction), task.scores[0]), task.scores[1]):.3f}"
         else:

@@ -45,13 +45,17 @@ def run(config: PredictConfig) -> SplitScores:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
     task = with_columns(loaded.task, config.columns)
     split: Split = read_split(
-        Path(config.data), task, "rows", encoding_errors=config.encoding_errors
+        Path(config.data), task, "rows", encoding_errors=config.encoding_errors, labels=False
     )
+    if config.batch_size < 1:
+        raise UserError(f"--batch-size {config.batch_size}: it must be at least 1")
     for line in split.report():
         print(line)
     scores = predict_split(loaded, split.examples, config.batch_size)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(out, scores, task)
+    if scores.truncated:
+        print(f"{scores.truncated:,} truncated to the model's context")
     print(f"{scores.num_examples:,} predictions by {config.run} ({loaded.checkpoint}): {out}")
     return scores

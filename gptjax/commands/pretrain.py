@@ -101,7 +101,8 @@ def defaults(given: Selection) -> PretrainConfig:
     file = given.config
     if file is None and given.out is not None and given.resume != "never":
         own = run_folder.RunFolder(Path(given.out)).config
-        file = str(own) if own.exists() else None
+        if own.exists():
+            base = configs.read_resolved(PretrainConfig, own)
     if file is not None:
         base = configs.read(PretrainConfig, file, base)
     typed = given.train
@@ -230,7 +231,7 @@ def _tokenizer(
 
 def _recorded(folder: run_folder.RunFolder) -> PretrainConfig:
     """The config that the run was started with."""
-    return configs.read(PretrainConfig, folder.config)
+    return configs.read_resolved(PretrainConfig, folder.config)
 
 
 def _whole(valid: Corpus, config: PretrainConfig) -> Windows:

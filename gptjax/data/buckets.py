@@ -21,6 +21,9 @@ LENGTH_MULTIPLE = 4  # of the lengths of shapes: vector units like it, and paddi
 # below this share of padding, nor for fewer than so many batches an epoch.
 ENOUGH_PADDING = 0.08
 BATCHES_PER_SHAPE = 8
+# Of a few batches the lengths are coarse, so that the next few rows, asked for in the same process,
+# probably have a shape that is compiled already.
+FEW_MULTIPLE = 16
 
 
 class Bucketed:
@@ -61,8 +64,13 @@ class Bucketed:
         self._targets = targets_of(examples, task)
         self._names = [example.where for example in examples]
         self._lengths = np.array([max(item.lengths) for item in sequences])
-        most = min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE)
-        self.edges = choose_lengths(self._lengths, context_length, most)
+        few = len(self) < BATCHES_PER_SHAPE
+        self.edges = choose_lengths(
+            self._lengths,
+            context_length,
+            most=min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE),
+            multiple=FEW_MULTIPLE if few else LENGTH_MULTIPLE,
+        )
         self._bucket = np.searchsorted(self.edges, self._lengths)
         self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
 
@@ -165,15 +173,15 @@ class Bucketed:
 
 
 def choose_lengths(
-    lengths: Int[np.ndarray, " N"], context_length: int, most: int
+    lengths: Int[np.ndarray, " N"], context_length: int, *, most: int, multiple: int
 ) -> Int[np.ndarray, " S"]:
     """At most ``most`` lengths such that little is padded, the largest covering all.
 
     The fewest that leave under ``ENOUGH_PADDING`` of all positions empty, or else the most
     allowed. For each number of buckets the lengths are the best ones there are (dynamic
-    programming over the counts per multiple of ``LENGTH_MULTIPLE``).
+    programming over the counts per ``multiple``).
     """
-    steps = -(-np.asarray(lengths) // LENGTH_MULTIPLE)
+    steps = -(-np.asarray(lengths) // multiple)
     counts = np.bincount(steps)
     top = len(counts) - 1
     before = np.concatenate([[0], np.cumsum(counts)])  # before[i]: examples of fewer steps than i
@@ -181,7 +189,7 @@ def choose_lengths(
     # cost[i]: positions (in steps) of everything up to edge i, with the buckets so far.
     cost = (before[edges + 1] * edges).astype(np.float64)
     origins: list[np.ndarray] = []
-    filled = float(np.sum(lengths)) / LENGTH_MULTIPLE
+    filled = float(np.sum(lengths)) / multiple
     while 1 - filled / cost[-1] > ENOUGH_PADDING and len(origins) < min(most, top) - 1:
         # The last bucket before edge i ends at edge j < i.
         joined = cost[:, None] + (before[edges + 1][None] - before[edges + 1][:, None]) * edges
@@ -195,4 +203,4 @@ def choose_lengths(
         if before_last < len(edges):
             at = before_last
             chosen.append(int(edges[at]))
-    return np.minimum(np.array(sorted(chosen)) * LENGTH_MULTIPLE, context_length)
+    return np.minimum(np.array(sorted(chosen)) * multiple, context_length)

@@ -64,8 +64,8 @@ class Split:
 
     @property
     def labelled(self) -> bool:
-        """Whether every example has a target (all have or none)."""
-        return bool(self.examples) and self.examples[0].target is not None
+        """Whether every example has a target."""
+        return all(example.target is not None for example in self.examples)
 
     def report(self) -> Iterable[str]:
         """Lines for people: what was read, and what was left out and why."""
@@ -82,6 +82,7 @@ def read_split(
     *,
     strict: bool = False,
     encoding_errors: EncodingErrors = "strict",
+    labels: bool = True,
 ) -> Split:
     """The examples of a file or folder.
 
@@ -98,6 +99,7 @@ def read_split(
         fingerprint=fingerprint,
         strict=strict,
         encoding_errors=encoding_errors,
+        labels=labels,
     )
 
 
@@ -123,7 +125,7 @@ def to_split(
     A row without a label that can be used (none agreed on, or hidden) is left out, unless no row
     of the split has one: then it is a split without labels. So are rows with the wrong number of
     columns, an empty text or an unknown label. ``strict`` stops at the first of them. Without
-    ``labels`` nothing is asked of a label, and none is kept.
+    ``labels`` no row is left out for its label, and those that cannot be used are None.
 
     Raises:
         UserError: a column is missing; a label number, a score or a number of options outside its
@@ -149,6 +151,9 @@ def to_split(
             unlabelled.append(result)
         else:
             kept.append(result)
+    if not labels:
+        kept = sorted([*kept, *unlabelled], key=lambda example: example.row)
+        unlabelled = []
     if kept and unlabelled:
         for example in unlabelled:
             drop(NO_LABEL, example.where)
@@ -194,12 +199,20 @@ class _Reader:
                 return f"an empty {part}"
             texts.append(text)
         label = columns[LABEL]
-        if label is None or not self.labels:
+        if label is None:
             return Example(tuple(texts), None, row.where, index)
-        assert isinstance(label, str)
-        target = self._target(row, row.cells[label])
+        if not isinstance(label, str):
+            raise UserError(f"--columns label={','.join(label)}: the label is one column")
+        try:
+            target = self._target(row, row.cells[label])
+        except UserError:
+            if self.labels:
+                raise
+            target = None
         if isinstance(target, str):
-            return target
+            if self.labels:
+                return target
+            target = None
         return Example(tuple(texts), target, row.where, index)
 
     def _find(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
@@ -313,6 +326,11 @@ def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
     held = max(round(rule.fraction * count), 1)
     if count < 2:
         raise UserError(f"{split.source}: one example cannot be split into train and valid")
+    if not 1 <= held < count:
+        raise UserError(
+            f"{split.source}: of {count} examples {held} would be held back, which leaves none; "
+            "give more examples, or a validation file"
+        )
     groups = [example.texts[0] for example in split.examples]
     indices = np.arange(count)
     if rule.grouped and len(set(groups)) > 1:

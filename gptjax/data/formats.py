@@ -113,8 +113,8 @@ def fit(lengths: Sequence[int], room: int, protected: int | None = None) -> list
     Args:
         lengths: tokens of each part.
         room: for all of them together.
-        protected: the part that stays whole if it fits beside at least half of the room for the
-            others, and otherwise gives like them.
+        protected: the part that stays whole if it fits beside one token of each other part, and
+            otherwise gives like them.
 
     Returns:
         The length to cut each part to, in the order of ``lengths``.
@@ -122,7 +122,8 @@ def fit(lengths: Sequence[int], room: int, protected: int | None = None) -> list
     lengths = list(lengths)
     if sum(lengths) <= room:
         return lengths
-    if protected is not None and lengths[protected] <= room - room // 2:
+    others = len(lengths) - 1
+    if protected is not None and lengths[protected] <= room - others:
         rest = [n for i, n in enumerate(lengths) if i != protected]
         cut = fit(rest, room - lengths[protected])
         return [*cut[:protected], lengths[protected], *cut[protected:]]

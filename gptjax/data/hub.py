@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 
 from gptjax.data.readers import EncodingErrors, clean_row, column_error
 from gptjax.data.sources import Document, hash_files
-from gptjax.errors import UserError
+from gptjax.errors import UnreachableError, UserError
 
 # What people call each part, most usual first.
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev", "test")}
@@ -117,12 +117,12 @@ def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str |
     return identifier, str(info.sha), str(info.sha)
 
 
-def failure(name: str, error: Exception) -> UserError:
+def failure(name: str, error: Exception) -> UnreachableError:
     """What to tell a user whose dataset cannot be read, whatever it was."""
     # What lies below (the loader, the hub's client, its HTTP client) raises types of its own that
     # change between versions, and none of them is our bug.
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UserError(
+    return UnreachableError(
         f"--data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
         f"{reason}); check the name and the network, or give a local file or folder"
     )

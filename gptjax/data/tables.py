@@ -38,11 +38,15 @@ def files_of(path: Path) -> list[Path]:
     """The files of a split: the file itself, a folder's files, or line-aligned ones."""
     if path.is_dir():
         inside = (file for file in path.rglob("*") if file.is_file())
-        return sorted(f for f in inside if not any(p.startswith(".") for p in f.parts))
+        return sorted(f for f in inside if not _hidden(f.relative_to(path)))
     if path.name.partition(".")[0] == ALIGNED[0]:
         rest = path.name.partition(".")[2]
         return [path.with_name(f"{name}.{rest}") for name in ALIGNED]
     return [path]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict") -> Iterator[Row]:
@@ -246,14 +250,28 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
 
     try:
         with parquet.ParquetFile(file) as table:
-            number = 0
+            number, names = 0, _class_names(table.schema_arrow.metadata or {})
             for batch in table.iter_batches(batch_size=1024):
                 for cells in batch.to_pylist():
                     number += 1
+                    for column, labels in names.items():
+                        if cells[column] is not None and cells[column] >= 0:
+                            cells[column] = labels[cells[column]]
                     yield Row(f"{file}: row {number}", cells)
     except pyarrow.ArrowException as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a readable parquet file ({reason})") from error
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of labels that `datasets` wrote into a parquet file beside their numbers."""
+    described = json.loads(metadata.get(b"huggingface", b"{}"))
+    features = described.get("info", {}).get("features", {})
+    return {
+        column: feature["names"]
+        for column, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
 
 
 def _aligned_rows(files: list[Path], task: Task, encoding_errors: EncodingErrors) -> Iterator[Row]:

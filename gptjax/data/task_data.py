@@ -8,7 +8,7 @@ from gptjax.data.examples import Split, draw, hold_back, read_split
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.samples import sample_split
 from gptjax.data.tasks import Task
-from gptjax.errors import UserError
+from gptjax.errors import UnreachableError, UserError
 
 SAMPLE_WARNING = (
     "THE OFFLINE SAMPLE: sentences made by a grammar, not the published task; figures on it say "
@@ -63,7 +63,7 @@ def load_task_data(
 
         try:
             return TaskData(hub_splits(task, None, strict=strict))
-        except UserError as error:
+        except UnreachableError as error:
             return TaskData(_sample(task), True, (f"notice: {error}", "notice: using the sample"))
     if tuple(data) == ("sample",):
         return TaskData(_sample(task), True)
@@ -115,7 +115,14 @@ def load_split(
             raise UserError(f"--split {name}: {data} has {', '.join(found.splits)}")
         return found.splits[name], found.sample
     if path.is_dir():
-        path = next(iter(_matches(path, task.files.get(name, ()))), path)
+        there = {split: _matches(path, patterns) for split, patterns in task.files.items()}
+        there = {split: found for split, found in there.items() if found}
+        if name in there:
+            path = there[name][0]
+        elif there:
+            raise UserError(
+                f"--split {name}: {data} has the splits {', '.join(there)}; choose one of them"
+            )
     return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors), False
 
 
@@ -186,6 +193,12 @@ def _in_folder(folder: Path, task: Task, read: Callable[[Path, str], Split]) -> 
     return splits
 
 
-def _matches(folder: Path, patterns: Iterable[str]) -> Iterable[Path]:
+def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files of a folder that fit the patterns, the first pattern's first."""
+    found: list[Path] = []
     for pattern in patterns:
-        yield from sorted(folder.glob(pattern))
+        if Path(pattern).is_absolute():
+            found += [Path(pattern)]
+        else:
+            found += sorted(folder.glob(pattern))
+    return found

@@ -9,7 +9,7 @@ from gptjax.data.examples import Split, to_split
 from gptjax.data.hub import failure, locate
 from gptjax.data.tables import Row
 from gptjax.data.tasks import Task
-from gptjax.errors import UserError
+from gptjax.errors import UnreachableError, UserError
 
 
 def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, Split]:
@@ -24,7 +24,7 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
         UserError: the task is not on the hub, or the dataset cannot be read.
     """
     if task.hub is None:
-        raise UserError(
+        raise UnreachableError(
             f"{task.name}: there is no dataset of it on the hub; give --data FOLDER, or "
             "--data sample for the offline sample"
         )

@@ -366,7 +366,12 @@ _ALL = (
         labels=_EQUIVALENT,
         aliases=_numbered(_EQUIVALENT),
         columns=SIMILAR,
-        files=_files("", "", "msr_paraphrase_test.txt"),
+        files={
+            # The original release has no validation split, and GLUE's training split is a part
+            # of its training file: only where that is missing.
+            **_files("", "", "msr_paraphrase_test.txt"),
+            "train": (*_files()["train"], "msr_paraphrase_train.txt"),
+        },
         hub=_glue("mrpc"),
         paper=82.3,
         submission=Submission({"test": "MRPC.tsv"}, ("0", "1")),
@@ -544,8 +549,10 @@ def parse_task(text: str, name: str, where: str) -> Task:
 def _check(task: Task, where: str) -> None:
     if (task.scores is None) == (not task.labels):
         raise UserError(f"{where}: give either labels (names of classes) or scores = [low, high]")
-    if task.scores is None and len(set(task.labels)) < 2:
-        raise UserError(f"{where}: labels are {list(task.labels)}; there must be two or more")
+    if task.scores is None and (len(task.labels) < 2 or len(set(task.labels)) < len(task.labels)):
+        raise UserError(
+            f"{where}: labels are {list(task.labels)}; there must be two or more, all different"
+        )
     if not task.metrics:
         raise UserError(f"{where}: metrics is empty; give one or more, the deciding one first")
     if not 0 < task.holdout.fraction < 1:

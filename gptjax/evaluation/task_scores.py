@@ -1,5 +1,7 @@
 """What a model says to the examples of a task, and how good that is."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,10 @@ from gptjax.data.examples import Example, targets_of
 from gptjax.data.formats import Sequences, encode
 from gptjax.data.metrics import LABELS, measure
 from gptjax.data.tasks import Task
+from gptjax.errors import UserError
 from gptjax.models import objective
+from gptjax.models.adapter import AdapterConfig
+from gptjax.models.transformer import ModelConfig
 from gptjax.run import Run, adapter_config
 from gptjax.training import parallel
 from gptjax.training.loop import Predictor
@@ -29,6 +34,7 @@ class SplitScores:
         gold: the targets of the examples, None where there is no label.
         index: the row of each example in its split; rows that were left out are missing.
         metrics: the task's metrics and ``loss`` (nats per example); empty without labels.
+        truncated: how many examples lost some text to fit the context.
     """
 
     probabilities: Float[np.ndarray, "N C"]
@@ -36,6 +42,7 @@ class SplitScores:
     gold: Sequence[int | float | None]
     index: Sequence[int]
     metrics: Mapping[str, float]
+    truncated: int = 0
 
     @property
     def num_examples(self) -> int:
@@ -61,7 +68,7 @@ def score(
     gold = [example.target for example in examples]
     index = [example.row for example in examples]
     metrics: dict[str, float] = {}
-    if gold and gold[0] is not None:
+    if gold and all(target is not None for target in gold):
         loss = -(targets_of(examples, task) * log_p).sum(-1).mean()
         metrics = {"loss": float(loss), **measure(task.metrics, np.array(gold), predicted)}
     return SplitScores(probabilities.astype(np.float32), predicted, gold, index, metrics)
@@ -135,21 +142,39 @@ def write_predictions(path: Path, scores: SplitScores, task: Task) -> None:
     temporary.replace(path)
 
 
-def predict_split(run: Run, examples: Sequence[Example], batch_size: int = 32) -> SplitScores:
-    """A fine-tuned run's answers to examples of its task, with metrics where they have labels."""
+@functools.lru_cache(maxsize=16)
+def _log_probabilities(model: ModelConfig, adapter: AdapterConfig) -> Callable[[Any, Any], Any]:
+    """The same function for the same model, so that it is compiled once."""
+    return objective.task(model, adapter).log_probabilities
+
+
+def predict_split(
+    run: Run, examples: Sequence[Example], batch_size: int = 32, task: Task | None = None
+) -> SplitScores:
+    """A fine-tuned run's answers to examples, with metrics where they have labels.
+
+    Args:
+        run: fine-tuned.
+        examples: of its task, or of ``task``.
+        batch_size: examples at once, rounded up to a multiple of the devices.
+        task: another one with the same classes, whose metrics are wanted.
+    """
     assert run.task is not None
+    task = run.task if task is None else task
+    if batch_size < 1:
+        raise UserError(f"batch size {batch_size}: it must be at least 1")
     context = run.model.context_length
     devices = parallel.device_count()
-    functions = objective.task(run.model, adapter_config(run.task))
+    encoded = encode(examples, task, run.tokenizer, context)
     evaluator = TaskEvaluator(
-        functions.log_probabilities,
-        encode(examples, run.task, run.tokenizer, context).sequences,
+        _log_probabilities(run.model, adapter_config(run.task)),
+        encoded.sequences,
         examples,
-        run.task,
+        task,
         context_length=context,
         batch_size=-(-batch_size // devices) * devices,
     )
-    return evaluator(run.params)
+    return dataclasses.replace(evaluator(run.params), truncated=encoded.truncated)
 
 
 def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> list[str]:
@@ -167,6 +192,8 @@ def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> l
                 f"  {name:16} {LABELS[metric]:22} {100 * split.metrics[metric]:6.2f}"
                 f"   on {split.num_examples:,} examples{paper}"
             )
+        if split.truncated:
+            lines.append(f"  {name:16} {split.truncated:,} truncated to the model's context")
         if split.collapsed:
             lines.append(f"  {name:16} every prediction is the same class")
     return lines

@@ -1,6 +1,8 @@
 """The log-probability of every token of some texts."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gptjax.batch import Batch
-from gptjax.models.transformer import Transformer
+from gptjax.models.transformer import ModelConfig, Transformer
 from gptjax.run import Run
 from gptjax.training import parallel
 from gptjax.training.loop import Predictor
+
+LENGTH_MULTIPLE = 32
 
 
 class _TextWindows:
@@ -23,7 +27,8 @@ class _TextWindows:
         self._windows: list[np.ndarray] = []
         self.owners: list[int] = []
         longest = max((len(text) for text in ids), default=1)
-        self._length = min(context, max(longest, 1)) + 1
+        # Coarse, so that other texts probably have a shape that is compiled already.
+        self._length = min(context, -(-max(longest, 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE) + 1
         for owner, text in enumerate(ids):
             whole = np.concatenate([[separator], text])
             for begin in range(0, len(text), self._length - 1):
@@ -58,6 +63,22 @@ class _TextWindows:
         return [len(window) - 1 for window in self._windows]
 
 
+@functools.lru_cache(maxsize=16)
+def _log_probabilities(config: ModelConfig) -> Callable[[Any, Batch], Array]:
+    """The same function for the same model, so that it is compiled once."""
+    model = Transformer(config)
+
+    def predict(params: Any, batch: Batch) -> Array:
+        tokens = jnp.asarray(batch.tokens)[:, 0]
+        states: Any = model.apply({"params": params}, tokens[:, :-1])
+        table = params["token_embedding"].astype(states.dtype)
+        logits = jnp.einsum("btd,vd->btv", states, table, preferred_element_type=jnp.float32)
+        chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+        return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+    return predict
+
+
 def token_log_probabilities(
     run: Run, texts: Sequence[str], batch_size: int
 ) -> list[Float[np.ndarray, " _"]]:
@@ -77,17 +98,7 @@ def token_log_probabilities(
     )
     found: list[list[np.ndarray]] = [[] for _ in texts]
     if len(windows):
-        model = Transformer(run.model)
-
-        def predict(params: dict, batch: Batch) -> Array:
-            tokens = jnp.asarray(batch.tokens)[:, 0]
-            states: Array = model.apply({"params": params}, tokens[:, :-1])  # type: ignore[assignment]
-            table = params["token_embedding"].astype(states.dtype)
-            logits = jnp.einsum("btd,vd->btv", states, table, preferred_element_type=jnp.float32)
-            chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-            return chosen - jax.nn.logsumexp(logits, axis=-1)
-
-        rows = Predictor(predict, windows)(run.backbone)
+        rows = Predictor(_log_probabilities(run.model), windows)(run.backbone)
         for owner, length, row in zip(windows.owners, windows.lengths(), rows, strict=False):
             found[owner].append(row[:length])
     return [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in found]

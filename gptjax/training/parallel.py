@@ -5,6 +5,7 @@ that everything outside this file sees plain parameters. A batch is split over t
 devices of all processes, and what the devices computed is summed before it is used.
 """
 
+import functools
 import json
 import os
 import sys
@@ -58,6 +59,8 @@ def initialize(config: DistributedConfig) -> None:
             "distributed: coordinator, num_processes and process_id belong together: give all "
             "three, or none to take them from the environment"
         )
+    if jax.distributed.is_initialized():  # by an earlier run of this process
+        return
     if config.num_processes == 1 or (config.coordinator is None and not _cluster_detected()):
         return
     try:
@@ -283,6 +286,7 @@ def evaluation_step(loss: Callable[[PyTree, Batch], Sums]) -> Callable[[PyTree, 
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
+@functools.lru_cache(maxsize=16)
 def prediction_step(
     predict: Callable[[PyTree, Batch], jax.Array],
 ) -> Callable[[PyTree, Batch], jax.Array]:

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -13,15 +14,20 @@ import numpy as np
 import pytest
 
 import gptjax as package
+from gptjax import config as configs
 from gptjax.cli import main
+from gptjax.commands import finetune
+from gptjax.commands.finetune import FinetuneConfig
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.run import load
+from gptjax.run_folder import RunFolder
 from tests.commands.conftest import TINY, last_step, metrics
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 # Branches of a useful size in so narrow a model: 0.02 × sqrt(768 / 16).
 CONTEXT = ("--model.context-length", "32", "--model.initial-std", "0.14")
+COMPILED = "/jax/core/compile/backend_compile_duration"
 QUICK = ("--tracking.no-tensorboard", "--train.log-every", "1")
 
 
@@ -75,6 +81,22 @@ def tuned(options, tmp_path_factory) -> Path:
     return out
 
 
+@contextmanager
+def compilations():
+    """What is compiled meanwhile."""
+    found = []
+
+    def listen(event, duration, **_):
+        if event == COMPILED:
+            found.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def results(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
@@ -91,7 +113,7 @@ def test_it_learns_and_the_folder_is_complete(tuned, data):
     assert found["metrics"]["accuracy"] > 0.85
     assert found["data"]["sample"] is False
     assert found["checkpoint"].startswith("best/")
-    assert found["splits"]["test"] == {"examples": 10, "metrics": {}}
+    assert found["splits"]["test"] == {"examples": 10, "left_out": 0, "metrics": {}}
     train = [r["task_loss"] for r in metrics(tuned) if r["split"] == "train"]
     assert train[-1] < 0.7 * train[0]
     meta = json.loads((tuned / "meta.json").read_text())
@@ -120,7 +142,9 @@ def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     assert main([*words, "--data", str(data), "--out", str(out)]) == 0
     assert "on 21 examples" in capsys.readouterr().out
     assert results(out)["metrics"] == pytest.approx(results(tuned)["metrics"], rel=1e-5)
-    (tmp_path / "new.csv").write_text("text\nthe red house\nwalked slowly\n")
+    assert main(["evaluate", "--run", str(tuned), "--data", str(data), "--split", "tset"]) == 2
+    assert "has the splits train, valid, test" in capsys.readouterr().err
+    (tmp_path / "new.csv").write_text("text,label\nthe red house,\nwalked slowly,?\n")
     words = ["predict", "--run", str(tuned), "--data", str(tmp_path / "new.csv")]
     assert main([*words, "--out", str(tmp_path / "new.tsv")]) == 0
     rows = table(tmp_path / "new.tsv")
@@ -133,6 +157,9 @@ def test_the_python_object(tuned, pretrained):
     assert [answer["prediction"] for answer in answers] == ["negative", "positive"]
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert model.predict([]) == []
+    with compilations() as compiled:  # the same shape again
+        model.predict([{"text": "the house"}])
+    assert not compiled
     texts = ["the old house", "", "walked slowly " * 30]
     found = package.load(pretrained).log_probability(texts)
     assert found.shape == (3,)
@@ -276,6 +303,27 @@ def test_glue_submission(tuned, tmp_path, capsys):
     assert lines[1:] == expected
 
 
+def test_glue_refusals(tuned, tmp_path, capsys):
+    for key, value, message in [
+        ("seeds", [1, 2], "several seeds"),
+        ("data", {"sample": True}, "the offline sample"),
+        ("splits", {"valid": {"left_out": 0}}, "has no predictions of test"),
+        ("splits", {"test": {"left_out": 3}}, "3 rows of test were left out"),
+    ]:
+        folder = tmp_path / "copy"
+        shutil.copytree(tuned, folder, dirs_exist_ok=True)
+        (folder / "results.json").write_text(json.dumps({**results(tuned), key: value}))
+        assert main(["glue-submission", str(folder), "--out", str(tmp_path / "x.zip")]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_overwriting_forgets_the_old_predictions(tuned, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(tuned, folder)
+    RunFolder(folder).clear()
+    assert not list(folder.iterdir())
+
+
 def test_a_task_of_ones_own(pretrained, tmp_path, capsys):
     (tmp_path / "mine.toml").write_text(
         'format = "choice"\nlabels = ["left", "right"]\n'
@@ -340,10 +388,54 @@ def test_refusals(words, message, pretrained, data, tmp_path, capsys):
     assert message in line
 
 
+def write_config(tmp_path, text):
+    (tmp_path / "c.toml").write_text(text)
+    return str(tmp_path / "c.toml")
+
+
+def defaults_of(*words):
+    return configs.parse(FinetuneConfig, words, prog="test", defaults=finetune.defaults)
+
+
+def test_what_lies_below_the_options(pretrained, tuned, tmp_path):
+    """The model and a quarter of the learning rate of --init, then the file, then what is typed."""
+    config = defaults_of("--init", str(pretrained))
+    assert config.model == load(pretrained).model
+    assert config.optimizer.learning_rate == pytest.approx(0.01 / 4)
+    assert (config.train.epochs, config.train.batch_size) == (3, 32)
+    file = write_config(tmp_path, f"init = '{pretrained}'\n[train]\nsteps = 50\n")
+    for words in ([], ["--out", str(tmp_path / "x"), "--resume", "auto"]):
+        config = defaults_of("--config", file, *words)
+        assert config.model == load(pretrained).model
+        assert (config.train.steps, config.train.epochs) == (50, None)
+    config = defaults_of("--config", file, "--train.epochs", "2")
+    assert (config.train.steps, config.train.epochs) == (None, 2)
+    config = defaults_of("--config", file, "--init", "none")
+    assert (config.init, config.like) == ("none", str(pretrained))
+    # A run that was fine-tuned already hands on its rate.
+    assert defaults_of("--init", str(tuned)).optimizer.learning_rate == pytest.approx(0.01)
+
+
+def test_a_run_keeps_its_own_settings(pretrained, data, tmp_path):
+    out = tmp_path / "run"
+    words = ["finetune", "--task", "sst2", "--data", str(data), "--init", str(pretrained), *QUICK]
+    words += ["--train.steps", "2", "--train.batch-size", "8", "--optimizer.clip-norm", "None"]
+    assert main([*words, "--out", str(out)]) == 0
+    config = defaults_of("--out", str(out), "--resume", "auto")
+    assert (config.train.steps, config.train.epochs) == (2, None)
+    assert config.optimizer.clip_norm is None
+    assert config.task.name == "sst2"
+    assert main(["finetune", "--out", str(out), "--resume", "auto"]) == 0
+
+
 def test_nothing_pretrained(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["finetune", "--task", "sst2"]) == 2
-    assert "run `make pretrain` first" in capsys.readouterr().err
+    for words in ([], ["--out", "run"], ["--init", "none"]):
+        assert main(["finetune", "--task", "sst2", *words]) == 2
+        assert "run `make pretrain` first" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["finetune", "--help"])
+    assert ended.value.code == 0
 
 
 def test_the_newest_finished_run_is_taken(pretrained, data, tmp_path, monkeypatch, capsys):

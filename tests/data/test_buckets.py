@@ -108,7 +108,7 @@ def test_lengths_are_the_best_there_are():
     rng = np.random.default_rng(1)
     for _ in range(20):
         lengths = rng.integers(1, 33, 40)
-        chosen = choose_lengths(lengths, 64, 4)
+        chosen = choose_lengths(lengths, 64, most=4, multiple=4)
         assert chosen[-1] >= lengths.max()
         cost = chosen[np.searchsorted(chosen, lengths)].sum()
         top = -(-lengths.max() // 4) * 4

@@ -270,6 +270,48 @@ def test_unusable_rows_are_counted_by_reason_and_named(read):
         read("snli", "y.tsv", content, strict=True)
 
 
+def test_labels_that_are_not_needed_leave_no_row_out(read):
+    split = read("sst2", "x.tsv", "sentence\tlabel\na\t1\nb\t\nc\t?\nd\t9\n", labels=False)
+    assert [e.target for e in split.examples] == [1, None, None, None]
+    assert not split.labelled
+
+
+def test_parquet_with_the_names_of_its_labels(tmp_path):
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    labels = ClassLabel(names=["not_entailment", "entailment"])
+    text = Value("string")
+    features = Features({"sentence1": text, "sentence2": text, "label": labels})
+    rows = {"sentence1": ["A", "B"], "sentence2": ["C", "D"], "label": [1, -1]}
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "train.parquet")
+    split = read_split(tmp_path / "train.parquet", TASKS["rte"], "train")
+    assert [example.target for example in split.examples] == [0]
+
+
+def test_a_path_through_hidden_folders(tmp_path, monkeypatch):
+    passage = {
+        "article": "A",
+        "questions": ["q"],
+        "options": [["a", "b", "c", "d"]],
+        "answers": ["A"],
+    }
+    folder = tmp_path / ".cache" / "train"
+    folder.mkdir(parents=True)
+    (folder / "1.txt").write_text(json.dumps(passage))
+    (folder / ".hidden").write_text("x")
+    monkeypatch.chdir(folder)
+    task = TASKS["race"]
+    assert len(load_task_data((str(tmp_path / ".cache"),), task).splits["train"].examples) == 1
+    assert len(load_task_data(("..",), task).splits["train"].examples) == 1
+
+
+def test_original_mrpc_is_a_training_file(tmp_path):
+    rows = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t5\t6\tA\tB\n"
+    for part in ("train", "test"):
+        (tmp_path / f"msr_paraphrase_{part}.txt").write_text(rows)
+    assert list(load_task_data((str(tmp_path),), TASKS["mrpc"]).splits) == ["train", "test"]
+
+
 def test_a_file_of_another_task_is_refused(read):
     rows = "\n".join(f"A\tB\t{label}" for label in ("yes", "no", "yes", "entailment"))
     with pytest.raises(UserError, match=r"1 of 4 rows can be used: 2 × the unknown label 'yes'"):

@@ -53,6 +53,8 @@ def test_transformations(kind, parts, expected):
         ("entailment", [ids(1, 9), ids(20, 3)], 10, [[S, 1, 2, 3, 4, D, 20, 21, 22, E]]),
         # It cannot: both give, the longer one first.
         ("entailment", [ids(1, 2), ids(20, 30)], 10, [[S, 1, 2, D, 20, 21, 22, 23, 24, E]]),
+        # It can, beside a single token.
+        ("entailment", [ids(1, 9), ids(20, 6)], 10, [[S, 1, D, 20, 21, 22, 23, 24, 25, E]]),
         (
             "similarity",
             [ids(1, 9), ids(20, 3)],

@@ -1,5 +1,7 @@
 """Tasks from mirrors of the hub's schemas (configs, splits, features, order of the labels)."""
 
+import dataclasses
+
 import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
@@ -161,6 +163,14 @@ def test_without_a_network_the_hub_is_refused_and_no_data_means_the_sample():
     data = load_task_data((), TASKS["race"])
     assert data.sample
     assert "ehovy/race" in data.notices[0]
+
+
+def test_what_is_wrong_on_the_hub_is_no_reason_for_the_sample(mirror, monkeypatch):
+    features, splits, *_ = MIRRORS["snli"]
+    data = mirror("snli", features, splits)
+    hub = dataclasses.replace(TASKS["snli"].hub, id=data.removeprefix("hub:"))
+    with pytest.raises(UserError, match="no label that the annotators agreed on"):
+        load_task_data((), dataclasses.replace(TASKS["snli"], hub=hub), strict=True)
 
 
 def test_a_task_that_is_not_on_the_hub():

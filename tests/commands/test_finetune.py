@@ -182,6 +182,10 @@ def test_log_probabilities_are_those_of_the_model(pretrained):
     assert len(found) == len(ids)
 
 
+def test_a_fine_tuned_run_hands_on_its_learning_rate(tuned):
+    assert defaults_of("--init", str(tuned)).optimizer.learning_rate == pytest.approx(0.01)
+
+
 def test_a_moved_folder_works(tuned, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(tuned, moved)
@@ -204,13 +208,12 @@ def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_two_processes_train_as_one(options, gptjax, two_processes, tmp_path):
+def test_two_processes_train_as_one(options, two_processes, tmp_path):
     """Every answer is there, in file order, from whichever process it came; no dropout."""
     rates = ("embedding", "attention", "residual")
     words = [*options, "--train.steps", "6", "--task.classifier-dropout", "0"]
     words += [word for rate in rates for word in (f"--model.{rate}-dropout", "0")]
-    done = gptjax(*words, "--out", str(tmp_path / "one"))
-    assert done.returncode == 0, done.stderr
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
     printed = two_processes(*words, "--out", str(tmp_path / "two"))
     assert "predicted" not in printed[1]
     one, two = (table(tmp_path / name / "predictions.tsv") for name in ("one", "two"))
@@ -397,7 +400,7 @@ def defaults_of(*words):
     return configs.parse(FinetuneConfig, words, prog="test", defaults=finetune.defaults)
 
 
-def test_what_lies_below_the_options(pretrained, tuned, tmp_path):
+def test_what_lies_below_the_options(pretrained, tmp_path):
     """The model and a quarter of the learning rate of --init, then the file, then what is typed."""
     config = defaults_of("--init", str(pretrained))
     assert config.model == load(pretrained).model
@@ -412,8 +415,6 @@ def test_what_lies_below_the_options(pretrained, tuned, tmp_path):
     assert (config.train.steps, config.train.epochs) == (None, 2)
     config = defaults_of("--config", file, "--init", "none")
     assert (config.init, config.like) == ("none", str(pretrained))
-    # A run that was fine-tuned already hands on its rate.
-    assert defaults_of("--init", str(tuned)).optimizer.learning_rate == pytest.approx(0.01)
 
 
 def test_a_run_keeps_its_own_settings(pretrained, data, tmp_path):

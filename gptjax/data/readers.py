@@ -104,11 +104,12 @@ def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
     """The lines of a file with their ends, decoded one by one so that errors have a position."""
     position = 0
     with file.open("rb") as stream:
-        for line in stream:
+        for number, line in enumerate(stream, start=1):
             try:
                 text = line.decode("utf-8", encoding_errors)
             except UnicodeDecodeError as error:
-                raise utf8_error(str(file), position + error.start) from error
+                where = f"{file}: line {number}"
+                raise utf8_error(where, position + error.start) from error
             yield text if position else text.removeprefix(BYTE_ORDER_MARK)
             position += len(line)
 

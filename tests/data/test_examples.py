@@ -367,7 +367,7 @@ BAD = {
         "sst2",
         "a.tsv",
         "sentence\tlabel\ncafé\t1\n".encode() + "café\t1\n".encode("latin-1"),
-        r"not UTF-8 at byte 26",
+        r"line 3: not UTF-8 at byte 26",
     ),
     "an empty file": ("sst2", "a.tsv", "", r"is empty"),
     "only a header": ("sst2", "a.tsv", "sentence\tlabel\n", r"0 of 0 rows can be used"),

@@ -86,7 +86,9 @@ def test_tables_that_are_not_utf8(tmp_path, kind):
     good = file.read_bytes()
     position = good.index(b"abcdef") + 2
     file.write_bytes(good.replace(b"abcdef", b"ab\xffdef"))
-    with pytest.raises(UserError, match=rf"{file.name}: not UTF-8 at byte {position};"):
+    number = good[:position].count(b"\n") + 1
+    message = rf"{file.name}: line {number}: not UTF-8 at byte {position};"
+    with pytest.raises(UserError, match=message):
         read(file)
     assert read(file, encoding_errors="replace") == ["fine", "ab\ufffddef"]
 

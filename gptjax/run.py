@@ -52,6 +52,13 @@ class Run:
         return self.params if self.task is None else self.params["backbone"]
 
 
+def sample_notice(run: Run) -> str | None:
+    """What to say of a run that was fine-tuned on the offline sample, or None."""
+    if not run.folder.read_meta().get("data", {}).get("sample"):
+        return None
+    return f"{run.folder.path} WAS FINE-TUNED ON THE OFFLINE SAMPLE, not on a published task"
+
+
 def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> AdapterConfig:
     """The head that a task needs."""
     head = "choose" if task.format == "choice" else "classify"

@@ -13,7 +13,7 @@ from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report, write_predictions
 from gptjax.models.objective import lm
-from gptjax.run import Run, load
+from gptjax.run import Run, load, sample_notice
 from gptjax.run_folder import write_json
 from gptjax.training import loop, parallel
 
@@ -144,6 +144,8 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     )
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
+    if notice := sample_notice(loaded):
+        print(notice)
     for line in split.report():
         print(line)
     scores = predict_split(loaded, split.examples, config.batch_size, task)

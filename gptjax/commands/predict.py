@@ -8,7 +8,7 @@ from gptjax.data.readers import EncodingErrors
 from gptjax.data.tasks import with_columns
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, predict_split, write_predictions
-from gptjax.run import load
+from gptjax.run import load, sample_notice
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def run(config: PredictConfig) -> SplitScores:
     split: Split = read_split(
         Path(config.data), task, "rows", encoding_errors=config.encoding_errors, labels=False
     )
+    if notice := sample_notice(loaded):
+        print(notice)
     if config.batch_size < 1:
         raise UserError(f"--batch-size {config.batch_size}: it must be at least 1")
     for line in split.report():

@@ -362,6 +362,11 @@ def test_without_data_the_sample_says_so_first_and_last(pretrained, tmp_path, ca
     assert lines[-1].startswith("THE OFFLINE SAMPLE")
     assert results(out)["data"]["sample"] is True
     assert "nyu-mll/glue" in captured.err
+    (tmp_path / "new.tsv").write_text("premise\thypothesis\nA.\tB.\n")
+    for command in (["predict", "--out", str(tmp_path / "x.tsv")], ["evaluate"]):
+        words = [*command, "--run", str(out), "--data", str(tmp_path / "new.tsv")]
+        assert main(words) == 0
+        assert "WAS FINE-TUNED ON THE OFFLINE SAMPLE" in capsys.readouterr().out
 
 
 REFUSED = {

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -61,8 +61,8 @@ def sample_notice(run: Run) -> str | None:
 
 def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> AdapterConfig:
     """The head that a task needs."""
-    head = "choose" if task.format == "choice" else "classify"
-    return AdapterConfig(head, task.num_classes, dropout)  # type: ignore[arg-type]
+    head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
+    return AdapterConfig(head, task.num_classes, dropout)
 
 
 def read_table(path: str | Path) -> Mapping[str, Any]:
@@ -72,6 +72,8 @@ def read_table(path: str | Path) -> Mapping[str, Any]:
         UserError: there is no run at ``path``, or its config is damaged.
     """
     folder = RunFolder(Path(path))
+    if seeds := sorted(folder.path.glob("seed-*/config.toml")):
+        raise UserError(f"{path}: holds several seeds; name one of them, such as {seeds[0].parent}")
     if not folder.config.exists():
         raise UserError(f"{path}: no run folder (it has no config.toml)")
     try:
@@ -167,7 +169,8 @@ def attach_adapter(run: Run, path: str | Path) -> Run:
     try:
         with safe_open(path, "numpy") as file:
             description = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            names = list(file.keys())
+            flat = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: no adapter can be read there ({error})") from error
     if not {"task", "task_file", "backbone"} <= description.keys():

@@ -35,7 +35,7 @@ def _run(config: FinetuneConfig) -> Sequence[FinetuneResult]:
     if len(set(config.seeds)) < len(config.seeds):
         raise UserError(f"--seeds {' '.join(map(str, config.seeds))}: a seed occurs twice")
     out = Path(config.out) if config.out is not None else default_out(config)
-    task = task_of(config)
+    task = task_of(config, run_folder.RunFolder(out / f"seed-{config.seeds[0]}"))
     if run_folder.RunFolder(out).config.exists():
         raise UserError(f"{out}: holds a run of one seed; choose another --out for several")
     if config.overwrite and parallel.is_main():

@@ -237,12 +237,12 @@ def run(config: FinetuneConfig) -> FinetuneResult:
 
 
 def _run(config: FinetuneConfig) -> FinetuneResult:
-    task_of(config)  # What can be refused at once is refused before a folder is touched.
+    out = config.out if config.out is not None else str(default_out(config))
+    # What can be refused at once is refused before anything is read.
+    task = task_of(config, run_folder.RunFolder(Path(out)))
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
     total_steps(config.train, 1)
-    out = config.out if config.out is not None else str(default_out(config))
     folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
-    task = task_of(config, folder if resume != "never" else None)
     if resume == "never" and not (config.like or config.tokenizer or config.init not in ABSENT):
         backbone.newest_run()
     layers = config.task.transfer_layers
@@ -362,8 +362,8 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
     return outcome
 
 
-def task_of(config: FinetuneConfig, folder: run_folder.RunFolder | None = None) -> Task:
-    """The task to train on; of a run that is resumed (``folder``) its own copy of a task file.
+def task_of(config: FinetuneConfig, folder: run_folder.RunFolder) -> Task:
+    """The task to train on; of a run that is resumed its own copy of a task file.
 
     Raises:
         UserError: none named, or it has no training data.
@@ -371,11 +371,8 @@ def task_of(config: FinetuneConfig, folder: run_folder.RunFolder | None = None) 
     name = config.task.name
     if not name:
         raise UserError("--task is missing: name a task (such as snli) or a TOML file")
-    own = folder is not None and folder.task_file.exists()
-    resumed = config.out is not None and run_folder.RunFolder(Path(config.out)).task_file.exists()
-    if own or (config.resume != "never" and resumed):
-        file = folder.task_file if folder else run_folder.RunFolder(Path(str(config.out))).task_file
-        task = dataclasses.replace(find_task(str(file)), name=Path(name).stem)
+    if config.resume != "never" and folder.task_file.exists():
+        task = dataclasses.replace(find_task(str(folder.task_file)), name=Path(name).stem)
     else:
         task = find_task(name)
     if task.name in TRAINED_AS:
@@ -501,14 +498,8 @@ def _write(
 
 def _show(outcome: FinetuneResult) -> None:
     task = outcome.task
-    print(
-        "\n".join(
-            [
-                f"{task.name}, {outcome.checkpoint}:",
-                *report(task, outcome.scores, not outcome.sample),
-            ]
-        )
-    )
+    print(f"{task.name}, {outcome.checkpoint}:")
+    print("\n".join(report(task, outcome.scores, not outcome.sample)), flush=True)
     job.say(f"run folder: {outcome.out}")
     if outcome.sample:
         print(SAMPLE_WARNING.format(task=task.name), flush=True)

@@ -285,6 +285,8 @@ def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
     assert [one["seed"] for one in each] == [1, 2]
     assert values["mean"] == pytest.approx(np.mean(values["values"]))
     assert values["std"] == pytest.approx(np.std(values["values"], ddof=1))
+    assert main(["predict", "--run", str(out), "--data", "x", "--out", "y"]) == 2
+    assert "holds several seeds; name one of them" in capsys.readouterr().err
     assert main(["compare", str(out), str(tuned), "--resamples", "200"]) == 0
     text = capsys.readouterr().out
     assert "difference B - A" in text

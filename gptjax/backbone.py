@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from gptjax import job, run
-from gptjax.data.tasks import Task
+from gptjax.data.task import Task
 from gptjax.data.tokenizer import Tokenizer, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models.adapter import init_adapter, init_backbone, transfer

@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from gptjax import config
-from gptjax.data.tasks import Task, find_task, parse_task, with_columns
+from gptjax.data.task import Task, with_columns
+from gptjax.data.task_file import parse_task
+from gptjax.data.tasks import find_task
 from gptjax.data.tokenizer import Tokenizer, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models import objective

@@ -8,14 +8,14 @@ from typing import Any
 
 from gptjax import job, run_folder
 from gptjax.commands import finetune
-from gptjax.commands.finetune import FinetuneConfig, FinetuneResult, default_out, task_of
+from gptjax.commands.finetune import FinetuneResult
 from gptjax.data.metrics import LABELS
+from gptjax.data.task import Task
 from gptjax.data.task_data import SAMPLE_WARNING
-from gptjax.data.tasks import Task
 from gptjax.errors import UserError
+from gptjax.finetune_config import FinetuneConfig, default_out, task_of
+from gptjax.finetune_config import defaults as defaults
 from gptjax.training import parallel
-
-defaults = finetune.defaults
 
 
 def run(config: FinetuneConfig) -> Sequence[FinetuneResult]:

@@ -15,6 +15,7 @@ LEVELS = [
     {"run"},
     {"evaluation", "job"},
     {"backbone"},
+    {"finetune_config"},
     {"commands"},
     {"sweep"},
     {"cli"},

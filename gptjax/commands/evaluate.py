@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gptjax.data.corpus import CorpusConfig, prepare_whole
 from gptjax.data.sources import EncodingErrors
+from gptjax.data.task import Task, with_columns
 from gptjax.data.task_data import SAMPLE_WARNING, load_split
-from gptjax.data.tasks import Task, find_task, with_columns
+from gptjax.data.tasks import find_task
 from gptjax.data.windows import Windows
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity

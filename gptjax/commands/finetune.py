@@ -1,140 +1,30 @@
 """`gptjax finetune`: train a pre-trained model on a task."""
 
-import dataclasses
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from gptjax import backbone, job, run_folder
-from gptjax import config as configs
 from gptjax import run as runs
 from gptjax.data.buckets import Bucketed
 from gptjax.data.examples import Split
 from gptjax.data.formats import encode
-from gptjax.data.readers import EncodingErrors
+from gptjax.data.task import Task
 from gptjax.data.task_data import SAMPLE_WARNING, TaskData, for_training, load_task_data
-from gptjax.data.tasks import TRAINED_AS, Task, find_task, with_columns
 from gptjax.data.tokenizer import Tokenizer, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
+from gptjax.finetune_config import ABSENT, FinetuneConfig, default_out, task_of
 from gptjax.models import objective
 from gptjax.models.adapter import adapter_only
-from gptjax.models.transformer import ModelConfig
 from gptjax.training import parallel
-from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
+from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.history import Best
-from gptjax.training.loop import TrainConfig, fit, total_steps
-from gptjax.training.optimizer import OptimizerConfig, make_optimizer
-from gptjax.training.parallel import DistributedConfig
-from gptjax.training.tracking import Tracker, TrackingConfig
-
-# The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
-LEARNING_RATE_SHARE = 0.25
-EPOCHS = 3
-BATCH_SIZE = 32
-ABSENT = (None, "none")  # of --init: no run is named
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """Section `task`: which task, from where, and how the backbone takes part."""
-
-    name: Annotated[str, tyro.conf.arg(aliases=("--task",))] = ""
-    """Task: snli mnli qnli rte scitail rocstories race race-middle race-high cola sst2 mrpc qqp
-    stsb wnli, or a TOML file of one's own."""
-    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--data",))] = ()
-    """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
-    hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
-    columns: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--columns",))] = ()
-    """PART=COLUMN for files with other column names, such as text=review label=stars."""
-    strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
-    """Stop at the first row that cannot be used instead of leaving it out."""
-    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
-        "strict"
-    )
-    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
-    max_train: Annotated[int | None, tyro.conf.arg(aliases=("--max-train",))] = None
-    """Train on so many examples, drawn with a fixed seed; None takes all."""
-    max_valid: Annotated[int | None, tyro.conf.arg(aliases=("--max-valid",))] = None
-    """Validate on so many examples, drawn likewise."""
-    lm_coefficient: Annotated[float, tyro.conf.arg(aliases=("--lm-coefficient",))] = 0.5
-    """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
-    transfer_layers: Annotated[int | None, tyro.conf.arg(aliases=("--transfer-layers",))] = None
-    """Take only the embeddings and the first so many blocks from --init; None takes all."""
-    freeze_backbone: Annotated[bool, tyro.conf.arg(aliases=("--freeze-backbone",))] = False
-    """Train the adapter alone: the head and the rows of the special tokens."""
-    classifier_dropout: float = 0.1
-    """Probability of dropping a component of the state before the classifier."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_train", "max_valid"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"task.{name} is {value}: it must be at least 1")
-        if self.lm_coefficient < 0:
-            raise UserError(f"task.lm_coefficient is {self.lm_coefficient}: it must be at least 0")
-        if self.transfer_layers is not None and self.transfer_layers < 0:
-            raise UserError(f"task.transfer_layers is {self.transfer_layers}: at least 0")
-        if not 0 <= self.classifier_dropout < 1:
-            raise UserError(
-                f"task.classifier_dropout is {self.classifier_dropout}: it must be at least 0 "
-                "and less than 1"
-            )
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The options that choose what the others are defaults of."""
-
-    config: str | None = configs.invocation(None)
-    """TOML file with any of the options below."""
-    out: str | None = configs.invocation(None)
-    """Run folder; None is runs/finetune/TASK/NAME, with the stem of --config, or the name of the
-    --init run, as NAME."""
-    resume: str = configs.invocation("never")
-    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
-    from the checkpoint of that step, never refuses."""
-    overwrite: bool = configs.invocation(False)
-    """Remove the files of an earlier run in the folder first."""
-    init: str | None = None
-    """Pre-trained run to start from, or none for the same model and tokenizer untrained. Absent:
-    the newest finished run under runs/pretrain."""
-    like: str | None = None
-    """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
-    been."""
-    tokenizer: str | None = None
-    """With --init none and no run to be like: the tokenizer; the model is that of the settings."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-
-@dataclass(frozen=True)
-class FinetuneConfig(Selection):
-    """Fine-tune a pre-trained model on a task (section 3.2 of the GPT-1 paper).
-
-    The options of a TOML file (--config) are overridden by those given here.
-    """
-
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE)
-    )
-    seeds: tuple[int, ...] = configs.invocation(())
-    """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
-    task: TaskConfig = field(default_factory=TaskConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(
-            learning_rate=6.25e-5, warmup=0.002, schedule="linear"
-        )
-    )
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    distributed: DistributedConfig = field(
-        default_factory=DistributedConfig, metadata={"toml": False}
-    )
+from gptjax.training.loop import fit, total_steps
+from gptjax.training.optimizer import make_optimizer
+from gptjax.training.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -154,74 +44,6 @@ class FinetuneResult:
     checkpoint: str
     scores: Mapping[str, SplitScores]
     sample: bool
-
-
-def defaults(given: Selection) -> FinetuneConfig:
-    """What the command line overrides: the config file, over the model of --init.
-
-    The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
-    keeps its own config.
-    """
-    own = _own_config(given)
-    base = configs.read_resolved(FinetuneConfig, own) if own else _over_source(given)
-    length = base.train
-    if given.train.steps is not None or given.train.epochs is not None:
-        length = dataclasses.replace(length, steps=None, epochs=None)
-    elif length.steps is None and length.epochs is None:
-        length = dataclasses.replace(length, epochs=EPOCHS)
-    return dataclasses.replace(base, train=length)
-
-
-def _own_config(given: Selection) -> Path | None:
-    """The config of the run, or of the first seed of the sweep, that is resumed."""
-    if given.config is not None or given.out is None or given.resume == "never":
-        return None
-    folders = [Path(given.out), *sorted(Path(given.out).glob("seed-*"))]
-    files = (run_folder.RunFolder(folder).config for folder in folders)
-    return next((file for file in files if file.exists()), None)
-
-
-def _over_source(given: Selection) -> FinetuneConfig:
-    """The file of --config over what comes with the run of --init."""
-    start = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
-
-    def with_file(base: FinetuneConfig) -> FinetuneConfig:
-        return base if given.config is None else configs.read(FinetuneConfig, given.config, base)
-
-    named = with_file(start)
-    init = given.init if given.init is not None else named.init
-    like = given.like if given.like is not None else named.like
-    if like is not None and init != "none":
-        raise UserError("--like: is for --init none; --init names the run to start from")
-    if init == "none" and like is None and named.init not in ABSENT:
-        like = named.init
-    tokenizer = given.tokenizer if given.tokenizer is not None else named.tokenizer
-    if tokenizer is not None:
-        if init != "none" or like is not None:
-            raise UserError(
-                "--tokenizer: is for --init none without --like; a run has its own tokenizer"
-            )
-        size = load_tokenizer(tokenizer).size
-        model = dataclasses.replace(named.model, vocabulary_size=size)
-        return dataclasses.replace(named, model=model)
-    source = like if init == "none" else init
-    if source is None:
-        newest = backbone.find_newest_run()
-        if newest is None:  # Help is given all the same; `run` refuses.
-            return named
-        source = str(newest)
-    table = runs.read_table(source)
-    share = 1 if "task" in table else LEARNING_RATE_SHARE  # a run that was fine-tuned already
-    rate = table["optimizer"]["learning_rate"] * share
-    base = dataclasses.replace(
-        start,
-        model=runs.load_config(source),
-        optimizer=dataclasses.replace(start.optimizer, learning_rate=rate),
-    )
-    scratch = init == "none"
-    return dataclasses.replace(
-        with_file(base), init="none" if scratch else source, like=source if scratch else None
-    )
 
 
 def run(config: FinetuneConfig) -> FinetuneResult:
@@ -360,38 +182,6 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
         _show(outcome)
     parallel.barrier("concluded")
     return outcome
-
-
-def task_of(config: FinetuneConfig, folder: run_folder.RunFolder) -> Task:
-    """The task to train on; of a run that is resumed its own copy of a task file.
-
-    Raises:
-        UserError: none named, or it has no training data.
-    """
-    name = config.task.name
-    if not name:
-        raise UserError("--task is missing: name a task (such as snli) or a TOML file")
-    if config.resume != "never" and folder.task_file.exists():
-        task = dataclasses.replace(find_task(str(folder.task_file)), name=Path(name).stem)
-    else:
-        task = find_task(name)
-    if task.name in TRAINED_AS:
-        raise UserError(
-            f"--task {task.name}: a test set without training data; fine-tune on "
-            f"{TRAINED_AS[task.name]}, and evaluate that run with --task {task.name}"
-        )
-    return with_columns(task, config.task.columns)
-
-
-def default_out(config: FinetuneConfig) -> Path:
-    """runs/finetune/TASK/NAME."""
-    if config.config is not None:
-        name = Path(config.config).stem
-    elif config.init == "none":
-        name = "from-scratch"
-    else:
-        name = Path(config.init or backbone.newest_run()).resolve().name
-    return Path("runs/finetune") / Path(config.task.name).stem / name
 
 
 def _check_not_source(config: FinetuneConfig, folder: run_folder.RunFolder) -> None:

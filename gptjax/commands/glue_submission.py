@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tyro
 
-from gptjax.data.tasks import TASKS, Submission, Task
+from gptjax.data.task import Submission, Task
+from gptjax.data.tasks import TASKS
 from gptjax.errors import UserError
 
 

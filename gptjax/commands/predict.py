@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gptjax.data.examples import Split, read_split
 from gptjax.data.readers import EncodingErrors
-from gptjax.data.tasks import with_columns
+from gptjax.data.task import with_columns
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, predict_split, write_predictions
 from gptjax.run import load, sample_notice

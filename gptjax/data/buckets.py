@@ -13,7 +13,7 @@ from jaxtyping import Int
 from gptjax.batch import Batch
 from gptjax.data.examples import Example, targets_of
 from gptjax.data.formats import Sequences
-from gptjax.data.tasks import Task
+from gptjax.data.task import Task
 
 MAX_BUCKETS = 8
 LENGTH_MULTIPLE = 4  # of the lengths of shapes: vector units like it, and padding stays small

@@ -18,7 +18,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from gptjax.data.readers import EncodingErrors, clean_row
 from gptjax.data.sources import hash_files
 from gptjax.data.tables import Row, files_of, read_rows
-from gptjax.data.tasks import LABEL, OPTIONAL, Task
+from gptjax.data.task import LABEL, OPTIONAL, Task
 from gptjax.errors import UserError
 
 # A split of which more rows than this share cannot be used was read wrongly.

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gptjax.data.examples import Example
-from gptjax.data.tasks import Format, Task
+from gptjax.data.task import Format, Task
 from gptjax.data.tokenizer import Tokenizer
 from gptjax.errors import UserError
 

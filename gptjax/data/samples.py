@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from gptjax.data.examples import Split, to_split
 from gptjax.data.tables import Row
-from gptjax.data.tasks import LABEL, TRAINED_AS, Task
+from gptjax.data.task import LABEL, Task
+from gptjax.data.tasks import TRAINED_AS
 from gptjax.errors import UserError
 
 SIZES = {"train": 480, "valid": 120, "test": 120}

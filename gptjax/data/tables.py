@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gptjax.data.readers import EncodingErrors, read_lines
-from gptjax.data.tasks import LABEL, Task
+from gptjax.data.task import LABEL, Task
 from gptjax.errors import UserError
 
 PARQUET_MAGIC = b"PAR1"

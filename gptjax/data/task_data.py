@@ -7,7 +7,7 @@ from pathlib import Path
 from gptjax.data.examples import Split, draw, hold_back, read_split
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.samples import sample_split
-from gptjax.data.tasks import Task
+from gptjax.data.task import Task
 from gptjax.errors import UnreachableError, UserError
 
 SAMPLE_WARNING = (
@@ -57,6 +57,12 @@ def load_task_data(
         return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors)
 
     if not data and folder is not None:
+        for name in sorted(task.own_files):
+            if not _matches(folder, task.files[name][:1]):
+                raise UserError(
+                    f"{folder / task.files[name][0]}: no such file; {task.name} names it under "
+                    f"[files], {name}"
+                )
         data = (str(folder),)
     if not data:
         from gptjax.data.task_hub import hub_splits  # `datasets` takes a second to import.

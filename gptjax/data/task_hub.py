@@ -8,7 +8,7 @@ import datasets
 from gptjax.data.examples import Split, to_split
 from gptjax.data.hub import failure, locate
 from gptjax.data.tables import Row
-from gptjax.data.tasks import Task
+from gptjax.data.task import Task
 from gptjax.errors import UnreachableError, UserError
 
 

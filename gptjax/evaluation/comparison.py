@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gptjax.data.metrics import measure
-from gptjax.data.tasks import Task
+from gptjax.data.task import Task
 from gptjax.errors import UserError
 from gptjax.run import load_task
 

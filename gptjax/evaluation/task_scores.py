@@ -14,7 +14,7 @@ from gptjax.data.buckets import Bucketed
 from gptjax.data.examples import Example, targets_of
 from gptjax.data.formats import Sequences, encode
 from gptjax.data.metrics import LABELS, measure
-from gptjax.data.tasks import Task
+from gptjax.data.task import Task
 from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.adapter import AdapterConfig

@@ -15,10 +15,10 @@ import pytest
 
 import gptjax as package
 from gptjax import config as configs
+from gptjax import finetune_config
 from gptjax.cli import main
-from gptjax.commands import finetune
-from gptjax.commands.finetune import FinetuneConfig
 from gptjax.evaluation.text_scores import token_log_probabilities
+from gptjax.finetune_config import FinetuneConfig
 from gptjax.run import load
 from gptjax.run_folder import RunFolder
 from tests.commands.conftest import TINY, last_step, metrics
@@ -404,7 +404,7 @@ def write_config(tmp_path, text):
 
 
 def defaults_of(*words):
-    return configs.parse(FinetuneConfig, words, prog="test", defaults=finetune.defaults)
+    return configs.parse(FinetuneConfig, words, prog="test", defaults=finetune_config.defaults)
 
 
 def test_what_lies_below_the_options(pretrained, tmp_path):
@@ -461,3 +461,8 @@ def test_the_newest_finished_run_is_taken(pretrained, data, tmp_path, monkeypatc
     assert main([*words, "--train.batch-size", "8"]) == 0
     assert "backbone: runs/pretrain/a" in capsys.readouterr().err
     assert (tmp_path / "runs/finetune/sst2/a/results.json").exists()
+    # Without --out it is the same folder, and its settings are kept.
+    resumed = defaults_of("--task", "sst2", "--resume", "auto")
+    assert (resumed.train.steps, resumed.train.batch_size) == (1, 8)
+    fresh = defaults_of("--task", "sst2")
+    assert (fresh.train.epochs, fresh.train.batch_size) == (3, 32)

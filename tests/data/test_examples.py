@@ -9,8 +9,9 @@ from pyarrow import parquet
 from sklearn.model_selection import train_test_split
 
 from gptjax.data.examples import Example, Split, hold_back, read_split, targets_of
+from gptjax.data.task import with_columns
 from gptjax.data.task_data import for_training, load_split, load_task_data
-from gptjax.data.tasks import TASKS, with_columns
+from gptjax.data.tasks import TASKS, find_task
 from gptjax.errors import UserError
 
 
@@ -260,7 +261,7 @@ def test_unusable_rows_are_counted_by_reason_and_named(read):
     reasons = {
         "an empty hypothesis": 1,
         "2 columns instead of 3": 1,
-        "the unknown label 'maybe' (known: entailment, neutral, contradiction)": 1,
+        "the unknown label 'maybe' (known: entailment, neutral, contradiction, 0, 1, 2)": 1,
         "no label that the annotators agreed on": 2,
     }
     assert split.dropped == reasons
@@ -500,8 +501,25 @@ def test_the_sample_of_every_task(task):
 
 
 def test_a_task_of_ones_own_has_no_sample(tmp_path):
-    from gptjax.data.tasks import find_task
-
     (tmp_path / "mine.toml").write_text("format = 'classification'\nlabels = ['a', 'b']")
     with pytest.raises(UserError, match="no sample of this task; give --data"):
         load_task_data(("sample",), find_task(str(tmp_path / "mine.toml")))
+
+
+def test_the_files_that_a_task_file_names_have_to_be_there(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        "format = 'classification'\nlabels = ['a', 'b']\n[files]\ntrain = 'trian.csv'\n"
+    )
+    (tmp_path / "train.csv").write_text("text,label\nx,a\ny,b\n")
+    task = find_task(str(tmp_path / "mine.toml"))
+    with pytest.raises(UserError, match=r"trian\.csv: no such file; mine names it under .*train"):
+        load_task_data((), task, folder=tmp_path)
+    assert list(load_task_data((str(tmp_path),), task).splits) == ["train"]  # named by --data
+
+
+def test_labels_by_the_numbers_of_the_hub(read):
+    rows = "".join(f"A\tB\t{label}\n" for label in (0, 1, 2, -1))
+    split = read("snli", "x.tsv", f"premise\thypothesis\tlabel\n{rows}")
+    assert [example.target for example in split.examples] == [0, 1, 2]
+    split = read("rte", "y.tsv", "sentence1\tsentence2\tlabel\nA\tB\t1\n")
+    assert TASKS["rte"].labels[split.examples[0].target] == "not_entailment"

@@ -3,7 +3,8 @@
 import pytest
 
 from gptjax.data.metrics import METRICS
-from gptjax.data.tasks import TASKS, TRAINED_AS, find_task, with_columns
+from gptjax.data.task import with_columns
+from gptjax.data.tasks import TASKS, TRAINED_AS, find_task
 from gptjax.errors import UserError
 
 PAPER = ["snli", "mnli", "qnli", "rte", "scitail", "rocstories", "race"]

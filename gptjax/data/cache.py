@@ -27,7 +27,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from gptjax.data.sources import Document, Source
-from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer, cut
+from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer
 from gptjax.errors import UserError
 
 # Raised whenever the files' layout or meaning changes.
@@ -215,7 +215,7 @@ class _Writer:
     def add(self, document: Document) -> int:
         """Take in a document; returns the bytes of text written meanwhile."""
         written = 0
-        pieces = cut(_with_text(document.chunks))
+        pieces = self._tokenizer.cut(_with_text(document.chunks))
         first = next(pieces, None)
         if first is None:
             self.dropped["empty"] += 1
@@ -235,7 +235,7 @@ class _Writer:
 
     def flush(self) -> int:
         """Encode and write what is held; returns its size in bytes of text."""
-        ids = self._tokenizer.encode(self._texts)
+        ids = self._tokenizer.encode_pieces(self._texts)
         parts: list[np.ndarray] = []
         counts = np.zeros((len(ids), 3), np.int64)
         for i, (text, start, piece) in enumerate(zip(self._texts, self._starts, ids, strict=True)):

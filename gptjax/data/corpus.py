@@ -186,7 +186,7 @@ def prepare_tokenizer(
         UserError: no tokenizer there, another size, or a size that the corpus cannot fill.
     """
     if vocabulary.tokenizer is not None:
-        return load_tokenizer(vocabulary.tokenizer, expected_size=size), None
+        return load_tokenizer(vocabulary.tokenizer, size, vocabulary.mode), None
     documents = (document.chunks for document in open_source_of(corpus).documents())
     try:
         return train_sentencepiece(documents, size, vocabulary)

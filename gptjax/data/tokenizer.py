@@ -1,30 +1,20 @@
-"""Text to token ids and back: one interface, and SentencePiece BPE behind it.
+"""Text to token ids and back: what the house knows of a tokenizer, and how one is opened."""
 
-Text round-trips: ``decode(encode(text)) == text`` for every Unicode string. Spaces, newlines
-and control characters are kept, and nothing in a text becomes a control id.
-"""
-
-import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import sentencepiece
 import tyro
 
 from gptjax.errors import UserError
 
-SEPARATOR_PIECE = "<|separator|>"
-MODEL_FILE = "tokenizer.model"
-
-# Texts are encoded in pieces of at most this many characters (see `cut`).
+# Documents are encoded in pieces of about so many characters.
 PIECE_CHARACTERS = 4096
-# SentencePiece writes a space as this character, so that it cannot tell the two apart.
-SPACE_SYMBOL = "\u2581"
+
+Mode = Literal["exact", "fast"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +22,12 @@ class VocabularyConfig:
     """Where the tokenizer comes from; its size is the model's ``vocabulary_size``."""
 
     tokenizer: Annotated[str | None, tyro.conf.arg(aliases=("--tokenizer",))] = None
-    """Tokenizer to use: a folder written by a run, or a SentencePiece .model file. Absent: train
-    one on the corpus."""
+    """Tokenizer to use: a folder written by a run, a SentencePiece .model file, or a folder with
+    the BPE files of GPT-1 or GPT-2. Absent: train one on the corpus."""
+    mode: Mode | None = None
+    """How GPT-1's tokenizer prepares text: exact, as OpenAI did (ftfy, spaCy's English words; needs
+    the extra openai-text), or fast, by BERT's rules, which gives other ids here and there. None:
+    as the tokenizer was saved, else exact."""
     character_coverage: float = 0.9995
     """Share of the training text's characters that get a token of their own; the others are
     spelled in UTF-8 bytes. From 0.98 to 1."""
@@ -48,20 +42,36 @@ class Tokenizer(Protocol):
 
     Attributes:
         size: number of ids; every id is in [0, size).
-        separator: the id between documents, never produced by encoding a text.
+        separator: the id that stands before a document, and that text without context is read
+            after.
+        end: the id at which a generated text ends, never produced by encoding a text; None if
+            the vocabulary has none.
         fingerprint: sha256 (hex) of everything that decides which ids a text gets.
     """
 
     size: int
     separator: int
+    end: int | None
     fingerprint: str
+
+    def cut(self, chunks: Iterable[str]) -> Iterator[str]:
+        """One document, arriving in chunks of any size, as pieces of bounded size.
+
+        The places depend on the text alone, never on how it was chunked, and lie where no token
+        reaches across.
+        """
+        ...
+
+    def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of pieces of documents, int32 [n]; in a row they are the document's."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of each text, int32 [n], without any special token."""
         ...
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
-        """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
+        """The text of some ids; ``end`` is nothing, a broken character is U+FFFD."""
         ...
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -69,179 +79,42 @@ class Tokenizer(Protocol):
         ...
 
 
-def cut(chunks: Iterable[str]) -> Iterator[str]:
-    """One document, arriving in chunks of any size, as pieces of bounded size.
-
-    A piece ends after the last newline among its first 4,096 characters, else before the last
-    space that follows another character, else there. No token reaches across a newline or the
-    start of a word, so that (a run of 4,096 characters without either apart) the ids of a
-    document are its pieces' ids in a row. The places depend on the text alone, never on how it
-    was chunked, and a piece is its own only piece.
-    """
-    buffer, start = "", 0
-    for chunk in chunks:
-        buffer, start = buffer[start:] + chunk, 0
-        while len(buffer) - start > PIECE_CHARACTERS:
-            end = _last_boundary(buffer, start, start + PIECE_CHARACTERS)
-            yield buffer[start:end]
-            start = end
-    if start < len(buffer):
-        yield buffer[start:]
-
-
-def _last_boundary(text: str, start: int, end: int) -> int:
-    newline = text.rfind("\n", start, end)
-    if newline >= 0:
-        return newline + 1
-    space = text.rfind(" ", start + 1, end)
-    while space > start and text[space - 1] == " ":
-        space = text.rfind(" ", start + 1, space)
-    return space if space > start else end
-
-
-class SentencePieceTokenizer:
-    """SentencePiece behind the `Tokenizer` interface.
+def load_tokenizer(
+    path: str | os.PathLike[str], expected_size: int | None = None, mode: Mode | None = None
+) -> Tokenizer:
+    """The tokenizer at a path.
 
     Args:
-        model: the bytes of a .model file.
-        name: where they come from, for messages.
-
-    Raises:
-        UserError: not a SentencePiece model, no separator in it, or text does not round-trip.
-    """
-
-    def __init__(self, model: bytes, name: str = "the tokenizer") -> None:
-        processor = sentencepiece.SentencePieceProcessor()
-        try:
-            loaded = processor.LoadFromSerializedProto(model)
-        except (RuntimeError, OSError, TypeError) as error:
-            raise UserError(f"{name} is not a SentencePiece model; give a .model file") from error
-        if not model or not loaded:
-            raise UserError(f"{name} is not a SentencePiece model; give a .model file")
-        self._model = model
-        self._processor = processor
-        self._threads = _available_cores()
-        self.size = int(processor.vocab_size())
-        self.fingerprint = hashlib.sha256(model).hexdigest()
-        separator = processor.piece_to_id(SEPARATOR_PIECE)
-        if not processor.is_control(separator):  # Another's model: its end of sentence will do.
-            separator = processor.eos_id()
-        if separator < 0 or not processor.is_control(separator):
-            raise UserError(
-                f"{name} has no token to put between documents (neither {SEPARATOR_PIECE} nor an "
-                "end of sentence); train one with `gptjax tokenizer`"
-            )
-        self.separator = int(separator)
-        # U+2581 in a text is spelled in bytes around SentencePiece, which would make it a space.
-        self._space_symbol = [
-            int(processor.piece_to_id(f"<0x{byte:02X}>")) for byte in SPACE_SYMBOL.encode()
-        ]
-        probe = " A  b\n\n\tc\u00e9e\u0301\U0001f600\ufb01\x00\u2581\r\n </s> "
-        if self.decode(self.encode([probe])[0]) != probe:
-            raise UserError(
-                f"{name} does not give back the text it encodes (it normalises, or has no byte "
-                "fallback); train one with `gptjax tokenizer`"
-            )
-
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, int32 [n]; texts are encoded in parallel threads.
-
-        Raises:
-            UserError: a text holds half of a surrogate pair, which no encoding can write.
-        """
-        pieces: list[str] = []
-        owners: list[int] = []
-        plain = True
-        for owner, text in enumerate(texts):
-            for piece in cut([text]):
-                if SPACE_SYMBOL in piece:
-                    plain = False
-                    parts = re.split(f"({SPACE_SYMBOL})", piece)
-                else:
-                    parts = [piece]
-                pieces += parts
-                owners += [owner] * len(parts)
-        if not pieces:
-            return [np.zeros(0, np.int32) for _ in texts]
-        try:
-            encoded = self._processor.encode(
-                pieces, out_type=int, num_threads=min(self._threads, len(pieces))
-            )
-        except (UnicodeEncodeError, TypeError) as error:
-            raise _surrogate_error(pieces) or error from error
-        if not plain:
-            encoded = [
-                self._space_symbol if piece == SPACE_SYMBOL else ids
-                for piece, ids in zip(pieces, encoded, strict=True)
-            ]
-        if len(pieces) == len(texts) == len(set(owners)):
-            return [np.array(ids, np.int32) for ids in encoded]
-        gathered: list[list[int]] = [[] for _ in texts]
-        for owner, ids in zip(owners, encoded, strict=True):
-            gathered[owner] += ids
-        return [np.array(ids, np.int32) for ids in gathered]
-
-    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
-        """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
-        return str(self._processor.decode([int(i) for i in ids]))
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``tokenizer.model`` into a folder (made if it is missing)."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.write(folder / MODEL_FILE)
-
-    def write(self, file: str | os.PathLike[str]) -> None:
-        """Write the model as one file, whole or not at all."""
-        file = Path(file)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(self._model)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _surrogate_error(texts: Iterable[str]) -> UserError | None:
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            return UserError(
-                f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
-                "encoded; remove that character"
-            )
-    return None
-
-
-def load_tokenizer(path: str | os.PathLike[str], expected_size: int | None = None) -> Tokenizer:
-    """The tokenizer at a path: a folder written by `Tokenizer.save`, or a ``.model`` file.
-
-    Args:
-        path: the folder or file.
+        path: a folder written by `Tokenizer.save`, a SentencePiece ``.model`` file, or a folder
+            with the BPE files of GPT-1 or GPT-2 as OpenAI or the hub published them.
         expected_size: the model's vocabulary size, where there is one to agree with.
+        mode: of GPT-1's tokenizer; None is what was saved, else exact.
 
     Raises:
         UserError: nothing usable lies there, or its size is another.
     """
-    file = Path(path)
-    if file.is_dir():
-        file = file / MODEL_FILE
-    try:
-        model = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"no tokenizer at {path}: cannot read {file} ({error.strerror})") from error
-    tokenizer = SentencePieceTokenizer(model, name=str(file))
+    from gptjax.data import bpe_tokenizer, sentencepiece_tokenizer
+
+    path = Path(path)
+    file = path / sentencepiece_tokenizer.MODEL_FILE
+    tokenizer: Tokenizer
+    if path.is_dir() and not file.exists() and bpe_tokenizer.is_there(path):
+        tokenizer = bpe_tokenizer.read(path, mode)
+    else:
+        if path.is_file():
+            file = path
+        if mode is not None:
+            raise UserError(f"--vocabulary.mode {mode}: is for GPT-1's tokenizer, not for {path}")
+        try:
+            model = file.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"no tokenizer at {path}: cannot read {file} ({error.strerror})"
+            ) from error
+        tokenizer = sentencepiece_tokenizer.SentencePieceTokenizer(model, name=str(file))
     if expected_size is not None and tokenizer.size != expected_size:
         raise UserError(
-            f"the tokenizer {file} has {tokenizer.size:,} tokens and the model's vocabulary_size "
+            f"the tokenizer {path} has {tokenizer.size:,} tokens and the model's vocabulary_size "
             f"is {expected_size:,}; set --model.vocabulary-size {tokenizer.size}"
         )
     return tokenizer
-
-
-def _available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import sentencepiece
 
-from gptjax.data.tokenizer import SEPARATOR_PIECE, SentencePieceTokenizer, VocabularyConfig
+from gptjax.data.sentencepiece_tokenizer import SEPARATOR_PIECE, SentencePieceTokenizer
+from gptjax.data.tokenizer import VocabularyConfig
 from gptjax.errors import UserError
 
 # SentencePiece's trainer leaves out a line with this character, or longer than this.

@@ -167,8 +167,16 @@ class Windows:
         weights = np.zeros(shape, np.float32)
         tokens[target] = found
         new = within >= self._pieces.context[piece][piece_row]
-        weights[target] = new & (found != self.corpus.separator)
+        weights[target] = new & ~self._begins_document(source)
         return tokens, weights
+
+    def _begins_document(self, source: np.ndarray) -> np.ndarray:
+        """Whether these positions of the corpus hold the separator before a document.
+
+        Told by the position: GPT-1 has no token of its own for a separator.
+        """
+        starts = self.corpus.starts
+        return starts[np.searchsorted(starts, source, side="right") - 1] == source
 
 
 def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ def continuations(
         ids,
         jax.random.key(seed),
         max_tokens=max_tokens,
-        separator=separator,
+        end=run.tokenizer.end,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

@@ -19,7 +19,7 @@ def generate(
     key: Key[Array, ""],
     *,
     max_tokens: int,
-    separator: int,
+    end: int | None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -37,7 +37,7 @@ def generate(
         prompts: token ids, at least one each; lengths may differ.
         key: a typed key, for the draws.
         max_tokens: the most tokens to add to each prompt.
-        separator: the id at which a sample ends; it is not part of the sample.
+        end: the id at which a sample ends; it is not part of the sample. None: at max_tokens.
         temperature: divides the logits; 0 takes the most probable token each time.
         top_k: draw from the k most probable tokens only; 0 for all.
         top_p: draw from the fewest tokens whose probabilities add up to at least p; 1 for all.
@@ -52,15 +52,16 @@ def generate(
     _check(config, prompts, max_tokens, temperature, top_k, top_p, num_samples)
     rows = [prompt[-config.context_length :] for prompt in prompts for _ in range(num_samples)]
     width = max(len(row) for row in rows)
-    tokens = np.full((len(rows), width), separator, np.int32)
+    stop = -1 if end is None else end  # No id is negative.
+    tokens = np.full((len(rows), width), max(stop, 0), np.int32)
     for i, row in enumerate(rows):
         tokens[i, width - len(row) :] = row
     first = np.asarray([width - len(row) for row in rows], np.int32)
     new = sample(
-        config, params, tokens, first, key, np.int32(separator), np.float32(temperature),
+        config, params, tokens, first, key, np.int32(stop), np.float32(temperature),
         np.int32(top_k), np.float32(top_p), max_tokens=max_tokens,
     )  # fmt: skip
-    samples = [_until(row, separator) for row in np.asarray(new).tolist()]
+    samples = [_until(row, stop) for row in np.asarray(new).tolist()]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
 
@@ -82,7 +83,7 @@ def sample(
     prompt: Int[Array, "B P"],
     first: Int[Array, " B"],
     key: Key[Array, ""],
-    separator: Int[Array, ""],
+    end: Int[Array, ""],
     temperature: Float[Array, ""],
     top_k: Int[Array, ""],
     top_p: Float[Array, ""],
@@ -95,10 +96,10 @@ def sample(
         prompt: int32 [B, P], padded on the left so that all rows end together; P at most the
             context length.
         first: int32 [B], the column of each row's first token.
-        separator, temperature, top_k, top_p: as in ``generate``.
+        end, temperature, top_k, top_p: as in ``generate``; -1 for no end.
 
     Returns:
-        int32 [B, max_tokens], the new tokens; after a separator only separators.
+        int32 [B, max_tokens], the new tokens; after an end only ends.
     """
     batch, width = prompt.shape
     slots = min(config.context_length, width + max_tokens)
@@ -126,10 +127,10 @@ def sample(
 
     def step(state: _State) -> _State:
         token = draw(state.logits, jax.random.fold_in(key, state.drawn), temperature, top_k, top_p)
-        token = jnp.where(state.done, separator, token)
+        token = jnp.where(state.done, end, token)
         column = width + state.drawn
         tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], column, axis=1)
-        state = state._replace(tokens=tokens, done=state.done | (token == separator))
+        state = state._replace(tokens=tokens, done=state.done | (token == end))
         state = jax.lax.cond(column - state.base == slots, slide, lambda s: s, state)
         logits, cache = read(
             token[:, None], state.cache, column - state.base, jnp.maximum(first - state.base, 0)
@@ -140,7 +141,7 @@ def sample(
     state = _State(
         drawn=jnp.int32(0),
         base=jnp.int32(0),
-        tokens=jnp.pad(prompt, ((0, 0), (0, max_tokens)), constant_values=separator),
+        tokens=jnp.pad(prompt, ((0, 0), (0, max_tokens)), constant_values=0),
         cache=cache,
         logits=logits,
         done=jnp.zeros(batch, bool),
@@ -180,8 +181,8 @@ def draw(
     return jnp.where(temperature > 0, drawn, greedy)
 
 
-def _until(row: list[int], separator: int) -> list[int]:
-    return row[: row.index(separator)] if separator in row else row
+def _until(row: list[int], end: int) -> list[int]:
+    return row[: row.index(end)] if end in row else row
 
 
 def _check(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gptjax.data.tokenizer import SentencePieceTokenizer
+from gptjax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from gptjax.data.tokenizer_training import train_sentencepiece
 
 VOCABULARY = """

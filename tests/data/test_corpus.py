@@ -29,11 +29,18 @@ class Counting:
         self._tokenizer = tokenizer
         self.size = size or tokenizer.size
         self.separator = tokenizer.separator
+        self.end = tokenizer.end
         self.fingerprint = tokenizer.fingerprint
         self.texts = 0
 
+    def cut(self, chunks):
+        return self._tokenizer.cut(chunks)
+
+    def encode_pieces(self, pieces):
+        self.texts += len(pieces)
+        return self.encode(pieces)
+
     def encode(self, texts):
-        self.texts += len(texts)
         return self._tokenizer.encode(texts)
 
     def decode(self, ids):

@@ -5,12 +5,11 @@ import pytest
 import sentencepiece
 
 from gptjax.commands import tokenizer as command
+from gptjax.data.sentencepiece_tokenizer import SEPARATOR_PIECE, cut
 from gptjax.data.tokenizer import (
     PIECE_CHARACTERS,
-    SEPARATOR_PIECE,
     Tokenizer,
     VocabularyConfig,
-    cut,
     load_tokenizer,
 )
 from gptjax.data.tokenizer_training import train_sentencepiece

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -65,6 +66,18 @@ def test_every_token_is_predicted_once_from_the_one_before(corpus, mode, shuffle
     assert len(expected) == corpus.num_tokens
     assert targets_of(batches) == sorted(expected)
     assert sum(batch.lm_weights.sum() for batch in batches) == corpus.num_tokens
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_separator_that_texts_have_too_is_predicted_there(corpus, mode):
+    """GPT-1's vocabulary has a line end, and nothing of its own to put between documents."""
+    line_end = 2
+    tokens = np.array(corpus.tokens)
+    tokens[corpus.starts] = line_end
+    assert (tokens == line_end).sum() > len(corpus.starts)
+    alike = replace(corpus, tokens=tokens, separator=line_end)
+    predicted = targets_of(epoch_of(make(alike, mode, shuffle=False, drop_last=False)))
+    assert len(predicted) == corpus.num_tokens
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -14,11 +14,11 @@ from gptjax.models.transformer import Transformer, empty_cache
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 SMALL = dataclasses.replace(TINY, num_layers=1)
-NEVER = 49  # the separator; its row is made improbable by ``quiet``
+NEVER = 49  # the end; its row is made improbable by ``quiet``
 
 
 def quiet(params):
-    """The same model, its separator never the most probable token."""
+    """The same model, its end never the most probable token."""
     return {**params, "token_embedding": params["token_embedding"].at[NEVER].set(0.0)}
 
 
@@ -69,7 +69,7 @@ def test_greedy_generation_equals_full_forward_passes_past_the_context(norm):
     params = quiet(make(config, seed=3))
     prompts = [[5, 6, 7, 8, 9], [1], [2, 3]]
     got = generate(
-        config, params, prompts, jax.random.key(0), max_tokens=40, separator=NEVER, temperature=0.0
+        config, params, prompts, jax.random.key(0), max_tokens=40, end=NEVER, temperature=0.0
     )
     # Rows of unequal length share one window, so that the longest decides when it slides.
     assert got[0][0] == greedy(config, params, prompts[0], 40)
@@ -80,7 +80,7 @@ def test_greedy_generation_equals_full_forward_passes_past_the_context(norm):
 
 def test_a_prompt_longer_than_the_context_is_cut_to_its_end():
     params, prompt = quiet(make(SMALL)), random_tokens(1, 30)[0].tolist()
-    options = {"max_tokens": 6, "separator": NEVER, "temperature": 0.0}
+    options = {"max_tokens": 6, "end": NEVER, "temperature": 0.0}
     long, short = (
         generate(SMALL, params, [p], jax.random.key(0), **options) for p in (prompt, prompt[-16:])
     )
@@ -91,7 +91,7 @@ def test_a_context_of_one_token_can_still_write():
     config = dataclasses.replace(SMALL, context_length=1)
     params = quiet(make(config))
     got = generate(
-        config, params, [[4, 5]], jax.random.key(0), max_tokens=5, separator=NEVER, temperature=0.0
+        config, params, [[4, 5]], jax.random.key(0), max_tokens=5, end=NEVER, temperature=0.0
     )
     window, expected = 5, []
     for _ in range(5):
@@ -100,11 +100,9 @@ def test_a_context_of_one_token_can_still_write():
     assert got == [[expected]]
 
 
-def test_a_sample_ends_before_the_separator():
+def test_a_sample_ends_before_the_end():
     params = make(SMALL, scale=1.0)
-    got = generate(
-        SMALL, params, [[1, 2]], jax.random.key(0), max_tokens=300, separator=7, num_samples=8
-    )
+    got = generate(SMALL, params, [[1, 2]], jax.random.key(0), max_tokens=300, end=7, num_samples=8)
     lengths = [len(s) for s in got[0]]
     assert all(7 not in s for s in got[0])
     assert min(lengths) < max(lengths)
@@ -115,7 +113,7 @@ def test_samples_differ_and_a_key_decides_them():
 
     def run(seed):
         return generate(
-            SMALL, params, [[1], [2, 3]], jax.random.key(seed), max_tokens=12, separator=NEVER,
+            SMALL, params, [[1], [2, 3]], jax.random.key(seed), max_tokens=12, end=NEVER,
             num_samples=3,
         )  # fmt: skip
 
@@ -130,10 +128,10 @@ def test_options_and_seeds_share_one_compilation():
     params = make(SMALL)
     sample.clear_cache()
     for seed, options in enumerate(
-        ({}, {"temperature": 0.0}, {"temperature": 0.3, "top_k": 5}, {"top_p": 0.5, "separator": 3})
+        ({}, {"temperature": 0.0}, {"temperature": 0.3, "top_k": 5}, {"top_p": 0.5, "end": 3})
     ):
         key = jax.random.key(seed)
-        options = {"max_tokens": 4, "separator": NEVER} | options
+        options = {"max_tokens": 4, "end": NEVER} | options
         generate(SMALL, params, [[1, 2], [seed, 5]], key, **options)
     assert sample._cache_size() == 1
 
@@ -186,6 +184,6 @@ def test_draws_follow_the_truncated_distribution(options, expected):
     ],
 )
 def test_bad_options_are_refused(prompts, options, message):
-    options = {"max_tokens": 2, "separator": NEVER} | options
+    options = {"max_tokens": 2, "end": NEVER} | options
     with pytest.raises(UserError, match=message):
         generate(SMALL, make(SMALL), prompts, jax.random.key(0), **options)

@@ -1,0 +1,129 @@
+"""Files of a byte pair encoding: OpenAI's, the hub's, and those of a run.
+
+encoder_bpe_40000.json + vocab_40000.bpe      GPT-1 as OpenAI published it
+encoder.json + vocab.bpe                      GPT-2 as OpenAI published it
+vocab.json + merges.txt                       the hub's, and what a run folder keeps
+tokenizer.json                                the hub's newer form, all in one
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptjax.errors import UserError
+
+VOCABULARY, MERGES = "vocab.json", "merges.txt"
+PAIRS = (
+    (VOCABULARY, MERGES),
+    ("encoder_bpe_40000.json", "vocab_40000.bpe"),
+    ("encoder.json", "vocab.bpe"),
+)
+WHOLE = "tokenizer.json"
+# The merges files begin with a line that names their format.
+HEADER = "#version: 0.2"
+
+
+@dataclass(frozen=True)
+class Bpe:
+    """A byte pair encoding (Sennrich et al. 2016).
+
+    Attributes:
+        vocabulary: piece -> id; the ids are 0 … size - 1.
+        merges: pairs of pieces, the most frequent first.
+    """
+
+    vocabulary: Mapping[str, int]
+    merges: Sequence[tuple[str, str]]
+
+
+def find(folder: Path) -> tuple[Path, ...]:
+    """The files of a byte pair encoding in a folder, or nothing."""
+    for names in (*PAIRS, (WHOLE,)):
+        files = tuple(folder / name for name in names)
+        if files[0].exists():
+            return files
+    return ()
+
+
+def read(folder: Path) -> Bpe:
+    """The byte pair encoding in a folder.
+
+    Raises:
+        UserError: a file is missing or damaged, the ids have gaps, or a merge's parts or result
+            are not in the vocabulary.
+    """
+    files = find(folder)
+    if not files:
+        raise UserError(f"{folder}: no {' and '.join(PAIRS[0])} (or {WHOLE}) there")
+    if len(files) == 1:
+        model = _object(files[0]).get("model")
+        if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
+            raise UserError(f"{files[0]}: is no tokenizer with a byte pair encoding")
+        vocabulary, merges = model["vocab"], [_pair(merge) for merge in model["merges"]]
+    else:
+        vocabulary, merges = _object(files[0]), _read_merges(files[1])
+    _check(vocabulary, merges, files)
+    return Bpe(vocabulary, merges)
+
+
+def write(bpe: Bpe, folder: Path) -> None:
+    """Write vocab.json and merges.txt into a folder."""
+    ordered = dict(sorted(bpe.vocabulary.items(), key=lambda item: item[1]))
+    text = json.dumps(ordered, ensure_ascii=False)
+    (folder / VOCABULARY).write_text(text, encoding="utf-8")
+    lines = [HEADER, *(" ".join(pair) for pair in bpe.merges)]
+    (folder / MERGES).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: is no JSON object")
+    return content
+
+
+def _read_merges(file: Path) -> list[tuple[str, str]]:
+    try:
+        # Not splitlines: a piece may be a character that Unicode counts among the line ends.
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    start = 1 if lines[0].startswith("#version") else 0
+    merges = []
+    for number, line in enumerate(lines[start:], start=start + 1):
+        line = line.rstrip("\r")
+        if not line:
+            continue
+        pair = _pair(line)
+        if len(pair) != 2:
+            raise UserError(f"{file}: line {number} is no pair of pieces: {line[:60]!r}")
+        merges.append(pair)
+    return merges
+
+
+def _pair(merge: Any) -> Any:
+    return tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
+
+
+def _check(
+    vocabulary: Mapping[str, Any], merges: Sequence[tuple[str, ...]], files: Sequence[Path]
+) -> None:
+    if sorted(vocabulary.values(), key=str) != sorted(range(len(vocabulary)), key=str):
+        raise UserError(
+            f"{files[0]}: the ids of its {len(vocabulary):,} pieces are not 0 to "
+            f"{len(vocabulary) - 1:,}, each once"
+        )
+    for number, merge in enumerate(merges, start=1):
+        parts = ["".join(merge), *merge]
+        missing = [part for part in parts if part not in vocabulary]
+        if len(merge) != 2 or missing:
+            raise UserError(
+                f"{files[-1]}: merge {number} ({' + '.join(merge)}) disagrees with the vocabulary "
+                f"{files[0].name}, which lacks {missing[0] if missing else 'it'!r}: are both files "
+                "of the same tokenizer?"
+            )

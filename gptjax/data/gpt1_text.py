@@ -1,0 +1,57 @@
+"""Text as GPT-1's authors prepared it: repaired, standardised, and cut into words.
+
+Read from the released code's behaviour, and equal to it on recorded texts; see README.
+"""
+
+import re
+from typing import Any
+
+from gptjax.errors import UserError
+
+EXTRA = "openai-text"
+NEWLINE = "\n"
+# Beyond so many different words spaCy's store of strings is begun anew.
+MOST_STRINGS = 1_000_000
+
+_REPLACED = str.maketrans(
+    {"\u2014": "-", "\u2013": "-", "\u2015": "-", "\u2026": "...", "\u00b4": "'"}
+)
+# Runs of one of these stand apart from what is around them. The backslash, which the authors'
+# pattern was meant to have too, is not among them there either.
+_RUNS = re.compile("|".join(re.escape(mark) + "+" for mark in '-~!";?+,)(/*[]}{|_'))
+_SPACE = re.compile(r"\s+")
+
+
+def standardise(text: str) -> str:
+    """Dashes, ellipses and white space made uniform, and punctuation set apart."""
+    text = _RUNS.sub(lambda run: f" {run[0]} ", text.translate(_REPLACED))
+    return _SPACE.sub(lambda space: " \n " if NEWLINE in space[0] else " ", text).strip()
+
+
+class ExactWords:
+    """Words as the original's: ftfy, `standardise`, spaCy's English rules, lower case.
+
+    Raises:
+        UserError: ftfy or spaCy is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import ftfy
+            import spacy
+        except ImportError as error:
+            raise UserError(
+                f"GPT-1's exact tokenizer needs {error.name}, which is not installed: "
+                f"pip install 'gptjax[{EXTRA}]', or choose --vocabulary.mode fast (other ids here "
+                "and there)"
+            ) from None
+        self._fix = ftfy.fix_text
+        self._blank = spacy.blank
+        self._language: Any = None
+
+    def __call__(self, text: str) -> list[str]:
+        """The words of a text; a line end is a word of its own."""
+        if self._language is None or len(self._language.vocab.strings) > MOST_STRINGS:
+            self._language = self._blank("en")
+        words = (token.text for token in self._language.tokenizer(standardise(self._fix(text))))
+        return [NEWLINE if NEWLINE in word else word.lower() for word in words]

@@ -34,9 +34,9 @@ TASK_OPTIONS = {
     "rte": (),
     "snli": ("--max-train", "6000"),
     "mrpc": ("--max-train", "2000"),
-    "stsb": ("--max-train", "3000"),
-    "sst2": ("--max-train", "9000"),
-    "qnli": ("--max-train", "3000", "--max-valid", "2000"),
+    "stsb": ("--max-train", "2000"),
+    "sst2": ("--max-train", "6000"),
+    "qnli": ("--max-train", "2000", "--max-valid", "1000"),
     "race": ("--max-train", "1000", "--max-valid", "600"),
 }
 ARMS = ("from-scratch", "pre-trained")

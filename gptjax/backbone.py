@@ -1,5 +1,6 @@
 """What fine-tuning begins with: a pre-trained run's tokenizer and backbone, and a fresh adapter."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 
 from gptjax import job, run
 from gptjax.data.task import Task
-from gptjax.data.tokenizer import Tokenizer, load_tokenizer
+from gptjax.data.tokenizer import Mode, Tokenizer, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models.adapter import init_adapter, init_backbone, transfer
 from gptjax.models.transformer import ModelConfig
@@ -42,31 +43,52 @@ def newest_run() -> Path:
 
 
 def open_source(
-    model: ModelConfig, *, init: str | None, like: str | None, tokenizer: str | None
+    model: ModelConfig,
+    *,
+    init: str | None,
+    like: str | None,
+    tokenizer: str | None,
+    mode: Mode | None = None,
 ) -> tuple[Tokenizer, run.Run | None]:
     """The tokenizer, and the run whose backbone to start from (None: a fresh one).
 
     Args:
         model: as the settings have it; a loaded one must agree with it.
-        init: a pre-trained run, "none", or None for the newest finished run.
+        init: a pre-trained run or what others published (see `gptjax.run`), "none", or None for
+            the newest finished run.
         like: with "none", the run whose tokenizer to take; None is the newest finished run.
         tokenizer: with "none" and no ``like``, the tokenizer itself.
+        mode: of GPT-1's tokenizer.
 
     Raises:
         UserError: no such run, or the settings ask for a model of another shape.
     """
     if tokenizer is not None:
         job.say(f"tokenizer {tokenizer}; the model is untrained")
-        return load_tokenizer(tokenizer, model.vocabulary_size), None
+        return load_tokenizer(tokenizer, model.vocabulary_size, mode), None
     named = like if init == "none" else init
     source = str(newest_run()) if named is None else named
-    job.check_same_shape(model, run.load_config(source), source)
+    job.check_same_shape(model, run.load_config(source, model.num_heads), source)
     if init == "none":
         job.say(f"model and tokenizer as in {source}, untrained")
-        return load_tokenizer(RunFolder(Path(source)).tokenizer), None
-    loaded = run.load(source)
+        return run.load_own_tokenizer(source, mode), None
+    loaded = run.load(source, num_heads=model.num_heads, mode=mode)
     job.say(f"backbone: {source} ({loaded.checkpoint})")
     return loaded.tokenizer, loaded
+
+
+def shrink_context(
+    model: ModelConfig, loaded: run.Run | None, length: int
+) -> tuple[ModelConfig, run.Run | None]:
+    """The model and what it starts from with the first positions only, as the released code does.
+
+    It matters to the numbers: there the softmax runs over the positions too.
+    """
+    if loaded is not None:
+        kept = loaded.backbone["position_embedding"][:length]
+        params = {**loaded.backbone, "position_embedding": kept}
+        loaded = replace(loaded, params=params, task=None)
+    return replace(model, context_length=length), loaded
 
 
 def initial_params(

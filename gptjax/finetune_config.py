@@ -13,7 +13,7 @@ from gptjax import run as runs
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.task import Task, with_columns
 from gptjax.data.tasks import TRAINED_AS, find_task
-from gptjax.data.tokenizer import load_tokenizer
+from gptjax.data.tokenizer import ModeConfig, load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models.transformer import ModelConfig
 from gptjax.training.checkpoint import CheckpointConfig
@@ -91,11 +91,14 @@ class Selection:
     overwrite: bool = configs.invocation(False)
     """Remove the files of an earlier run in the folder first."""
     init: str | None = None
-    """Pre-trained run to start from, or none for the same model and tokenizer untrained. Absent:
-    the newest finished run under runs/pretrain."""
+    """Pre-trained run to start from, openai:FOLDER or hf:ID_OR_FOLDER (what others published), or
+    none for the same model and tokenizer untrained. Absent: the newest finished run under
+    runs/pretrain."""
     like: str | None = None
     """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
     been."""
+    heads: int | None = None
+    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
     tokenizer: str | None = None
     """With --init none and no run to be like: the tokenizer; the model is that of the settings."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -115,6 +118,7 @@ class FinetuneConfig(Selection):
     seeds: tuple[int, ...] = configs.invocation(())
     """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
     model: ModelConfig = field(default_factory=ModelConfig)
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             learning_rate=6.25e-5, warmup=0.002, schedule="linear"
@@ -187,18 +191,25 @@ def _over_source(given: Selection) -> FinetuneConfig:
         if newest is None:  # Help is given all the same; `run` refuses.
             return named
         source = str(newest)
-    table = runs.read_table(source)
-    share = 1 if "task" in table else LEARNING_RATE_SHARE  # a run that was fine-tuned already
-    rate = table["optimizer"]["learning_rate"] * share
+    rate = _learning_rate(source, start.optimizer.learning_rate)
+    heads = given.heads if given.heads is not None else named.heads
     base = dataclasses.replace(
         start,
-        model=runs.load_config(source),
+        model=runs.load_config(source, heads),
         optimizer=dataclasses.replace(start.optimizer, learning_rate=rate),
     )
     scratch = init == "none"
     return dataclasses.replace(
         with_file(base), init="none" if scratch else source, like=source if scratch else None
     )
+
+
+def _learning_rate(source: str, default: float) -> float:
+    """A quarter of the pre-training's, or that of a run that was fine-tuned already."""
+    table = {} if runs.is_published(source) else runs.read_table(source)
+    if "optimizer" not in table:  # Others' models, whose settings are not known.
+        return default
+    return table["optimizer"]["learning_rate"] * (1 if "task" in table else LEARNING_RATE_SHARE)
 
 
 def task_of(config: FinetuneConfig, folder: run_folder.RunFolder) -> Task:
@@ -229,5 +240,8 @@ def default_out(config: Selection) -> Path:
     elif config.init == "none":
         name = "from-scratch"
     else:
-        name = Path(config.init or backbone.newest_run()).resolve().name
+        source = str(config.init or backbone.newest_run())
+        if runs.is_published(source):
+            source = source.partition(":")[2].partition("@")[0]
+        name = Path(source).resolve().name
     return Path("runs/finetune") / Path(config.task.name).stem / name

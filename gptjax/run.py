@@ -1,4 +1,8 @@
-"""A trained run, opened: config, tokenizer, task, model and parameters."""
+"""A trained model, opened: config, tokenizer, task and parameters.
+
+It is a run folder, or what others published: `openai:FOLDER` (GPT-1 in OpenAI's files) and
+`hf:ID_OR_FOLDER` (GPT-1 or GPT-2 in the hub's).
+"""
 
 import hashlib
 import tomllib
@@ -16,8 +20,9 @@ from gptjax import config
 from gptjax.data.task import Task, with_columns
 from gptjax.data.task_file import parse_task
 from gptjax.data.tasks import find_task
-from gptjax.data.tokenizer import Tokenizer, load_tokenizer
+from gptjax.data.tokenizer import Mode, Tokenizer, load_tokenizer
 from gptjax.errors import UserError
+from gptjax.interchange import hub_files, openai_files
 from gptjax.models import objective
 from gptjax.models.adapter import AdapterConfig
 from gptjax.models.objective import lm
@@ -31,12 +36,12 @@ class Run:
     """A trained model, ready to use.
 
     Attributes:
-        folder: where it was loaded from.
+        folder: where it was loaded from; only of a run folder more than the path is there.
         model: the backbone's config.
         tokenizer: the tokenizer it was trained with.
         params: its parameters, numpy float32; of a fine-tuned one backbone and adapter.
         step: the number of updates that made them.
-        checkpoint: which checkpoint that is, such as `best/120`.
+        checkpoint: which checkpoint that is, such as `best/120`; of others' files `published`.
         task: what it was fine-tuned on, or None.
     """
 
@@ -67,6 +72,29 @@ def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> Adapte
     return AdapterConfig(head, task.num_classes, dropout)
 
 
+OPENAI, HUB = "openai:", "hf:"
+
+
+def is_published(path: str | Path) -> bool:
+    """Whether a path names other people's files instead of a run folder."""
+    return str(path).startswith((OPENAI, HUB))
+
+
+def published_folder(path: str | Path) -> Path:
+    """Where other people's files lie; those of the hub are fetched if they are not here.
+
+    Raises:
+        UserError: no such folder, and not on the hub either.
+    """
+    kind, _, name = str(path).partition(":")
+    if f"{kind}:" == HUB:
+        return hub_files.locate(name)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such folder")
+    return folder
+
+
 def read_table(path: str | Path) -> Mapping[str, Any]:
     """The config.toml of a run folder, as a table.
 
@@ -87,12 +115,21 @@ def read_table(path: str | Path) -> Mapping[str, Any]:
     return table
 
 
-def load_config(path: str | Path) -> ModelConfig:
-    """The model config of a run folder.
+def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
+    """The model config of a run folder, or of others' files.
+
+    Args:
+        path: which.
+        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
 
     Raises:
-        UserError: as `read_table`.
+        UserError: as `read_table`, or what is published is no model that can be taken over.
     """
+    if is_published(path):
+        folder = published_folder(path)
+        if str(path).startswith(OPENAI):
+            return openai_files.read_config(folder, num_heads)
+        return hub_files.read_config(folder)
     where = str(RunFolder(Path(path)).config)
     return config.from_table(ModelConfig, read_table(path)["model"], where=where)
 
@@ -112,24 +149,46 @@ def load_task(path: str | Path) -> Task | None:
     return with_columns(replace(task, name=name), tuple(section.get("columns", ())))
 
 
-def load(path: str | Path, checkpoint: str = "auto", adapter: str | Path | None = None) -> Run:
-    """Open a trained run.
+def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
+    """The tokenizer that a model was trained with.
+
+    Raises:
+        UserError: there is none, or its mode cannot be had.
+    """
+    folder = published_folder(path) if is_published(path) else RunFolder(Path(path)).tokenizer
+    return load_tokenizer(folder, mode=mode)
+
+
+def load(
+    path: str | Path,
+    checkpoint: str = "auto",
+    adapter: str | Path | None = None,
+    *,
+    num_heads: int | None = None,
+    mode: Mode | None = None,
+) -> Run:
+    """Open a trained model.
 
     Args:
-        path: the run folder.
+        path: the run folder, openai:FOLDER, or hf:ID_OR_FOLDER.
         checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
             kept, else the last.
         adapter: a file `adapter.safetensors` of a run that was fine-tuned from this pre-trained
             one with its backbone frozen.
+        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
+        mode: of GPT-1's tokenizer; None is as it was saved, else exact.
 
     Raises:
-        UserError: no run folder, no such checkpoint, or an adapter of another backbone.
+        UserError: nothing there or damaged, no such checkpoint, or an adapter of another backbone.
         NoCheckpointError: checkpoints exist, but none is intact.
     """
+    model = load_config(path, num_heads)
+    if is_published(path):
+        run = _load_published(path, model, mode)
+        return run if adapter is None else attach_adapter(run, adapter)
     folder = RunFolder(Path(path))
-    model = load_config(path)
     task = load_task(path)
-    tokenizer = load_tokenizer(folder.tokenizer)
+    tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
     init = (
         lm(model).init
         if task is None
@@ -139,6 +198,14 @@ def load(path: str | Path, checkpoint: str = "auto", adapter: str | Path | None 
     params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
     run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
     return run if adapter is None else attach_adapter(run, adapter)
+
+
+def _load_published(path: str | Path, model: ModelConfig, mode: Mode | None) -> Run:
+    folder = published_folder(path)
+    tokenizer = load_tokenizer(folder, model.vocabulary_size, mode)
+    files = openai_files if str(path).startswith(OPENAI) else hub_files
+    params = files.read_params(folder, model)
+    return Run(RunFolder(folder), model, tokenizer, params, 0, "published")
 
 
 def backbone_fingerprint(backbone: Any) -> str:

@@ -11,7 +11,7 @@ PACKAGE = Path(gptjax.__file__).parent
 LEVELS = [
     {"batch", "config", "errors"},
     {"models", "data", "training"},
-    {"run_folder"},
+    {"run_folder", "interchange"},
     {"run"},
     {"evaluation", "job"},
     {"backbone"},

@@ -1,5 +1,6 @@
 """`gptjax finetune`: train a pre-trained model on a task."""
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.history import Best
 from gptjax.training.loop import fit, total_steps
-from gptjax.training.optimizer import make_optimizer
+from gptjax.training.optimizer import make_optimizer, resolve_update
 from gptjax.training.tracking import Tracker
 
 
@@ -83,7 +84,11 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
     else:
         _check_not_source(config, folder)
         tokenizer, loaded = backbone.open_source(
-            config.model, init=config.init, like=config.like, tokenizer=config.tokenizer
+            config.model,
+            init=config.init,
+            like=config.like,
+            tokenizer=config.tokenizer,
+            mode=config.vocabulary.mode,
         )
     if parallel.is_main():
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -101,6 +106,10 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
                 f"  {cut:,} ({cut / len(split.examples):.1%}) truncated to the context of "
                 f"{config.model.context_length} tokens"
             )
+    if config.model.fidelity == "released":
+        longest = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
+        model, loaded = backbone.shrink_context(config.model, loaded, longest)
+        config = dataclasses.replace(config, model=model)
     train = data.splits["train"]
     batches = Bucketed(
         encoded["train"].sequences,
@@ -128,7 +137,9 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
         freeze_backbone=config.task.freeze_backbone,
     )
     optimizer = make_optimizer(
-        config.optimizer, steps, adapter_only if config.task.freeze_backbone else None
+        resolve_update(config.optimizer, config.model.fidelity),
+        steps,
+        adapter_only if config.task.freeze_backbone else None,
     )
     job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
     evaluators = {

@@ -26,7 +26,7 @@ from gptjax.models.transformer import ModelConfig
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.loop import Evaluator, FitResult, TrainConfig, fit, total_steps
-from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
 from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig
 
@@ -48,7 +48,10 @@ class Selection:
     overwrite: bool = configs.invocation(False)
     """Remove the files of an earlier run in the folder first."""
     init: str | None = None
-    """A run folder to take model, parameters and tokenizer from, with a fresh optimiser."""
+    """A run folder, openai:FOLDER or hf:ID_OR_FOLDER (what others published) to take model,
+    parameters and tokenizer from, with a fresh optimiser."""
+    heads: int | None = None
+    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -97,7 +100,7 @@ def defaults(given: Selection) -> PretrainConfig:
     """
     base = PretrainConfig()
     if given.init is not None:
-        base = dataclasses.replace(base, model=runs.load_config(given.init))
+        base = dataclasses.replace(base, model=runs.load_config(given.init, given.heads))
     file = given.config
     if file is None and given.out is not None and given.resume != "never":
         own = run_folder.RunFolder(Path(given.out)).config
@@ -135,7 +138,9 @@ def _run(config: PretrainConfig) -> PretrainResult:
     folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
     source = None
     if config.init is not None and resume == "never":
-        source = runs.load(config.init)
+        source = runs.load(
+            config.init, num_heads=config.model.num_heads, mode=config.vocabulary.mode
+        )
         job.check_same_shape(config.model, source.model, config.init)
         if config.overwrite and folder.path.resolve() == source.folder.path.resolve():
             raise UserError(f"--out {out}: is the run of --init too; choose another --out")
@@ -164,7 +169,7 @@ def _run(config: PretrainConfig) -> PretrainResult:
         ),
     }
     steps = total_steps(config.train, len(batches))
-    optimizer = make_optimizer(config.optimizer, steps)
+    optimizer = make_optimizer(resolve_update(config.optimizer, config.model.fidelity), steps)
     job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
 
     objective = lm(config.model)

@@ -14,12 +14,10 @@ from typing import Any
 
 from gptjax.errors import UserError
 
-VOCABULARY, MERGES = "vocab.json", "merges.txt"
-PAIRS = (
-    (VOCABULARY, MERGES),
-    ("encoder_bpe_40000.json", "vocab_40000.bpe"),
-    ("encoder.json", "vocab.bpe"),
-)
+HUB = ("vocab.json", "merges.txt")
+OPENAI_GPT1 = ("encoder_bpe_40000.json", "vocab_40000.bpe")
+OPENAI_GPT2 = ("encoder.json", "vocab.bpe")
+PAIRS = (HUB, OPENAI_GPT1, OPENAI_GPT2)
 WHOLE = "tokenizer.json"
 # The merges files begin with a line that names their format.
 HEADER = "#version: 0.2"
@@ -56,7 +54,7 @@ def read(folder: Path) -> Bpe:
     """
     files = find(folder)
     if not files:
-        raise UserError(f"{folder}: no {' and '.join(PAIRS[0])} (or {WHOLE}) there")
+        raise UserError(f"{folder}: no {' and '.join(HUB)} (or {WHOLE}) there")
     if len(files) == 1:
         model = _object(files[0]).get("model")
         if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
@@ -68,13 +66,12 @@ def read(folder: Path) -> Bpe:
     return Bpe(vocabulary, merges)
 
 
-def write(bpe: Bpe, folder: Path) -> None:
-    """Write vocab.json and merges.txt into a folder."""
-    ordered = dict(sorted(bpe.vocabulary.items(), key=lambda item: item[1]))
-    text = json.dumps(ordered, ensure_ascii=False)
-    (folder / VOCABULARY).write_text(text, encoding="utf-8")
+def write(bpe: Bpe, folder: Path, names: tuple[str, str] = HUB) -> None:
+    """Write the vocabulary and the merges into a folder, by default as the hub names them."""
+    # In the order in which it was read, so that a file is given back as it came.
+    (folder / names[0]).write_text(json.dumps(dict(bpe.vocabulary)), encoding="utf-8")
     lines = [HEADER, *(" ".join(pair) for pair in bpe.merges)]
-    (folder / MERGES).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    (folder / names[1]).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def _object(file: Path) -> dict[str, Any]:

@@ -18,16 +18,22 @@ Mode = Literal["exact", "fast"]
 
 
 @dataclass(frozen=True)
-class VocabularyConfig:
+class ModeConfig:
+    """Section `vocabulary` where the tokenizer is the model's own."""
+
+    mode: Mode | None = None
+    """How GPT-1's tokenizer prepares text: exact, as OpenAI did (ftfy, spaCy's English words; needs
+    the extra openai-text), or fast, by BERT's rules, which gives other ids here and there. None:
+    as the tokenizer was saved, else exact."""
+
+
+@dataclass(frozen=True)
+class VocabularyConfig(ModeConfig):
     """Where the tokenizer comes from; its size is the model's ``vocabulary_size``."""
 
     tokenizer: Annotated[str | None, tyro.conf.arg(aliases=("--tokenizer",))] = None
     """Tokenizer to use: a folder written by a run, a SentencePiece .model file, or a folder with
     the BPE files of GPT-1 or GPT-2. Absent: train one on the corpus."""
-    mode: Mode | None = None
-    """How GPT-1's tokenizer prepares text: exact, as OpenAI did (ftfy, spaCy's English words; needs
-    the extra openai-text), or fast, by BERT's rules, which gives other ids here and there. None:
-    as the tokenizer was saved, else exact."""
     character_coverage: float = 0.9995
     """Share of the training text's characters that get a token of their own; the others are
     spelled in UTF-8 bytes. From 0.98 to 1."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from gptjax.data.examples import to_split
 from gptjax.data.tables import Row
+from gptjax.data.tokenizer import Mode
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import class_names, label_name, predict_split
 from gptjax.evaluation.text_scores import token_log_probabilities
@@ -75,6 +76,13 @@ class Model(Run):
         return np.array([math.fsum(values) for values in found], np.float64)
 
 
-def load(path: str | Path, checkpoint: str = "auto", adapter: str | Path | None = None) -> Model:
-    """Open a trained run; arguments as in `gptjax.run.load`."""
-    return Model(**vars(load_run(path, checkpoint, adapter)))
+def load(
+    path: str | Path,
+    checkpoint: str = "auto",
+    adapter: str | Path | None = None,
+    *,
+    num_heads: int | None = None,
+    mode: Mode | None = None,
+) -> Model:
+    """Open a trained model; arguments as in `gptjax.run.load`."""
+    return Model(**vars(load_run(path, checkpoint, adapter, num_heads=num_heads, mode=mode)))

@@ -18,7 +18,7 @@ from gptjax.models.adapter import (
     with_special_rows,
 )
 from gptjax.models.cross_entropy import cross_entropy
-from gptjax.models.transformer import ModelConfig, Transformer
+from gptjax.models.transformer import ModelConfig, Transformer, tables
 
 
 def lm(config: ModelConfig) -> Objective:
@@ -40,10 +40,11 @@ def lm(config: ModelConfig) -> Objective:
         weights = jnp.asarray(batch.lm_weights * batch.weights[:, None, None]).reshape(-1, length)[
             :, 1:
         ]
+        params, table = tables(params, config, None if key is None else jax.random.fold_in(key, 1))
         states: Any = model.apply({"params": params}, tokens[:, :-1], key)
         total, correct = cross_entropy(
             states.reshape(-1, config.width),
-            params["token_embedding"],
+            table,
             tokens[:, 1:].reshape(-1),
             weights.reshape(-1),
         )
@@ -101,15 +102,16 @@ def task(
     def run(params: Any, batch: Batch, key: Key[Array, ""] | None) -> tuple[Array, Array, Array]:
         if freeze_backbone:
             params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
-        extended = with_special_rows(params)
         tokens = jnp.asarray(batch.tokens)
         sequences, length = tokens.shape[:2], tokens.shape[2]
         keys = (None, None) if key is None else jax.random.split(key)
+        drop_key = None if key is None else jax.random.fold_in(key, 2)
+        extended, table = tables(with_special_rows(params), config, drop_key)
         states: Any = model.apply({"params": extended}, tokens.reshape(-1, length), keys[0])
         states = states.reshape(*sequences, length, config.width)
         extracted = extract_states(states, jnp.asarray(batch.extract))
         logits = head_logits(params["adapter"]["head"], extracted, adapter, keys[1])
-        return logits, states, extended["token_embedding"]
+        return logits, states, table
 
     def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
         logits, states, table = run(params, batch, key)

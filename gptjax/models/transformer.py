@@ -1,7 +1,7 @@
 """The backbone: GPT-1 (post-LayerNorm) and GPT-2 (pre-LayerNorm) are settings of one module."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -53,6 +53,12 @@ class ModelConfig:
 
     residual_dropout: float = 0.1
     """Probability of dropping a component of what a branch adds to the residual stream."""
+
+    fidelity: Literal["paper", "released"] = "paper"
+    """Two oddities of the code that GPT-1's authors released, where the paper is silent. Paper: the
+    softmax runs over the tokens, and embedding dropout acts on the sum of token and position
+    embedding. Released: the softmax in the loss runs over the rows of the positions too, and
+    embedding dropout acts on the two tables, the output table included."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation. Parameters, softmax, LayerNorm statistics and losses stay
@@ -267,7 +273,8 @@ class Transformer(nn.Module):
         layers = self.config.num_layers
         keys = None if key is None else jax.random.split(key, 3 * layers + 1)
         x = self._embed(tokens, jnp.arange(length)[None])
-        x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
+        if self.config.fidelity == "paper":  # else it was done to the tables (`tables`)
+            x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
         for i, block in enumerate(self.blocks):
             x = block(x, None if keys is None else keys[3 * i : 3 * i + 3])
         return self.final_norm(x) if self.config.norm == "pre" else x
@@ -304,6 +311,28 @@ class Transformer(nn.Module):
     ) -> Float[Array, "B T D"]:
         x = self.token_embedding[tokens] + self.position_embedding[positions]
         return x.astype(jnp.dtype(self.config.dtype))
+
+
+def tables(
+    params: Any, config: ModelConfig, key: Key[Array, ""] | None
+) -> tuple[Any, Float[Array, "R D"]]:
+    """The parameters to apply a model with, and the output table of its loss.
+
+    R is V, or with ``fidelity="released"`` V + T: there tokens and positions are one table, which
+    is dropped from as a whole (once per step and device) and is all of the output table.
+
+    Args:
+        params: of a `Transformer`.
+        config: its config.
+        key: a typed key for the dropout, or None for none.
+    """
+    names = ("token_embedding", "position_embedding")
+    if config.fidelity == "paper":
+        return params, params[names[0]]
+    table = jnp.concatenate([params[name] for name in names])
+    table = dropout(table, key, config.embedding_dropout)
+    size = params[names[0]].shape[0]
+    return {**params, names[0]: table[:size], names[1]: table[size:]}, table
 
 
 def empty_cache(config: ModelConfig, batch: int, slots: int) -> tuple[LayerCache, ...]:

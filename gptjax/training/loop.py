@@ -323,9 +323,9 @@ class _Run:
         self._restart_clock()
 
     def save(self) -> None:
+        self.settle()
         if self.checkpoints is None:
             return
-        self.settle()
         if self._saved != self.step and parallel.is_main():
             params, optimizer_state, _ = parallel.fetch(self.state)
             self.checkpoints.save_last(self.step, params, optimizer_state, self._info())

@@ -1,7 +1,7 @@
 """Adam with decoupled weight decay, clipping by the global norm, and learning rate schedules."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -32,6 +32,11 @@ class OptimizerConfig:
     """Adam's decay of the second moment."""
     epsilon: float = 1e-8
     """Adam's addend to the root of the second moment."""
+    update: Literal["adamw", "released"] | None = None
+    """adamw: epsilon is added to the corrected moment's root, and decay is times the learning rate,
+    as everywhere today. released: epsilon is added to the uncorrected root, and decay is times the
+    bias correction too, as in GPT-1's released code. None: released with model.fidelity released,
+    else adamw."""
     weight_decay: float = 0.01
     """Decoupled weight decay, times the learning rate; on matrices only, embeddings and
     positions included, not on biases and LayerNorm gains."""
@@ -88,14 +93,59 @@ def make_optimizer(
         UserError: as :func:`make_schedule`.
     """
     schedule = make_schedule(config, total_steps)
+    released = config.update == "released"
+    adam = scale_by_uncorrected_adam if released else optax.scale_by_adam
     chain = optax.chain(
-        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
+        adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
         optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
-        optax.scale_by_learning_rate(schedule),
+        optax.scale_by_learning_rate(_corrected(schedule, config) if released else schedule),
     )
     if trainable is not None:
         chain = optax.masked(chain, trainable)
     return Optimizer(chain.init, chain.update, schedule, config.clip_norm)
+
+
+def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Adam's m / (sqrt(v) + eps), without correction of the moments' bias.
+
+    With a learning rate times sqrt(1 - b2^t) / (1 - b1^t) it is the efficient form at the end of
+    section 2 of Kingma and Ba (2015), which GPT-1's released code has. Its eps weighs
+    1 / sqrt(1 - b2^t) as much as usual (31 times in the first update), so that numbers with a
+    tiny gradient, such as rows of tokens that do not occur, move less.
+    """
+
+    def init(params: PyTree) -> optax.ScaleByAdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(
+        gradients: PyTree, state: optax.ScaleByAdamState, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.ScaleByAdamState]:
+        del params
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients)
+        scaled = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
+        return scaled, optax.ScaleByAdamState(state.count + 1, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _corrected(schedule: Schedule, config: OptimizerConfig) -> Schedule:
+    """The learning rate times Adam's bias correction of the update that it is for."""
+
+    def rate(step: Any) -> Any:
+        updates = jnp.asarray(step + 1, jnp.float32)
+        root = jnp.sqrt(1 - jnp.float32(config.beta2) ** updates)
+        return schedule(step) * root / (1 - jnp.float32(config.beta1) ** updates)
+
+    return rate
+
+
+def resolve_update(config: OptimizerConfig, fidelity: str) -> OptimizerConfig:
+    """The config with the update that belongs to the model's fidelity, unless one was chosen."""
+    if config.update is not None or fidelity != "released":
+        return config
+    return replace(config, update="released")
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:

@@ -168,6 +168,17 @@ def test_what_is_not_finite_ends_the_run_before_it_is_saved(tmp_path, start):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, optimizer_state)))
 
 
+def test_the_last_step_is_looked_at_without_anything_else_to_do(tmp_path):
+    """Neither evaluation nor checkpoints: its metrics are logged, and a bad loss ends the run."""
+    config = TrainConfig(steps=3, batch_size=8, log_every=1)
+    optimizer = make_optimizer(OptimizerConfig(warmup=0.0, schedule="constant"), 3)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False, progress=False)) as tracker:
+        fit(objective(), ToyBatches(), config, optimizer, tracker=tracker)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+    with pytest.raises(NonFiniteError, match="step 3"):
+        fit(objective(), ToyBatches(poison=(0, 2)), config, optimizer)
+
+
 def test_patience_and_its_memory(tmp_path):
     """Scripted evaluations: the best is the second, so patience 3 ends after the fifth."""
     values = {5: 3.0, 10: 1.0, 15: 1.0, 20: 2.0, 25: 1.5, 30: 0.0}

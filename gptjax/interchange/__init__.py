@@ -1,0 +1,1 @@
+"""Models in other people's files: OpenAI's of 2018, and the hub's."""

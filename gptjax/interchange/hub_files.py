@@ -1,0 +1,171 @@
+"""GPT-1 and GPT-2 in the hub's files: config.json, safetensors (or an older PyTorch file).
+
+Reading needs no PyTorch, except for the older file.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from gptjax.errors import UnreachableError, UserError
+from gptjax.models import convert
+from gptjax.models.transformer import ModelConfig
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+TORCH = "pytorch_model.bin"
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json")
+KINDS = {"openai-gpt": "post", "gpt2": "pre"}
+# What GPT-2's config may also say, and what this model computes.
+FIXED = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+    "layer_norm_epsilon": 1e-5,
+}
+
+
+def locate(identifier: str) -> Path:
+    """The folder of a model: itself, or a download from the hub into its own cache.
+
+    Args:
+        identifier: a folder, or ID[@REVISION] on the hub.
+
+    Raises:
+        UnreachableError: neither there nor to be had.
+    """
+    folder = Path(identifier).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download  # takes half a second to import
+
+    name, _, revision = identifier.partition("@")
+    wanted = [CONFIG, *TOKENIZER, "*.safetensors", SHARDS]
+    try:
+        found = Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
+        if not list(found.glob("*.safetensors")):
+            snapshot_download(name, revision=revision or None, allow_patterns=[TORCH])
+    # The hub's client and what lies below it raise types of their own, and none is our bug.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnreachableError(
+            f"hf:{identifier}: no such folder, and the hub cannot give it "
+            f"({type(error).__name__}: {reason}); check the name and the network"
+        ) from error
+    return found
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The model's config.
+
+    Raises:
+        UserError: no config.json, of another architecture, or with a setting that this model
+            does not have; names it.
+    """
+    file = folder / CONFIG
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; is this a folder of a model?") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    kind = content.get("model_type")
+    if kind not in KINDS:
+        raise UserError(
+            f"{file}: is of a model of the type {kind!r}; known are {' and '.join(KINDS)}"
+        )
+    activation = content.get("afn" if kind == "openai-gpt" else "activation_function", "gelu_new")
+    # The hub's GPT-1 calls its tanh form gelu.
+    if activation not in ("gelu_new", *(["gelu"] if kind == "openai-gpt" else [])):
+        raise UserError(f"{file}: the activation is {activation!r}; this model has gelu_new")
+    for key, value in FIXED.items():
+        if content.get(key, value) != value:
+            raise UserError(f"{file}: {key} is {content[key]}; this model computes with {value}")
+    try:
+        sizes = {
+            "vocabulary_size": content["vocab_size"],
+            "context_length": content["n_positions"],
+            "num_layers": content["n_layer"],
+            "num_heads": content["n_head"],
+            "width": content["n_embd"],
+        }
+    except KeyError as error:
+        raise UserError(f"{file}: has no {error.args[0]}") from None
+    return ModelConfig(
+        **sizes,
+        mlp_width=content.get("n_inner"),
+        norm="post" if kind == "openai-gpt" else "pre",
+        initial_std=content.get("initializer_range", ModelConfig.initial_std),
+        embedding_dropout=content.get("embd_pdrop", ModelConfig.embedding_dropout),
+        attention_dropout=content.get("attn_pdrop", ModelConfig.attention_dropout),
+        residual_dropout=content.get("resid_pdrop", ModelConfig.residual_dropout),
+    )
+
+
+def read_params(folder: Path, config: ModelConfig) -> Any:
+    """The backbone's parameters, as numpy arrays.
+
+    Raises:
+        UserError: no weights, a file is damaged, or the tensors are not those of the config.
+    """
+    return convert.from_hub(_tensors(folder), config, str(folder))
+
+
+def _tensors(folder: Path) -> dict[str, np.ndarray]:
+    if (folder / SHARDS).exists():
+        return _read_shards(folder)
+    if (folder / WEIGHTS).exists():
+        return _read_safetensors(folder / WEIGHTS)
+    if (folder / TORCH).exists():
+        return _read_torch(folder / TORCH)
+    raise UserError(f"{folder}: no weights there ({WEIGHTS}, {SHARDS} or {TORCH})")
+
+
+def _read_shards(folder: Path) -> dict[str, np.ndarray]:
+    file = folder / SHARDS
+    try:
+        places: Mapping[str, str] = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    tensors: dict[str, np.ndarray] = {}
+    for name in sorted(set(places.values())):
+        found = _read_safetensors(folder / name)
+        listed = {tensor for tensor, place in places.items() if place == name}
+        if found.keys() != listed:
+            odd = sorted(found.keys() ^ listed)[0]
+            raise UserError(f"{folder / name}: {SHARDS} disagrees with it about the tensor {odd}")
+        tensors |= found
+    return tensors
+
+
+def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(file, "numpy") as content:
+            return {name: content.get_tensor(name) for name in sorted(content.keys())}
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file}: cannot be read, it is missing, truncated or damaged ({error})"
+        ) from None
+
+
+def _read_torch(file: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{file}: is PyTorch's own format, which needs torch to be read; install it, or give "
+            f"{WEIGHTS}"
+        ) from None
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in content.items()}
+    except Exception as error:  # Whatever its unpickler stumbles over.
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: cannot be read, it is truncated or damaged ({reason})") from None

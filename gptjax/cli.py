@@ -20,11 +20,13 @@ COMMANDS = {
     "compare": "the difference between two fine-tuned runs, with its interval",
     "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",
+    "import": "make a run of OpenAI's or the hub's weights",
+    "export": "give a model to the hub's tools, or in OpenAI's format",
     "doctor": "versions, devices, memory, disk and a 3-step run",
 }
 
-# A command that runs another one several times stands above them.
-HOMES = {"finetune": "gptjax.sweep"}
+# A command that runs another one several times stands above them, and import is a word of Python.
+HOMES = {"finetune": "gptjax.sweep", "import": "gptjax.commands.import_model"}
 
 USAGE = "\n".join(
     [

@@ -153,6 +153,11 @@ def open_folder(path: str | Path, *, resume: str, overwrite: bool) -> tuple[RunF
             f"{folder.path}: is not empty; continue it with --resume auto, replace it with "
             "--overwrite, or choose another --out"
         )
+    if resume != "never" and "imported" in folder.read_meta():
+        raise UserError(
+            f"{folder.path}: was imported, so that there is no training to go on with; start from "
+            f"it with --init {folder.path} and another --out"
+        )
     if resume == "auto" and not has_checkpoint(folder.checkpoints):
         resume = "never"  # nothing to go on from was ever saved
     return folder, resume

@@ -148,6 +148,11 @@ class SentencePieceTokenizer:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
         return str(self._processor.decode([int(i) for i in ids]))
 
+    def pieces(self) -> list[tuple[str, float]]:
+        """Every piece with its score, in the order of the ids."""
+        processor = self._processor
+        return [(processor.id_to_piece(i), processor.get_score(i)) for i in range(self.size)]
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``tokenizer.model`` into a folder (made if it is missing)."""
         folder = Path(folder)

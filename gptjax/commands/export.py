@@ -1,0 +1,76 @@
+"""`gptjax export`: give a trained model to the hub's tools, or in OpenAI's format."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gptjax import run as runs
+from gptjax.data.bpe_tokenizer import Gpt1Tokenizer
+from gptjax.data.task import Format, Task
+from gptjax.errors import UserError
+from gptjax.evaluation.task_scores import class_names
+from gptjax.interchange import hub_export, openai_files
+from gptjax.interchange.model_card import card
+
+HEADS: Mapping[Format, hub_export.HeadKind] = {
+    "classification": "single",
+    "entailment": "single",
+    "choice": "choice",
+    "similarity": "sum",
+}
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a trained model as transformers loads it (hf), or as OpenAI published GPT-1."""
+
+    run: str
+    """Run folder; openai:FOLDER and hf:ID_OR_FOLDER too."""
+    out: str
+    """Folder to write, empty or not there yet."""
+    format: Literal["hf", "openai"] = "hf"
+    """hf: config.json, model.safetensors, tokenizer, generation_config.json and a model card.
+    openai: params_shapes.json, ten arrays and the tokenizer's files; of a fine-tuned model the
+    backbone alone."""
+    checkpoint: str = "auto"
+    """best, last, or a step; auto is the best where one was kept, else the last."""
+    heads: int | None = None
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+
+
+def run(config: ExportConfig) -> Path:
+    """Write the folder, and say what loads it.
+
+    Raises:
+        UserError: no such run, a folder in use, or a model that the format has no place for.
+    """
+    out = Path(config.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: is there already; name a folder that is empty or new")
+    loaded = runs.load(config.run, config.checkpoint, num_heads=config.heads)
+    if config.format == "openai":
+        openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
+        print(f"written to {out}: load it with --init openai:{out}")
+        return out
+    head = None if loaded.task is None else _head(loaded, loaded.task)
+    name = hub_export.write(out, loaded.model, loaded.backbone, loaded.tokenizer, head)
+    results = loaded.folder.results
+    text = card(
+        title=loaded.folder.path.resolve().name,
+        name=name,
+        config=loaded.model,
+        checkpoint=loaded.checkpoint,
+        meta=loaded.folder.read_meta(),
+        results=json.loads(results.read_text(encoding="utf-8")) if results.exists() else {},
+        sums=head is not None and head.kind == "sum",
+        exact=isinstance(loaded.tokenizer, Gpt1Tokenizer) and loaded.tokenizer.mode == "exact",
+    )
+    (out / "README.md").write_text(text, encoding="utf-8")
+    print(f"written to {out}: transformers loads it as {name} (see its README.md)")
+    return out
+
+
+def _head(loaded: runs.Run, task: Task) -> hub_export.Head:
+    return hub_export.Head(HEADS[task.format], tuple(class_names(task)), loaded.params["adapter"])

@@ -1,0 +1,86 @@
+"""`gptjax import`: make a run folder of a model that others published."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gptjax import config as configs
+from gptjax import job, run_folder
+from gptjax import run as runs
+from gptjax.data.tokenizer import ModeConfig
+from gptjax.errors import UserError
+from gptjax.models.transformer import ModelConfig
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Make a run folder of a model that others published, without training.
+
+    Every command takes it as a run. (They also take openai:… and hf:… themselves.)
+    """
+
+    init: str
+    """openai:FOLDER (params_shapes.json, params_0.npy … params_9.npy and the tokenizer's files), or
+    hf:ID_OR_FOLDER (a GPT-1 or GPT-2 in the hub's format)."""
+    out: str
+    """Run folder to make."""
+    heads: int | None = None
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+    overwrite: bool = False
+    """Remove the files of an earlier run in the folder first."""
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """The config.toml of an imported run."""
+
+    init: str
+    model: ModelConfig
+
+
+def run(config: ImportConfig) -> runs.Run:
+    """Read the model, write the folder, and say what it holds.
+
+    Raises:
+        UserError: nothing there, damaged, or no model that can be taken over; a folder in use.
+    """
+    if not runs.is_published(config.init):
+        raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
+    folder, _ = run_folder.open_folder(config.out, resume="never", overwrite=config.overwrite)
+    loaded = runs.load(config.init, num_heads=config.heads, mode=config.vocabulary.mode)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if config.overwrite:
+        folder.clear()
+    fingerprints = {
+        "model": job.shape_fingerprint(loaded.model),
+        "tokenizer": loaded.tokenizer.fingerprint,
+    }
+    checkpoints = Checkpoints(folder.checkpoints, CheckpointConfig(), fingerprints)
+    # No optimiser was published; an empty one could not be written.
+    checkpoints.save_last(0, loaded.params, {"absent": np.zeros(1, np.float32)}, {})
+    configs.write(_Recorded(config.init, loaded.model), folder.config)
+    loaded.tokenizer.save(folder.tokenizer)
+    checkpoints.wait()
+    folder.update_meta(
+        status="finished",
+        imported=config.init,
+        **run_folder.provenance("none"),
+        fingerprints=fingerprints,
+    )
+    size = sum(int(np.size(leaf)) for leaf in _leaves(loaded.params))
+    model = loaded.model
+    print(
+        f"{config.init}: {'GPT-1' if model.norm == 'post' else 'GPT-2'}, {size:,} parameters, "
+        f"{model.num_layers} blocks × {model.width}, {model.num_heads} heads, context "
+        f"{model.context_length}, {model.vocabulary_size:,} tokens"
+    )
+    print(f"run folder: {folder.path}")
+    return runs.load(folder.path)
+
+
+def _leaves(tree: object) -> list[np.ndarray]:
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _leaves(value)]
+    return [np.asarray(tree)]

@@ -1,0 +1,65 @@
+"""Small models and tokenizers in others' formats."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gptjax.data.bpe_files import Bpe
+from gptjax.data.bpe_tokenizer import Gpt1Tokenizer, Gpt2Tokenizer
+from gptjax.models import convert
+from gptjax.models.transformer import ModelConfig
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(scope="session")
+def gpt1_tokenizer():
+    pieces = ["<unk>", *LETTERS, *(letter + "</w>" for letter in LETTERS), "th", "the</w>"]
+    pieces += ["\n</w>", ".</w>", ",</w>"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    return Gpt1Tokenizer(Bpe(vocabulary, [("t", "h"), ("th", "e</w>")]), "fast")
+
+
+@pytest.fixture(scope="session")
+def gpt2_tokenizer():
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    pieces = [*sorted(ByteLevel.alphabet()), "th", "\u0120th", "<|endoftext|>"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    return Gpt2Tokenizer(Bpe(vocabulary, [("t", "h"), ("\u0120", "th")]))
+
+
+@pytest.fixture(scope="session", params=["post", "pre"], ids=["gpt1", "gpt2"])
+def published(request, gpt1_tokenizer, gpt2_tokenizer):
+    """A config, its parameters (every number random) and a tokenizer of its size."""
+    tokenizer = gpt1_tokenizer if request.param == "post" else gpt2_tokenizer
+    config = ModelConfig(
+        vocabulary_size=tokenizer.size,
+        context_length=16,
+        num_layers=2,
+        num_heads=2,
+        width=8,
+        norm=request.param,
+    )
+    return config, random_params(config), tokenizer
+
+
+def random_params(config, seed=0):
+    rng = np.random.default_rng(seed)
+    params = {}
+    for path, shape in convert.shapes(config).items():
+        place = params
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        value = 0.3 * rng.standard_normal(shape)
+        place[path[-1]] = (value + (path[-1] == "scale")).astype(np.float32)
+    return params
+
+
+def read_json(file):
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_json(file, content):
+    file.write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,194 @@
+"""The hub's files: both kinds, every layout, and every way to be wrong."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from conftest import read_json, write_json
+from safetensors import numpy as safetensors
+
+from gptjax import run as runs
+from gptjax.cli import main
+from gptjax.errors import UnreachableError, UserError
+from gptjax.interchange import hub_export, hub_files
+
+
+@pytest.fixture
+def folder(tmp_path, published):
+    config, params, tokenizer = published
+    folder = tmp_path / "published"
+    hub_export.write(folder, config, params, tokenizer, None)
+    return folder
+
+
+def tensors_of(folder):
+    return safetensors.load_file(folder / "model.safetensors")
+
+
+def write_tensors(folder, tensors):
+    safetensors.save_file(tensors, folder / "model.safetensors")
+
+
+def test_parameters_come_back_bit_for_bit(folder, published, tmp_path):
+    config, params, tokenizer = published
+    assert hub_files.read_config(folder) == config
+    run = runs.load(f"hf:{folder}", mode="fast" if config.norm == "post" else None)
+    assert run.tokenizer.fingerprint == tokenizer.fingerprint
+    jax.tree.map(np.testing.assert_array_equal, run.params, params)
+    hub_export.write(tmp_path / "again", run.model, run.params, run.tokenizer, None)
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_older_layouts(folder, published):
+    """Without a prefix, with masks, with the output table; in shards; half precision."""
+    config, params, _ = published
+    tensors = {name.removeprefix("transformer."): x for name, x in tensors_of(folder).items()}
+    bare = {**tensors, "h.0.attn.bias": np.ones((1, 1, 16, 16), np.float32)}
+    embedding = "tokens_embed.weight" if config.norm == "post" else "wte.weight"
+    bare["lm_head.weight"] = tensors[embedding]
+    write_tensors(folder, bare)
+    jax.tree.map(np.testing.assert_array_equal, hub_files.read_params(folder, config), params)
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    places = {name: f"model-{1 + (k % 2)}.safetensors" for k, name in enumerate(names)}
+    for place in set(places.values()):
+        part = {name: tensors[name] for name in names if places[name] == place}
+        safetensors.save_file(part, folder / place)
+    write_json(folder / "model.safetensors.index.json", {"weight_map": places})
+    jax.tree.map(np.testing.assert_array_equal, hub_files.read_params(folder, config), params)
+    places["h.9.extra"] = "model-1.safetensors"
+    write_json(folder / "model.safetensors.index.json", {"weight_map": places})
+    with pytest.raises(UserError, match=r"disagrees with it about the tensor h\.9\.extra"):
+        hub_files.read_params(folder, config)
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model-[12]\.safetensors"):
+        hub_files.read_params(folder, config)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(UserError, match="no weights there"):
+        hub_files.read_params(folder, config)
+    half = {name: x.astype(np.float16) for name, x in tensors.items()}
+    write_tensors(folder, half)
+    found = hub_files.read_params(folder, config)
+    assert {x.dtype for x in jax.tree.leaves(found)} == {np.dtype("float32")}
+
+
+CHANGES = {
+    "missing": (lambda t, n: t.pop(n), "the tensor {bare} of a GPT-. of 2 blocks .* is missing"),
+    "surplus": (
+        lambda t, n: t.update({"transformer.h.7.ln_1.bias": t[n]}),
+        r"holds the tensor h\.7\.ln_1\.bias, which a GPT-. of 2 blocks and width 8 does not have",
+    ),
+    "a shape": (
+        lambda t, n: t.update({n: t[n][:-1]}),
+        r"the tensor {bare} is \[7, 32\], and has to be \[8, 32\]",
+    ),
+    "another head": (
+        lambda t, n: t.update({"lm_head.weight": np.zeros((2, 2), np.float32)}),
+        "lm_head.weight is not the token embedding",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES)
+def test_wrong_tensors_are_named(folder, published, change, message):
+    tensors = tensors_of(folder)
+    change(tensors, "transformer.h.1.mlp.c_fc.weight")
+    write_tensors(folder, tensors)
+    with pytest.raises(UserError, match=message.format(bare=r"h\.1\.mlp\.c_fc\.weight")):
+        hub_files.read_params(folder, published[0])
+
+
+CONFIGS = {
+    "another kind": ({"model_type": "llama"}, "of a model of the type 'llama'"),
+    "no size": ({"n_layer": None}, "has no n_layer"),
+    "another activation": ({"afn": "relu", "activation_function": "relu"}, "activation is 'relu'"),
+    "scaled": (
+        {"scale_attn_by_inverse_layer_idx": True},
+        "scale_attn_by_inverse_layer_idx is True",
+    ),
+    "another epsilon": ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CONFIGS.values(), ids=CONFIGS)
+def test_other_architectures_are_refused(folder, change, message):
+    content = {**read_json(folder / "config.json"), **change}
+    write_json(folder / "config.json", {k: v for k, v in content.items() if v is not None})
+    with pytest.raises(UserError, match=message):
+        hub_files.read_config(folder)
+
+
+def test_damaged_files(folder, published, tmp_path, capsys):
+    config = published[0]
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="missing, truncated or damaged"):
+        hub_files.read_params(folder, config)
+    (folder / "model.safetensors").write_bytes(content)
+    smaller = {**read_json(folder / "config.json"), "vocab_size": config.vocabulary_size - 1}
+    write_json(folder / "config.json", smaller)
+    words = ["--init", f"hf:{folder}", "--out", str(tmp_path / "run"), "--vocabulary.mode", "fast"]
+    words = words if config.norm == "post" else words[:4]
+    assert main(["import", *words]) == 2
+    assert "tokens and the model's vocabulary_size is" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON"):
+        hub_files.read_config(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"config\.json: no such file"):
+        hub_files.read_config(folder)
+
+
+def test_from_the_hub(folder, monkeypatch):
+    """The production call, answered by a folder; and nobody there."""
+    import huggingface_hub
+
+    asked = []
+
+    def answer(name, revision, allow_patterns):
+        asked.append((name, revision, "config.json" in allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
+    assert hub_files.locate("some/model@abc") == folder
+    assert asked == [("some/model", "abc", True)]
+
+    def nobody(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", nobody)
+    with pytest.raises(UnreachableError, match=r"hf:some/model: no such folder.*no route"):
+        hub_files.locate("some/model")
+
+
+def test_training_from_others_weights(folder, published, tmp_path, capsys):
+    """Continue pre-training, and fine-tune, with the learning rate and the name that follow."""
+    config, params, _ = published
+    book = tmp_path / "book.txt"
+    book.write_text("the cat sat on the mat.\nthe dog, then.\n" * 200)
+    quick = ["--train.steps", "2", "--train.batch-size", "4", "--tracking.no-tensorboard"]
+    quick += ["--init", f"hf:{folder}"]
+    quick += ["--vocabulary.mode", "fast"] if config.norm == "post" else []
+    out = tmp_path / "pretrained"
+    words = ["--data", str(book), "--out", str(out), "--optimizer.warmup", "0"]
+    assert main(["pretrain", *quick, *words]) == 0
+    loaded = runs.load(out, "last")
+    assert loaded.model == config
+    moved = np.abs(loaded.params["token_embedding"] - params["token_embedding"]).max()
+    assert 0 < moved < 1e-3
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("sentence\tlabel\n" + "good cat\t1\nbad dog\t0\n" * 20)
+    out = tmp_path / "tuned"
+    words = ["--task", "sst2", "--data", str(rows), "--out", str(out)]
+    assert main(["finetune", *quick, *words]) == 0
+    assert "published" in capsys.readouterr().err
+    table = runs.read_table(out)
+    assert table["optimizer"]["learning_rate"] == 6.25e-5
+    assert runs.load(out).model == config
+    shutil.rmtree(folder)  # A run does not need what it was made from.
+    assert (
+        main(["predict", "--run", str(out), "--data", str(rows), "--out", str(tmp_path / "p")]) == 0
+    )

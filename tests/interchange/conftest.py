@@ -1,13 +1,10 @@
 """Small models and tokenizers in others' formats."""
 
-import json
-
-import numpy as np
 import pytest
+from small import random_params
 
 from gptjax.data.bpe_files import Bpe
 from gptjax.data.bpe_tokenizer import Gpt1Tokenizer, Gpt2Tokenizer
-from gptjax.models import convert
 from gptjax.models.transformer import ModelConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -43,23 +40,3 @@ def published(request, gpt1_tokenizer, gpt2_tokenizer):
         norm=request.param,
     )
     return config, random_params(config), tokenizer
-
-
-def random_params(config, seed=0):
-    rng = np.random.default_rng(seed)
-    params = {}
-    for path, shape in convert.shapes(config).items():
-        place = params
-        for key in path[:-1]:
-            place = place.setdefault(key, {})
-        value = 0.3 * rng.standard_normal(shape)
-        place[path[-1]] = (value + (path[-1] == "scale")).astype(np.float32)
-    return params
-
-
-def read_json(file):
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def write_json(file, content):
-    file.write_text(json.dumps(content), encoding="utf-8")

@@ -5,8 +5,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from conftest import read_json, write_json
 from safetensors import numpy as safetensors
+from small import read_json, write_json
 
 from gptjax import run as runs
 from gptjax.cli import main

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import random_params, read_json, write_json
+from small import random_params, read_json, write_json
 
 from gptjax import run as runs
 from gptjax.cli import main

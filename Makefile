@@ -5,12 +5,13 @@
 #   make finetune TASK=… [DATA=…] [INIT=…] [OUT=…] [ARGS=…]        make check     make clean
 #   make evaluate RUN=… DATA=… [TASK=…]                            make bench
 #   make generate RUN=… PROMPT=…                                   make doctor
+#   make parity (beside transformers and PyTorch, which it installs)
 #
 # PYTHON=python3.12 chooses the interpreter, ACCELERATOR=cpu|gpu|tpu the build of jax.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint bench bench-parity clean
+.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity bench bench-parity clean
 
 # The first Python of at least 3.11 that runs (a name on the PATH may be a shim that does not).
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -36,7 +37,7 @@ extra_gpu := [gpu]
 extra_tpu := [tpu]
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,9p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,10p'
 
 setup: $(BASE)
 
@@ -94,6 +95,9 @@ check: lint test
 
 bench: $(DEV)
 	@.venv/bin/python experiments/benchmark.py $(ARGS)
+
+parity: $(DEV) $(PARITY)
+	@GPTJAX_PARITY=1 .venv/bin/python -m pytest tests/parity $(ARGS)
 
 bench-parity: $(DEV) $(PARITY)
 	@.venv/bin/python experiments/benchmark.py $(ARGS)

@@ -11,6 +11,9 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_opti
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+# `make parity` has what these need, and the time.
+collect_ignore = [] if "GPTJAX_PARITY" in os.environ else ["parity"]
+
 jax.config.update("jax_platforms", os.environ.get("GPTJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import finetune_benchmark
+import interchange_benchmark
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,6 +95,12 @@ class BenchmarkConfig:
 
     pretrain: bool = True
     """Whether to measure pre-training steps."""
+
+    interchange: bool = True
+    """Whether to measure loading others' models, GPT-1's tokenizer, and generation of one row."""
+
+    gpt1_tokenizer: str | None = None
+    """Folder with GPT-1's published BPE files; None leaves its tokenizer out."""
 
     pytorch: bool = True
     """Whether to compare with PyTorch where it is installed."""
@@ -324,6 +331,11 @@ def run(config: BenchmarkConfig) -> list[dict[str, Any]]:
         print(f"preparing {count:,} rows for fine-tuning: {seconds:.1f} s")
     if config.tokenizer:
         print(f"tokenising: {tokenizing_speed():,.0f} tokens/s")
+    if config.interchange and config.new_tokens:
+        for line in interchange_benchmark.lines(
+            compare, config.blocks, config.new_tokens, config.gpt1_tokenizer
+        ):
+            print(line, flush=True)
     return rows
 
 

@@ -14,6 +14,7 @@ from gptjax.training.optimizer import (
     is_matrix,
     make_optimizer,
     make_schedule,
+    resolve_update,
 )
 
 T, W, R = 100, 10.0, 0.5
@@ -107,3 +108,41 @@ def test_clipping_only_shortens(norm, limit, scale):
 def test_bad_values_are_refused_by_name(change, message):
     with pytest.raises(UserError, match=message):
         make_optimizer(OptimizerConfig(**{"warmup": 1.0, **change}), 100)
+
+
+def test_the_released_update_is_its_formula():
+    """lr · sqrt(1-b2^t)/(1-b1^t) · (m/(sqrt(v)+eps) + l2·p), tiny gradients included."""
+    config = OptimizerConfig(
+        learning_rate=1e-2, warmup=0.002, schedule="linear", weight_decay=0.1, update="released"
+    )
+    total = 10
+    optimizer = make_optimizer(config, total)
+    rng = np.random.default_rng(0)
+    scales = np.array([1.0, 1e-4, 1e-8])
+    params = {"w": rng.standard_normal((4, 3)), "b": rng.standard_normal(3)}
+    ours = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    state = optimizer.init(ours)
+    moments = {name: [np.zeros_like(p), np.zeros_like(p)] for name, p in params.items()}
+    update = jax.jit(optimizer.update)
+    for t in range(1, total + 1):
+        gradients = {name: rng.standard_normal(p.shape) * scales for name, p in params.items()}
+        g32 = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gradients)
+        changes, state = update(g32, state, ours)
+        ours = jax.tree.map(jnp.add, ours, changes)
+        rate = 1e-2 * (1 - (t - 1) / total) * (t > 1)
+        rate *= math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        for name, g in gradients.items():
+            m, v = moments[name]
+            m[:] = 0.9 * m + 0.1 * g
+            v[:] = 0.999 * v + 0.001 * g * g
+            decay = 0.1 * params[name] if params[name].ndim > 1 else 0.0
+            params[name] = params[name] - rate * (m / (np.sqrt(v) + 1e-8) + decay)
+    for name in params:
+        np.testing.assert_allclose(ours[name], params[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_update_follows_the_fidelity_unless_it_is_chosen():
+    given = OptimizerConfig(update="adamw")
+    assert resolve_update(given, "released") is given
+    assert resolve_update(OptimizerConfig(), "released").update == "released"
+    assert resolve_update(OptimizerConfig(), "paper").update is None

@@ -283,6 +283,22 @@ if SHARED is not None:
             np.testing.assert_array_equal(batch.lm_weights[..., 1:], mask[..., 1:])
             np.testing.assert_array_equal(batch.targets.argmax(1), inputs[f"{name}_y"])
 
+    def test_the_validation_split_too(functions, params, trained):
+        """Its numbers are not in the golden subset."""
+        recorded = np.load(ORIGINAL / "train_tiny.npz")
+        ids = json.loads((ORIGINAL / "story_ids.json").read_text())["valid"]
+        labels = np.load(ORIGINAL / "inputs.npz")["valid_y"].tolist()
+        golden()["stories"]["valid"] = [list(s) for s in zip(*ids, labels, strict=True)]
+        for when, values in (("before", params), ("after", trained[1])):
+            differences, task, lm = per_story(functions, values, "valid")
+            logits = recorded[f"{when}_valid_logits"]
+            np.testing.assert_allclose(differences, logits[:, 0] - logits[:, 1], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(
+                task, recorded[f"{when}_valid_clf_losses"], rtol=0, atol=1e-5
+            )
+            expected = pairs(recorded[f"{when}_valid_lm_losses"])
+            np.testing.assert_allclose(lm, expected, rtol=0, atol=1e-5)
+
     def test_every_recorded_learning_rate():
         for row in json.loads((ORIGINAL / "lr_table.json").read_text())["schedule_table"]:
             kinds = {

@@ -1,6 +1,5 @@
 """What fine-tuning begins with: a pre-trained run's tokenizer and backbone, and a fresh adapter."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,22 +72,10 @@ def open_source(
         job.say(f"model and tokenizer as in {source}, untrained")
         return run.load_own_tokenizer(source, mode), None
     loaded = run.load(source, num_heads=model.num_heads, mode=mode)
+    if source.startswith(run.OPENAI):
+        job.say(f"{model.num_heads} heads of {model.head_width} (the files do not tell)")
     job.say(f"backbone: {source} ({loaded.checkpoint})")
     return loaded.tokenizer, loaded
-
-
-def shrink_context(
-    model: ModelConfig, loaded: run.Run | None, length: int
-) -> tuple[ModelConfig, run.Run | None]:
-    """The model and what it starts from with the first positions only, as the released code does.
-
-    It matters to the numbers: there the softmax runs over the positions too.
-    """
-    if loaded is not None:
-        kept = loaded.backbone["position_embedding"][:length]
-        params = {**loaded.backbone, "position_embedding": kept}
-        loaded = replace(loaded, params=params, task=None)
-    return replace(model, context_length=length), loaded
 
 
 def initial_params(

@@ -242,6 +242,8 @@ def default_out(config: Selection) -> Path:
     else:
         source = str(config.init or backbone.newest_run())
         if runs.is_published(source):
-            source = source.partition(":")[2].partition("@")[0]
+            source = source.removeprefix(runs.OPENAI)
+            if source.startswith(runs.HUB):
+                source = source.removeprefix(runs.HUB).partition("@")[0]
         name = Path(source).resolve().name
     return Path("runs/finetune") / Path(config.task.name).stem / name

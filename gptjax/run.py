@@ -80,15 +80,19 @@ def is_published(path: str | Path) -> bool:
     return str(path).startswith((OPENAI, HUB))
 
 
-def published_folder(path: str | Path) -> Path:
+def published_folder(path: str | Path, *, weights: bool = True) -> Path:
     """Where other people's files lie; those of the hub are fetched if they are not here.
+
+    Args:
+        path: openai:FOLDER or hf:ID_OR_FOLDER.
+        weights: whether they are needed too.
 
     Raises:
         UserError: no such folder, and not on the hub either.
     """
     kind, _, name = str(path).partition(":")
     if f"{kind}:" == HUB:
-        return hub_files.locate(name)
+        return hub_files.locate(name, weights=weights)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder")
@@ -126,7 +130,7 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
         UserError: as `read_table`, or what is published is no model that can be taken over.
     """
     if is_published(path):
-        folder = published_folder(path)
+        folder = published_folder(path, weights=False)
         if str(path).startswith(OPENAI):
             return openai_files.read_config(folder, num_heads)
         return hub_files.read_config(folder)
@@ -155,8 +159,9 @@ def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
     Raises:
         UserError: there is none, or its mode cannot be had.
     """
-    folder = published_folder(path) if is_published(path) else RunFolder(Path(path)).tokenizer
-    return load_tokenizer(folder, mode=mode)
+    if is_published(path):
+        return load_tokenizer(published_folder(path, weights=False), mode=mode)
+    return load_tokenizer(RunFolder(Path(path)).tokenizer, mode=mode)
 
 
 def load(
@@ -202,7 +207,12 @@ def load(
 
 def _load_published(path: str | Path, model: ModelConfig, mode: Mode | None) -> Run:
     folder = published_folder(path)
-    tokenizer = load_tokenizer(folder, model.vocabulary_size, mode)
+    tokenizer = load_tokenizer(folder, mode=mode)
+    if tokenizer.size != model.vocabulary_size:
+        raise UserError(
+            f"{path}: its weights are for {model.vocabulary_size:,} tokens, and its tokenizer's "
+            f"files have {tokenizer.size:,}; are they of the same model?"
+        )
     files = openai_files if str(path).startswith(OPENAI) else hub_files
     params = files.read_params(folder, model)
     return Run(RunFolder(folder), model, tokenizer, params, 0, "published")

@@ -125,13 +125,16 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def open_folder(path: str | Path, *, resume: str, overwrite: bool) -> tuple[RunFolder, str]:
+def open_folder(
+    path: str | Path, *, resume: str, overwrite: bool, trains: bool = True
+) -> tuple[RunFolder, str]:
     """The folder of a run that is about to start or to go on. Nothing in it is touched yet.
 
     Args:
         path: the folder; it may be absent, empty, or an earlier run's.
         resume: "never", "auto", or a step.
         overwrite: an earlier run's files are going to be removed.
+        trains: whether the command could also continue what is there.
 
     Returns:
         The folder, and "never" if the run starts from nothing, else ``resume``.
@@ -149,9 +152,10 @@ def open_folder(path: str | Path, *, resume: str, overwrite: bool) -> tuple[RunF
     if occupied and overwrite and resume != "never":
         raise UserError("--overwrite and --resume contradict each other; give one of them")
     if occupied and resume == "never" and not overwrite:
+        resumed = "continue it with --resume auto, " if trains else ""
         raise UserError(
-            f"{folder.path}: is not empty; continue it with --resume auto, replace it with "
-            "--overwrite, or choose another --out"
+            f"{folder.path}: is not empty; {resumed}replace it with --overwrite, or choose another "
+            "--out"
         )
     if resume != "never" and "imported" in folder.read_meta():
         raise UserError(

@@ -1,7 +1,7 @@
 """`gptjax evaluate`: the perplexity of a text, or the metrics of a task."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptjax.data.corpus import CorpusConfig, prepare_whole
@@ -9,6 +9,7 @@ from gptjax.data.sources import EncodingErrors
 from gptjax.data.task import Task, with_columns
 from gptjax.data.task_data import SAMPLE_WARNING, load_split
 from gptjax.data.tasks import find_task
+from gptjax.data.tokenizer import ModeConfig
 from gptjax.data.windows import Windows
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
@@ -24,7 +25,7 @@ class EvaluateConfig:
     """Of a pre-trained run the perplexity of a text; of a fine-tuned one its task's metrics."""
 
     run: str
-    """Run folder."""
+    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER."""
     data: str
     """Of a pre-trained run a text: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv
     with a text column, hub:ID[:CONFIG][@REVISION], or embedded. Of a fine-tuned run a file, a
@@ -51,6 +52,9 @@ class EvaluateConfig:
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     checkpoint: str = "auto"
     """best, last, or a step; auto is the best where one was kept, else the last."""
+    heads: int | None = None
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
     out: str | None = None
     """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
@@ -64,7 +68,9 @@ def run(config: EvaluateConfig) -> Perplexity | SplitScores:
     """
     if config.out is not None:
         Path(config.out).mkdir(parents=True, exist_ok=True)
-    loaded = load(config.run, config.checkpoint)
+    loaded = load(
+        config.run, config.checkpoint, num_heads=config.heads, mode=config.vocabulary.mode
+    )
     if loaded.task is not None:
         return _task(config, loaded, loaded.task)
     if config.task is not None:
@@ -97,7 +103,8 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         shuffle=False,
         drop_last=False,
     )
-    means = loop.evaluate(lm(loaded.model), loaded.params, windows)
+    model = dataclasses.replace(loaded.model, fidelity="paper")  # over the tokens alone
+    means = loop.evaluate(lm(model), loaded.params, windows)
     result = perplexity(means["loss"], corpus)
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")

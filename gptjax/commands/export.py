@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gptjax import run as runs
 from gptjax.data.bpe_tokenizer import Gpt1Tokenizer
@@ -54,22 +54,30 @@ def run(config: ExportConfig) -> Path:
         openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
         print(f"written to {out}: load it with --init openai:{out}")
         return out
+    results = _results(loaded)
     head = None if loaded.task is None else _head(loaded, loaded.task)
     name = hub_export.write(out, loaded.model, loaded.backbone, loaded.tokenizer, head)
-    results = loaded.folder.results
     text = card(
-        title=loaded.folder.path.resolve().name,
+        title=config.run if runs.is_published(config.run) else loaded.folder.path.resolve().name,
         name=name,
         config=loaded.model,
         checkpoint=loaded.checkpoint,
         meta=loaded.folder.read_meta(),
-        results=json.loads(results.read_text(encoding="utf-8")) if results.exists() else {},
+        results=results,
         sums=head is not None and head.kind == "sum",
         exact=isinstance(loaded.tokenizer, Gpt1Tokenizer) and loaded.tokenizer.mode == "exact",
     )
     (out / "README.md").write_text(text, encoding="utf-8")
     print(f"written to {out}: transformers loads it as {name} (see its README.md)")
     return out
+
+
+def _results(loaded: runs.Run) -> dict[str, Any]:
+    file = loaded.folder.results
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
 
 
 def _head(loaded: runs.Run, task: Task) -> hub_export.Head:

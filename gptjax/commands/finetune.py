@@ -1,6 +1,5 @@
 """`gptjax finetune`: train a pre-trained model on a task."""
 
-import dataclasses
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -106,10 +105,9 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
                 f"  {cut:,} ({cut / len(split.examples):.1%}) truncated to the context of "
                 f"{config.model.context_length} tokens"
             )
+    positions = None
     if config.model.fidelity == "released":
-        longest = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
-        model, loaded = backbone.shrink_context(config.model, loaded, longest)
-        config = dataclasses.replace(config, model=model)
+        positions = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
     train = data.splits["train"]
     batches = Bucketed(
         encoded["train"].sequences,
@@ -125,7 +123,7 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
     fingerprints = {
         "model": job.shape_fingerprint(config.model),
         "tokenizer": tokenizer.fingerprint,
-        "task": job.fingerprint(_identity(config, task)),
+        "task": job.fingerprint(_identity(config, task, positions)),
         "data": train.fingerprint,
         "data order": job.fingerprint({"seed": config.train.seed}),
     }
@@ -135,6 +133,7 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
         runs.adapter_config(task, config.task.classifier_dropout),
         lm_coefficient=config.task.lm_coefficient,
         freeze_backbone=config.task.freeze_backbone,
+        positions=positions,
     )
     optimizer = make_optimizer(
         resolve_update(config.optimizer, config.model.fidelity),
@@ -215,9 +214,11 @@ def _data(config: FinetuneConfig, task: Task) -> TaskData:
     )
 
 
-def _identity(config: FinetuneConfig, task: Task) -> dict[str, Any]:
+def _identity(config: FinetuneConfig, task: Task, positions: int | None) -> dict[str, Any]:
     """What makes the training problem the same problem."""
     return {
+        # Only where it is not as usual, so that runs from before there was a choice go on.
+        **({"fidelity": "released", "positions": positions} if positions is not None else {}),
         "task": task.name,
         "format": task.format,
         "labels": task.labels,

@@ -48,7 +48,9 @@ def run(config: ImportConfig) -> runs.Run:
     """
     if not runs.is_published(config.init):
         raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
-    folder, _ = run_folder.open_folder(config.out, resume="never", overwrite=config.overwrite)
+    folder, _ = run_folder.open_folder(
+        config.out, resume="never", overwrite=config.overwrite, trains=False
+    )
     loaded = runs.load(config.init, num_heads=config.heads, mode=config.vocabulary.mode)
     folder.path.mkdir(parents=True, exist_ok=True)
     if config.overwrite:

@@ -1,11 +1,12 @@
 """`gptjax predict`: label new rows with a fine-tuned model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptjax.data.examples import Split, read_split
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.task import with_columns
+from gptjax.data.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, predict_split, write_predictions
 from gptjax.run import load, sample_notice
@@ -30,6 +31,9 @@ class PredictConfig:
     """Rows at once, rounded up to a multiple of the devices."""
     checkpoint: str = "auto"
     """best, last, or a step; auto is the best where one was kept, else the last."""
+    heads: int | None = None
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
     adapter: str | None = None
     """An adapter.safetensors, with --run the pre-trained run whose backbone it was trained on."""
 
@@ -40,7 +44,13 @@ def run(config: PredictConfig) -> SplitScores:
     Raises:
         UserError: not a fine-tuned run, or the file cannot be read.
     """
-    loaded = load(config.run, config.checkpoint, config.adapter)
+    loaded = load(
+        config.run,
+        config.checkpoint,
+        config.adapter,
+        num_heads=config.heads,
+        mode=config.vocabulary.mode,
+    )
     if loaded.task is None:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
     task = with_columns(loaded.task, config.columns)

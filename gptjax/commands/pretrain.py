@@ -142,6 +142,9 @@ def _run(config: PretrainConfig) -> PretrainResult:
             config.init, num_heads=config.model.num_heads, mode=config.vocabulary.mode
         )
         job.check_same_shape(config.model, source.model, config.init)
+        if config.init.startswith(runs.OPENAI):
+            model = source.model
+            job.say(f"{model.num_heads} heads of {model.head_width} (the files do not tell)")
         if config.overwrite and folder.path.resolve() == source.folder.path.resolve():
             raise UserError(f"--out {out}: is the run of --init too; choose another --out")
     if parallel.is_main():
@@ -173,7 +176,9 @@ def _run(config: PretrainConfig) -> PretrainResult:
     job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
 
     objective = lm(config.model)
-    evaluator = Evaluator(objective, _whole(valid, config))
+    # Perplexity is over the tokens, whatever the loss runs over.
+    measured = lm(dataclasses.replace(config.model, fidelity="paper"))
+    evaluator = Evaluator(measured, _whole(valid, config))
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)

@@ -7,6 +7,7 @@ tokenizer.json                                the hub's newer form, all in one
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ OPENAI_GPT1 = ("encoder_bpe_40000.json", "vocab_40000.bpe")
 OPENAI_GPT2 = ("encoder.json", "vocab.bpe")
 PAIRS = (HUB, OPENAI_GPT1, OPENAI_GPT2)
 WHOLE = "tokenizer.json"
+# Pieces that stand for themselves, such as <unk> and <|endoftext|>.
+_NAMED = re.compile(r"<.+>|\[.+\]|\s(</w>)?")
 # The merges files begin with a line that names their format.
 HEADER = "#version: 0.2"
 
@@ -56,10 +59,13 @@ def read(folder: Path) -> Bpe:
     if not files:
         raise UserError(f"{folder}: no {' and '.join(HUB)} (or {WHOLE}) there")
     if len(files) == 1:
-        model = _object(files[0]).get("model")
-        if not isinstance(model, dict) or not {"vocab", "merges"} <= model.keys():
-            raise UserError(f"{files[0]}: is no tokenizer with a byte pair encoding")
-        vocabulary, merges = model["vocab"], [_pair(merge) for merge in model["merges"]]
+        model: Any = _object(files[0]).get("model")
+        try:
+            vocabulary, merges = dict(model["vocab"]), [_pair(merge) for merge in model["merges"]]
+        except (TypeError, KeyError, ValueError):
+            raise UserError(
+                f"{files[0]}: is no tokenizer with a byte pair encoding (model.vocab, model.merges)"
+            ) from None
     else:
         vocabulary, merges = _object(files[0]), _read_merges(files[1])
     _check(vocabulary, merges, files)
@@ -104,13 +110,17 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
 
 
 def _pair(merge: Any) -> Any:
-    return tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
+    pair = merge.split(" ") if isinstance(merge, str) else merge
+    if not all(isinstance(part, str) for part in pair):
+        raise TypeError("a merge is two strings")
+    return tuple(pair)
 
 
 def _check(
     vocabulary: Mapping[str, Any], merges: Sequence[tuple[str, ...]], files: Sequence[Path]
 ) -> None:
-    if sorted(vocabulary.values(), key=str) != sorted(range(len(vocabulary)), key=str):
+    ids = [value for value in vocabulary.values() if type(value) is int]
+    if sorted(ids) != list(range(len(vocabulary))):
         raise UserError(
             f"{files[0]}: the ids of its {len(vocabulary):,} pieces are not 0 to "
             f"{len(vocabulary) - 1:,}, each once"
@@ -123,4 +133,14 @@ def _check(
                 f"{files[-1]}: merge {number} ({' + '.join(merge)}) disagrees with the vocabulary "
                 f"{files[0].name}, which lacks {missing[0] if missing else 'it'!r}: are both files "
                 "of the same tokenizer?"
+            )
+    made = {"".join(merge) for merge in merges}
+    if len(set(merges)) < len(merges):
+        raise UserError(f"{files[-1]}: holds the same merge twice")
+    for piece in vocabulary:
+        whole = len(piece.removesuffix("</w>")) > 1
+        if whole and piece not in made and not _NAMED.fullmatch(piece):
+            raise UserError(
+                f"{files[-1]}: no merge makes the piece {piece!r} of {files[0].name}: is the file "
+                "cut off, or of another tokenizer?"
             )

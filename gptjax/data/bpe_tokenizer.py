@@ -65,7 +65,10 @@ def _saved_mode(folder: Path) -> Mode:
     file = folder / SETTINGS
     if not file.exists():
         return "exact"
-    mode = json.loads(file.read_text(encoding="utf-8"))["mode"]
+    try:
+        mode = json.loads(file.read_text(encoding="utf-8"))["mode"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
     if mode not in ("exact", "fast"):
         raise UserError(f"{file}: the mode is {mode!r}; known are exact and fast")
     return mode
@@ -81,9 +84,6 @@ class Gpt1Tokenizer:
     Args:
         bpe: the vocabulary and the merges.
         mode: how text becomes words.
-
-    Raises:
-        UserError: exact, and its libraries are not installed.
     """
 
     end: int | None = None
@@ -115,7 +115,11 @@ class Gpt1Tokenizer:
         return _cut(chunks, _after_space)
 
     def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of pieces that `cut` made: the line end after a piece is kept."""
+        """Token ids of pieces that `cut` made.
+
+        The line end after a piece is kept, also after the last one: `encode` has none around a
+        text, as the original, but in a corpus it ends the last paragraph.
+        """
         encoded = self.encode(pieces)
         if self.mode == "fast":  # There line ends are none anywhere.
             return encoded
@@ -129,7 +133,8 @@ class Gpt1Tokenizer:
         """Token ids of each text, int32 [n]; line ends around it are none.
 
         Raises:
-            UserError: a text holds half of a surrogate pair.
+            UserError: a text holds half of a surrogate pair; the mode is exact, and its libraries
+                are not installed.
         """
         for text in texts:
             _check_text(text)

@@ -31,11 +31,16 @@ def standardise(text: str) -> str:
 class ExactWords:
     """Words as the original's: ftfy, `standardise`, spaCy's English rules, lower case.
 
-    Raises:
-        UserError: ftfy or spaCy is not installed.
+    The libraries are asked for with the first text: a tokenizer can be opened, copied and decode
+    without them.
     """
 
     def __init__(self) -> None:
+        self._fix: Any = None
+        self._blank: Any = None
+        self._language: Any = None
+
+    def _import(self) -> None:
         try:
             import ftfy
             import spacy
@@ -47,10 +52,15 @@ class ExactWords:
             ) from None
         self._fix = ftfy.fix_text
         self._blank = spacy.blank
-        self._language: Any = None
 
     def __call__(self, text: str) -> list[str]:
-        """The words of a text; a line end is a word of its own."""
+        """The words of a text; a line end is a word of its own.
+
+        Raises:
+            UserError: ftfy or spaCy is not installed.
+        """
+        if self._fix is None:
+            self._import()
         if self._language is None or len(self._language.vocab.strings) > MOST_STRINGS:
             self._language = self._blank("en")
         words = (token.text for token in self._language.tokenizer(standardise(self._fix(text))))

@@ -107,11 +107,21 @@ def write(
 def _with_bias(backbone: Any, config: ModelConfig, kernel: np.ndarray, bias: np.ndarray) -> Any:
     """The backbone with a last LayerNorm through which the kernel alone gives the biases.
 
-    The smallest d with d @ kernel = bias (less its mean, which no softmax sees) is added to the
+    The smallest d with d @ kernel = bias, up to a constant, which no softmax sees, is added to the
     LayerNorm's bias.
+
+    Raises:
+        UserError: there is none, because there are more classes than the state has room for.
     """
-    wanted = (bias - bias.mean()).astype(np.float64)
-    added = np.linalg.lstsq(kernel.T.astype(np.float64), wanted, rcond=None)[0]
+    columns = kernel.T.astype(np.float64)
+    equations = np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
+    found = np.linalg.lstsq(equations, bias.astype(np.float64), rcond=None)[0]
+    if np.abs(equations @ found - bias).max() > 1e-5:
+        raise UserError(
+            f"the head's bias of {len(bias)} classes cannot be expressed by a state of width "
+            f"{config.width}, and the sequence-classification class has no bias"
+        )
+    added = found[:-1]
     if config.norm == "pre":
         last = backbone["final_norm"]
         return {**backbone, "final_norm": {**last, "bias": _plus(last["bias"], added)}}

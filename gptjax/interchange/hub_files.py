@@ -20,6 +20,19 @@ WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 TORCH = "pytorch_model.bin"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json")
+SIZES = {
+    "vocabulary_size": "vocab_size",
+    "context_length": "n_positions",
+    "num_layers": "n_layer",
+    "num_heads": "n_head",
+    "width": "n_embd",
+}
+RATES = {
+    "initial_std": "initializer_range",
+    "embedding_dropout": "embd_pdrop",
+    "attention_dropout": "attn_pdrop",
+    "residual_dropout": "resid_pdrop",
+}
 KINDS = {"openai-gpt": "post", "gpt2": "pre"}
 # What GPT-2's config may also say, and what this model computes.
 FIXED = {
@@ -32,11 +45,12 @@ FIXED = {
 }
 
 
-def locate(identifier: str) -> Path:
+def locate(identifier: str, *, weights: bool = True) -> Path:
     """The folder of a model: itself, or a download from the hub into its own cache.
 
     Args:
         identifier: a folder, or ID[@REVISION] on the hub.
+        weights: whether they are needed too; config and tokenizer are small.
 
     Raises:
         UnreachableError: neither there nor to be had.
@@ -47,10 +61,10 @@ def locate(identifier: str) -> Path:
     from huggingface_hub import snapshot_download  # takes half a second to import
 
     name, _, revision = identifier.partition("@")
-    wanted = [CONFIG, *TOKENIZER, "*.safetensors", SHARDS]
+    wanted = [CONFIG, *TOKENIZER, *(["*.safetensors", SHARDS] if weights else [])]
     try:
         found = Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
-        if not list(found.glob("*.safetensors")):
+        if weights and not list(found.glob("*.safetensors")):
             snapshot_download(name, revision=revision or None, allow_patterns=[TORCH])
     # The hub's client and what lies below it raise types of their own, and none is our bug.
     except Exception as error:
@@ -76,8 +90,10 @@ def read_config(folder: Path) -> ModelConfig:
         raise UserError(f"{file}: no such file; is this a folder of a model?") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: is no JSON object")
     kind = content.get("model_type")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(
             f"{file}: is of a model of the type {kind!r}; known are {' and '.join(KINDS)}"
         )
@@ -88,25 +104,19 @@ def read_config(folder: Path) -> ModelConfig:
     for key, value in FIXED.items():
         if content.get(key, value) != value:
             raise UserError(f"{file}: {key} is {content[key]}; this model computes with {value}")
-    try:
-        sizes = {
-            "vocabulary_size": content["vocab_size"],
-            "context_length": content["n_positions"],
-            "num_layers": content["n_layer"],
-            "num_heads": content["n_head"],
-            "width": content["n_embd"],
-        }
-    except KeyError as error:
-        raise UserError(f"{file}: has no {error.args[0]}") from None
-    return ModelConfig(
-        **sizes,
-        mlp_width=content.get("n_inner"),
-        norm="post" if kind == "openai-gpt" else "pre",
-        initial_std=content.get("initializer_range", ModelConfig.initial_std),
-        embedding_dropout=content.get("embd_pdrop", ModelConfig.embedding_dropout),
-        attention_dropout=content.get("attn_pdrop", ModelConfig.attention_dropout),
-        residual_dropout=content.get("resid_pdrop", ModelConfig.residual_dropout),
-    )
+    sizes = {ours: content.get(theirs) for ours, theirs in SIZES.items()}
+    for ours, size in sizes.items():
+        if type(size) is not int:
+            raise UserError(f"{file}: {SIZES[ours]} is {size!r}; it has to be a whole number")
+    rates = {ours: content.get(theirs) for ours, theirs in RATES.items()}
+    for ours, rate in rates.items():
+        if rate is not None and type(rate) not in (int, float):
+            raise UserError(f"{file}: {RATES[ours]} is {rate!r}; it has to be a number")
+    hidden = content.get("n_inner")
+    if hidden is not None and type(hidden) is not int:
+        raise UserError(f"{file}: n_inner is {hidden!r}; it has to be a whole number")
+    given: dict[str, Any] = {k: v for k, v in {**sizes, **rates}.items() if v is not None}
+    return ModelConfig(**given, mlp_width=hidden, norm="post" if kind == "openai-gpt" else "pre")
 
 
 def read_params(folder: Path, config: ModelConfig) -> Any:
@@ -119,10 +129,11 @@ def read_params(folder: Path, config: ModelConfig) -> Any:
 
 
 def _tensors(folder: Path) -> dict[str, np.ndarray]:
-    if (folder / SHARDS).exists():
-        return _read_shards(folder)
+    # In this order, as transformers does.
     if (folder / WEIGHTS).exists():
         return _read_safetensors(folder / WEIGHTS)
+    if (folder / SHARDS).exists():
+        return _read_shards(folder)
     if (folder / TORCH).exists():
         return _read_torch(folder / TORCH)
     raise UserError(f"{folder}: no weights there ({WEIGHTS}, {SHARDS} or {TORCH})")
@@ -132,10 +143,11 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
     file = folder / SHARDS
     try:
         places: Mapping[str, str] = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+        names = sorted({str(name) for name in places.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: cannot be read as an index of weights ({error})") from None
     tensors: dict[str, np.ndarray] = {}
-    for name in sorted(set(places.values())):
+    for name in names:
         found = _read_safetensors(folder / name)
         listed = {tensor for tensor, place in places.items() if place == name}
         if found.keys() != listed:
@@ -165,7 +177,14 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
         ) from None
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in content.items()}
     except Exception as error:  # Whatever its unpickler stumbles over.
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: cannot be read, it is truncated or damaged ({reason})") from None
+    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
+        raise UserError(f"{file}: is no state dict (tensors by name)")
+
+    def plain(tensor: torch.Tensor) -> np.ndarray:
+        tensor = tensor.detach()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+    return {name: plain(tensor) for name, tensor in content.items()}

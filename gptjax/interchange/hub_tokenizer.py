@@ -16,6 +16,7 @@ from gptjax.data.sentencepiece_tokenizer import (
 from gptjax.data.tokenizer import Tokenizer
 from gptjax.errors import UserError
 
+PROBE = "The house of Mary's -  it is\tnot, 42 \u00e9\u4e2d!\n\nAnd?"
 # Names of the adapter's tokens: start, delimiter, extract.
 SPECIALS = ("<|start|>", "<|delimiter|>", "<|extract|>")
 
@@ -35,6 +36,7 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
     """
     if isinstance(tokenizer, SentencePieceTokenizer):
         backend, named = _sentencepiece(tokenizer)
+        tokenizer.save(folder)
     elif isinstance(tokenizer, Gpt1Tokenizer):
         backend, named = _gpt1(tokenizer), {"unk_token": UNKNOWN}
         bpe_files.write(tokenizer.bpe, folder)
@@ -57,6 +59,8 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
         "model_max_length": context_length,
         "padding_side": "right",
         "clean_up_tokenization_spaces": False,
+        # Nothing in a text becomes a control id: `<|start|>` in it is text, as with us.
+        "split_special_tokens": True,
         "pad_token": backend.id_to_token(padding(tokenizer)),
         **named,
     }
@@ -112,6 +116,12 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer) -> tuple[tokenizers.Tokeni
         [decoders.Replace(SPACE_SYMBOL, " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     backend.add_tokens([AddedToken("\n", normalized=False)])
+    found = backend.encode(PROBE, add_special_tokens=False).ids
+    if found != tokenizer.encode([PROBE])[0].tolist() or backend.get_vocab_size() != len(pieces):
+        raise UserError(
+            "this SentencePiece model cannot be written as the hub's tokenizer: it is not a BPE as "
+            "`gptjax tokenizer` trains it"
+        )
     separator = pieces[tokenizer.separator][0]
     backend.add_special_tokens([separator])
     backend.post_processor = processors.TemplateProcessing(

@@ -9,6 +9,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -89,8 +90,10 @@ def _read_shapes(folder: Path) -> list[list[int]]:
 def _read_part(file: Path) -> np.ndarray:
     try:
         part = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
+    if not isinstance(part, np.ndarray):
+        raise UserError(f"{file}: holds several arrays; it has to be one")
     if part.dtype != np.float32:
         raise UserError(f"{file}: holds {part.dtype}, not float32")
     return part.reshape(-1)

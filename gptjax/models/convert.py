@@ -36,8 +36,9 @@ _EMBEDDINGS = {
 }
 PREFIX = "transformer."  # of the hub's models with a head
 TIED = "lm_head.weight"  # the token embedding again
-# Masks that older files hold, without a parameter in them.
+# Masks and numbers that older files hold, without a parameter in them.
 _BUFFERS = ("attn.bias", "attn.masked_bias")
+_POSITIONS = "position_ids"
 
 
 def shapes(config: ModelConfig) -> dict[Path, tuple[int, ...]]:
@@ -96,10 +97,16 @@ def from_hub(tensors: Mapping[str, np.ndarray], config: ModelConfig, where: str)
         UserError: a tensor is missing, surplus or of another shape, or the output table is not
             the token embedding; names it.
     """
-    there = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    there: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        bare = name.removeprefix(PREFIX)
+        if bare in there:
+            raise UserError(f"{where}: holds both {bare} and {PREFIX}{bare}")
+        there[bare] = tensor
     table = there.pop(TIED, None)
     names = hub_names(config)
     masks = {f"h.{n}.{mask}" for n in range(config.num_layers) for mask in _BUFFERS}
+    masks.add(_POSITIONS)
     if surplus := sorted(there.keys() - set(names.values()) - masks):
         raise UserError(
             f"{where}: holds the tensor {surplus[0]}, which a {_describe(config)} does not have"
@@ -162,7 +169,12 @@ def config_of_openai(
         UserError: not the shapes of a GPT-1, or a width that 64 does not divide.
     """
     blocks, rest = divmod(len(listed) - 2, len(_BLOCK))
-    if blocks < 1 or rest or any(len(shape) != 2 for shape in listed[:2]):
+    if (
+        blocks < 1
+        or rest
+        or any(len(shape) != 2 for shape in listed[:2])
+        or not all(len(shape) for shape in listed)
+    ):
         raise UserError(
             f"{where}: {len(listed)} shapes are not positions, tokens and {len(_BLOCK)} for each "
             "block of a GPT-1"
@@ -178,7 +190,7 @@ def config_of_openai(
         vocabulary_size=listed[1][0],
         context_length=listed[0][0],
         num_layers=blocks,
-        num_heads=num_heads or width // 64,
+        num_heads=width // 64 if num_heads is None else num_heads,
         width=width,
         mlp_width=None if hidden == 4 * width else hidden,
     )
@@ -200,6 +212,10 @@ def _checked(tensor: np.ndarray, shape: tuple[int, ...], name: str, where: str) 
     if tuple(tensor.shape) != shape:
         raise UserError(
             f"{where}: the tensor {name} is {list(tensor.shape)}, and has to be {list(shape)}"
+        )
+    if tensor.dtype.kind in "iub":
+        raise UserError(
+            f"{where}: the tensor {name} holds {tensor.dtype}; quantised weights cannot be read"
         )
     return np.asarray(tensor, np.float32)
 

@@ -40,7 +40,10 @@ def lm(config: ModelConfig) -> Objective:
         weights = jnp.asarray(batch.lm_weights * batch.weights[:, None, None]).reshape(-1, length)[
             :, 1:
         ]
-        params, table = tables(params, config, None if key is None else jax.random.fold_in(key, 1))
+        drop_key = None
+        if key is not None and config.fidelity == "released":
+            key, drop_key = jax.random.split(key)
+        params, table = tables(params, config, drop_key)
         states: Any = model.apply({"params": params}, tokens[:, :-1], key)
         total, correct = cross_entropy(
             states.reshape(-1, config.width),
@@ -72,6 +75,7 @@ def task(
     *,
     lm_coefficient: float = 0.0,
     freeze_backbone: bool = False,
+    positions: int | None = None,
 ) -> TaskFunctions:
     """Supervised fine-tuning with an auxiliary LM loss (paper, equations 3 to 5).
 
@@ -89,6 +93,8 @@ def task(
         adapter: the head.
         lm_coefficient: λ of equation 5; the paper has 0.5.
         freeze_backbone: no gradient reaches the backbone's parameters.
+        positions: with ``fidelity="released"``, how many positions the softmax runs over: the
+            released code keeps as many as the longest sequence has. None: all.
     """
     model = Transformer(extended_config(config))
 
@@ -106,7 +112,7 @@ def task(
         sequences, length = tokens.shape[:2], tokens.shape[2]
         keys = (None, None) if key is None else jax.random.split(key)
         drop_key = None if key is None else jax.random.fold_in(key, 2)
-        extended, table = tables(with_special_rows(params), config, drop_key)
+        extended, table = tables(with_special_rows(params), config, drop_key, positions)
         states: Any = model.apply({"params": extended}, tokens.reshape(-1, length), keys[0])
         states = states.reshape(*sequences, length, config.width)
         extracted = extract_states(states, jnp.asarray(batch.extract))

@@ -314,7 +314,7 @@ class Transformer(nn.Module):
 
 
 def tables(
-    params: Any, config: ModelConfig, key: Key[Array, ""] | None
+    params: Any, config: ModelConfig, key: Key[Array, ""] | None, positions: int | None = None
 ) -> tuple[Any, Float[Array, "R D"]]:
     """The parameters to apply a model with, and the output table of its loss.
 
@@ -325,14 +325,19 @@ def tables(
         params: of a `Transformer`.
         config: its config.
         key: a typed key for the dropout, or None for none.
+        positions: T, how many positions there are in that table; None is all of them.
     """
-    names = ("token_embedding", "position_embedding")
+    tokens, places = params["token_embedding"], params["position_embedding"]
     if config.fidelity == "paper":
-        return params, params[names[0]]
-    table = jnp.concatenate([params[name] for name in names])
-    table = dropout(table, key, config.embedding_dropout)
-    size = params[names[0]].shape[0]
-    return {**params, names[0]: table[:size], names[1]: table[size:]}, table
+        return params, tokens
+    table = dropout(jnp.concatenate([tokens, places[:positions]]), key, config.embedding_dropout)
+    size = tokens.shape[0]
+    rest = places[places.shape[0] if positions is None else positions :]
+    return {
+        **params,
+        "token_embedding": table[:size],
+        "position_embedding": jnp.concatenate([table[size:], rest]),
+    }, table
 
 
 def empty_cache(config: ModelConfig, batch: int, slots: int) -> tuple[LayerCache, ...]:

@@ -226,8 +226,9 @@ def test_a_missing_extra_is_named(gpt1_folder, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_spacy)
+    exact = load_tokenizer(gpt1_folder)
     with pytest.raises(UserError, match=r"needs spacy.*gptjax\[openai-text\].*mode fast"):
-        load_tokenizer(gpt1_folder)
+        exact.encode(["the"])
     assert load_tokenizer(gpt1_folder, mode="fast").mode == "fast"
 
 
@@ -257,6 +258,13 @@ BROKEN = {
         {"merges": lambda m: [*m, "qq zz"]},
         r"merges\.txt: merge \d+ \(qq \+ zz\) disagrees with the vocabulary .*lacks 'qqzz'",
     ),
+    "cut off": (
+        {"merges": lambda m: m[: len(m) // 2]},
+        r"no merge makes the piece '.*: is the file",
+    ),
+    "empty": ({"merges": lambda m: []}, r"no merge makes the piece"),
+    "a merge twice": ({"merges": lambda m: [*m, m[0]]}, "holds the same merge twice"),
+    "a name for an id": ({"vocabulary": lambda v: {**v, "h": [1]}}, r"the ids of its \d+ pieces"),
     "no pair": ({"merges": lambda m: ["a", *m]}, r"merges\.txt: line 2 is no pair of pieces: 'a'"),
     "a gap": ({"vocabulary": lambda v: {**v, "new": 9999}}, r"the ids of its \d+ pieces are not 0"),
     "neither": (
@@ -283,6 +291,15 @@ def test_more_refusals(gpt1, gpt2, gpt1_folder, gpt2_folder, tmp_path):
         load_tokenizer(tmp_path)
     (tmp_path / "vocab.json").write_text("{}")
     with pytest.raises(UserError, match=r"merges\.txt: cannot be read"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "vocab.json").unlink()
+    for model in (None, [], {"vocab": [], "merges": [1]}, {"vocab": {}, "merges": [[1, 2]]}):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+        with pytest.raises(UserError, match="is no tokenizer with a byte pair encoding"):
+            load_tokenizer(tmp_path)
+    gpt1.save(tmp_path)
+    (tmp_path / "gptjax.json").write_text('{"mode": ')
+    with pytest.raises(UserError, match=r"gptjax\.json: cannot be read"):
         load_tokenizer(tmp_path)
     for tokenizer in (gpt1, gpt2):
         with pytest.raises(UserError, match=r"half of a surrogate pair \(U\+D800\)"):

@@ -48,6 +48,7 @@ def test_older_layouts(folder, published):
     bare = {**tensors, "h.0.attn.bias": np.ones((1, 1, 16, 16), np.float32)}
     embedding = "tokens_embed.weight" if config.norm == "post" else "wte.weight"
     bare["lm_head.weight"] = tensors[embedding]
+    bare["position_ids"] = np.arange(16)[None]
     write_tensors(folder, bare)
     jax.tree.map(np.testing.assert_array_equal, hub_files.read_params(folder, config), params)
     (folder / "model.safetensors").unlink()
@@ -58,6 +59,10 @@ def test_older_layouts(folder, published):
         safetensors.save_file(part, folder / place)
     write_json(folder / "model.safetensors.index.json", {"weight_map": places})
     jax.tree.map(np.testing.assert_array_equal, hub_files.read_params(folder, config), params)
+    for broken in ([], {"weight_map": None}, {"weight_map": [1]}, {}):
+        write_json(folder / "model.safetensors.index.json", broken)
+        with pytest.raises(UserError, match="as an index of weights"):
+            hub_files.read_params(folder, config)
     places["h.9.extra"] = "model-1.safetensors"
     write_json(folder / "model.safetensors.index.json", {"weight_map": places})
     with pytest.raises(UserError, match=r"disagrees with it about the tensor h\.9\.extra"):
@@ -84,6 +89,14 @@ CHANGES = {
         lambda t, n: t.update({n: t[n][:-1]}),
         r"the tensor {bare} is \[7, 32\], and has to be \[8, 32\]",
     ),
+    "twice": (
+        lambda t, n: t.update({n.removeprefix("transformer."): t[n]}),
+        "holds both {bare} and transformer.{bare}",
+    ),
+    "quantised": (
+        lambda t, n: t.update({n: t[n].astype(np.int8)}),
+        "the tensor {bare} holds int8; quantised",
+    ),
     "another head": (
         lambda t, n: t.update({"lm_head.weight": np.zeros((2, 2), np.float32)}),
         "lm_head.weight is not the token embedding",
@@ -102,7 +115,10 @@ def test_wrong_tensors_are_named(folder, published, change, message):
 
 CONFIGS = {
     "another kind": ({"model_type": "llama"}, "of a model of the type 'llama'"),
-    "no size": ({"n_layer": None}, "has no n_layer"),
+    "no size": ({"n_layer": None}, "n_layer is None; it has to be a whole number"),
+    "text for a size": ({"n_layer": "1"}, "n_layer is '1'"),
+    "text for a rate": ({"embd_pdrop": "x"}, "embd_pdrop is 'x'; it has to be a number"),
+    "a list of kinds": ({"model_type": ["gpt2"]}, "of a model of the type"),
     "another activation": ({"afn": "relu", "activation_function": "relu"}, "activation is 'relu'"),
     "scaled": (
         {"scale_attn_by_inverse_layer_idx": True},
@@ -132,8 +148,11 @@ def test_damaged_files(folder, published, tmp_path, capsys):
     words = ["--init", f"hf:{folder}", "--out", str(tmp_path / "run"), "--vocabulary.mode", "fast"]
     words = words if config.norm == "post" else words[:4]
     assert main(["import", *words]) == 2
-    assert "tokens and the model's vocabulary_size is" in capsys.readouterr().err
+    assert "are they of the same model?" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+    write_json(folder / "config.json", [])
+    with pytest.raises(UserError, match=r"config\.json: is no JSON object"):
+        hub_files.read_config(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON"):
         hub_files.read_config(folder)

@@ -1,5 +1,7 @@
 """OpenAI's files: there and back bit for bit, and every way to be damaged."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -69,6 +71,14 @@ def damage(folder, what):
         np.save(folder / "params_9.npy", np.load(folder / "params_9.npy")[:-1])
     elif what == "another type":
         np.save(folder / "params_0.npy", np.load(folder / "params_0.npy").astype(np.float64))
+    elif what == "several arrays":
+        with (folder / "params_0.npy").open("wb") as file:
+            np.savez(file, a=np.zeros(3, np.float32))
+    elif what == "no archive":
+        (folder / "params_0.npy").write_bytes(b"PK\x03\x04")
+    elif what == "a shape without sizes":
+        shapes[8] = []
+        write_json(folder / "params_shapes.json", shapes)
     elif what == "a tensor less":
         write_json(folder / "params_shapes.json", shapes[:-1])
     elif what == "another shape":
@@ -82,6 +92,9 @@ DAMAGES = {
     "part missing": r"params_7\.npy: cannot be read",
     "part truncated": r"params_3\.npy: cannot be read",
     "part shorter": r"the shapes .* need [\d,]+ numbers, and .* hold [\d,]+",
+    "several arrays": r"params_0\.npy: holds several arrays",
+    "no archive": r"params_0\.npy: cannot be read",
+    "a shape without sizes": "are not positions, tokens and 12 for each block",
     "another type": r"params_0\.npy: holds float64",
     "a tensor less": "are not positions, tokens and 12 for each block",
     "another shape": r"number 2 \(blocks_0\.attention\.qkv\.kernel\) is \[1, 8, 8\], and has to be",
@@ -98,8 +111,9 @@ def test_damages_are_named(folder, what, message):
 def test_heads_have_to_be_said_where_64_does_not_divide(folder):
     with pytest.raises(UserError, match=r"no multiple of 64.*--heads"):
         openai_files.read_config(folder)
-    with pytest.raises(UserError, match="does not divide"):
-        openai_files.read_config(folder, num_heads=3)
+    for heads in (3, 0):
+        with pytest.raises(UserError, match=r"does not divide|must be at least 1"):
+            openai_files.read_config(folder, num_heads=heads)
 
 
 def test_import_generate_and_export(folder, config, tmp_path, capsys):
@@ -123,6 +137,28 @@ def test_import_generate_and_export(folder, config, tmp_path, capsys):
         assert file.read_bytes() == (back / file.name).read_bytes(), file.name
     assert main(["export", "--run", str(out), "--format", "openai", "--out", str(back)]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_fine_tuning_as_released(folder, tmp_path, capsys):
+    """The oddities from the command line: several seeds, resumed, and usable afterwards."""
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("sentence\tlabel\n" + "good cat\t1\nbad dog\t0\n" * 20)
+    out = tmp_path / "run"
+    words = ["--task", "sst2", "--data", str(rows), "--out", str(out), "--seeds", "1", "2"]
+    words += ["--init", f"openai:{folder}", "--heads", "2", "--vocabulary.mode", "fast"]
+    words += ["--train.steps", "3", "--train.batch-size", "4", "--tracking.no-tensorboard"]
+    words += ["--model.fidelity", "released"]
+    assert main(["finetune", *words]) == 0
+    assert "2 heads of 4 (the files do not tell)" in capsys.readouterr().err
+    shutil.rmtree(out / "seed-2")  # as if the sweep had been stopped before it
+    assert main(["finetune", "--out", str(out), "--resume", "auto", "--seeds", "1", "2"]) == 0
+    loaded = runs.load(out / "seed-2")
+    assert (loaded.model.fidelity, loaded.model.context_length) == ("released", 16)
+    labels = ["--run", str(out / "seed-2"), "--data", str(rows), "--out", str(tmp_path / "p.tsv")]
+    assert main(["predict", *labels]) == 0
+    words = ["--out", str(out / "seed-1"), "--resume", "auto", "--model.fidelity", "paper"]
+    assert main(["finetune", *words]) == 2
+    assert "another task" in capsys.readouterr().err
 
 
 def test_refusals(folder, tmp_path, capsys, published):

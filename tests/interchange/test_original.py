@@ -115,13 +115,12 @@ class Unshuffled:
 def model(released):
     config = openai_files.read_config(released, HEADS)
     off = dict.fromkeys(("embedding_dropout", "attention_dropout", "residual_dropout"), 0.0)
-    return replace(config, **off, fidelity="released", context_length=LENGTH)
+    return replace(config, **off, fidelity="released")
 
 
 @pytest.fixture(scope="session")
 def params(released):
     backbone = openai_files.read_params(released, openai_files.read_config(released, HEADS))
-    backbone["position_embedding"] = backbone["position_embedding"][:LENGTH]
     head = {"kernel": draw(8, (WIDTH, 1)), "bias": np.zeros(1, np.float32)}
     return {
         "backbone": backbone,
@@ -131,7 +130,9 @@ def params(released):
 
 @pytest.fixture(scope="session")
 def functions(model):
-    return objective.task(model, AdapterConfig("choose", 2, 0.0), lm_coefficient=0.5)
+    return objective.task(
+        model, AdapterConfig("choose", 2, 0.0), lm_coefficient=0.5, positions=LENGTH
+    )
 
 
 @pytest.fixture(scope="session")
@@ -215,7 +216,7 @@ def as_recorded(params, model):
     """Arrays in the recording's order: one table, the blocks, the head."""
     backbone, adapter = params["backbone"], params["adapter"]
     positions, tokens, *blocks = convert.to_openai(backbone, model)
-    table = np.concatenate([tokens, adapter["special_embedding"], positions])
+    table = np.concatenate([tokens, adapter["special_embedding"], positions[:LENGTH]])
     return [table, *blocks, adapter["head"]["kernel"], adapter["head"]["bias"]]
 
 

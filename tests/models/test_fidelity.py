@@ -53,11 +53,43 @@ def test_the_paper_s_tables_are_left_alone():
     assert released.shape == (48, 16)
 
 
+def test_fewer_positions():
+    """As many as the longest sequence has: the others are neither predicted nor dropped."""
+    params = make(RELEASED)
+    dropped, table = tables(params, RELEASED, jax.random.key(0), 5)
+    assert table.shape == (45, 16)
+    np.testing.assert_array_equal(dropped["position_embedding"][:5], table[40:])
+    np.testing.assert_array_equal(
+        dropped["position_embedding"][5:], params["position_embedding"][5:]
+    )
+
+
+def test_every_place_has_its_own_dropout(monkeypatch):
+    """No key of a step is used for two masks."""
+    from gptjax.models import attention, dropout, transformer
+
+    used = []
+    real = dropout.key_words
+
+    def words(key):
+        used.append(np.asarray(jax.random.key_data(key)).tolist())
+        return real(key)
+
+    for room in (dropout, attention):
+        monkeypatch.setattr(room, "key_words", words, raising=False)
+    assert transformer.dropout is dropout.dropout
+    for config in (PAPER, RELEASED):
+        used.clear()
+        lm(config).loss(make(config), make_batch(), jax.random.key(0))
+        assert len(used) >= 3
+        assert len({str(key) for key in used}) == len(used)
+
+
 def test_nothing_is_dropped_twice():
     """With dropout on the tables alone, the loss is that of the dropped tables without dropout."""
     config = dataclasses.replace(RELEASED, attention_dropout=0.0, residual_dropout=0.0)
     params, batch, key = make(config), make_batch(), jax.random.key(0)
     with_key = jax.jit(lm(config).loss)(params, batch, key)
-    dropped, _ = tables(params, config, jax.random.fold_in(key, 1))
+    dropped, _ = tables(params, config, jax.random.split(key)[1])
     without = jax.jit(lm(config).loss)(dropped, batch, None)
     np.testing.assert_allclose(with_key.loss, without.loss, rtol=1e-6)

@@ -14,15 +14,26 @@ import pytest
 import torch
 import transformers
 from safetensors import numpy as safetensors
+from tokenizers import pre_tokenizers
 
 import gptjax
+from gptjax.batch import Batch
 from gptjax.cli import main
+from gptjax.data.bpe_files import Bpe
+from gptjax.data.bpe_tokenizer import Gpt1Tokenizer, Gpt2Tokenizer
 from gptjax.data.task_data import load_split, load_task_data
 from gptjax.data.tasks import TASKS
+from gptjax.data.tokenizer import load_tokenizer
+from gptjax.errors import UserError
+from gptjax.interchange import hub_export, hub_tokenizer
 from gptjax.interchange.hub_tokenizer import SPECIALS
+from gptjax.models import objective
+from gptjax.models.adapter import AdapterConfig
+from gptjax.models.transformer import ModelConfig
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 ROWS = 200
+LETTERS = "abcdefghijklmnopqrstuvwxyz.,<>|'"
 TINY = [
     "--model.vocabulary-size",
     "800",
@@ -78,6 +89,74 @@ def test_a_language_model(pretrained, tmp_path):
     )[0][0]  # fmt: skip
     assert greedy[0, len(ids) :].tolist()[: len(expected)] == expected
     assert "## Results" in (out / "README.md").read_text()
+
+
+def small_bpe(kind):
+    if kind == "gpt1":
+        pieces = ["<unk>", *LETTERS, *(x + "</w>" for x in LETTERS), "\n</w>", "th", "the</w>"]
+        merges = [("t", "h"), ("th", "e</w>")]
+        return Gpt1Tokenizer(Bpe({piece: i for i, piece in enumerate(pieces)}, merges), "fast")
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "th", "\u0120th", "<|endoftext|>"]
+    merges = [("t", "h"), ("\u0120", "th")]
+    return Gpt2Tokenizer(Bpe({piece: i for i, piece in enumerate(pieces)}, merges))
+
+
+@pytest.mark.parametrize("kind", ["gpt1", "gpt2"])
+@pytest.mark.parametrize("specials", [False, True])
+def test_gpt_tokenizers(kind, specials, tmp_path):
+    """The same ids, and nothing in a text is a control id."""
+    tokenizer = small_bpe(kind)
+    hub_tokenizer.write(tmp_path, tokenizer, 64, specials=specials)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("the Thing, then\n\n it's", "<|start|> the <unk> <|endoftext|> <|extract|>"):
+        (ids,) = tokenizer.encode([text])
+        start, delimiter, extract = range(tokenizer.size, tokenizer.size + 3)
+        expected = [start, *ids, extract] if specials else ids.tolist()
+        assert theirs(text).input_ids == expected
+        if specials:
+            pair = [start, *ids, delimiter, *ids, extract]
+            assert theirs(text, text).input_ids == pair
+    again = load_tokenizer(tmp_path, mode="fast" if kind == "gpt1" else None)
+    assert again.fingerprint == tokenizer.fingerprint
+
+
+def test_a_gpt2_classifier(tmp_path):
+    """With LayerNorm before the branches the head's bias goes into the final one."""
+    tokenizer = small_bpe("gpt2")
+    config = ModelConfig(
+        vocabulary_size=tokenizer.size, context_length=32, num_layers=2, num_heads=2, width=16,
+        norm="pre",
+    )  # fmt: skip
+    adapter = AdapterConfig("classify", 3)
+    functions = objective.task(config, adapter)
+    params = jax.device_get(functions.objective.init(jax.random.key(0)))
+    params["adapter"]["head"]["bias"] = np.array([0.5, -1.0, 2.0], np.float32)
+    head = hub_export.Head("single", ("a", "b", "c"), params["adapter"])
+    hub_export.write(tmp_path, config, params["backbone"], tokenizer, head)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)("the cat", return_tensors="pt")
+    with torch.no_grad():
+        theirs = torch.log_softmax(model(input_ids=inputs["input_ids"]).logits, -1).numpy()
+    tokens = inputs["input_ids"].numpy()[:, None].astype(np.int32)
+    extract = np.full((1, 1), tokens.shape[-1] - 1, np.int32)
+    weights = np.ones(tokens.shape, np.float32)
+    batch = Batch(tokens, weights, extract, np.zeros((1, 3), np.float32), np.ones(1, np.float32))
+    ours = jax.jit(functions.log_probabilities)(params, batch)
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5)
+
+
+def test_a_bias_that_no_state_gives_is_refused(tmp_path):
+    tokenizer = small_bpe("gpt2")
+    config = ModelConfig(
+        vocabulary_size=tokenizer.size, context_length=16, num_layers=1, num_heads=2, width=4,
+        norm="pre",
+    )  # fmt: skip
+    functions = objective.task(config, AdapterConfig("classify", 9))
+    params = jax.device_get(functions.objective.init(jax.random.key(0)))
+    params["adapter"]["head"]["bias"] = np.arange(9, dtype=np.float32) ** 2
+    head = hub_export.Head("single", tuple("abcdefghi"), params["adapter"])
+    with pytest.raises(UserError, match="bias of 9 classes cannot be expressed"):
+        hub_export.write(tmp_path, config, params["backbone"], tokenizer, head)
 
 
 def rows_of(task):

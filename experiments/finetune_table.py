@@ -33,11 +33,11 @@ TASK_OPTIONS = {
     "cola": (),
     "rte": (),
     "snli": ("--max-train", "6000"),
-    "mrpc": ("--max-train", "2000"),
+    "mrpc": ("--max-train", "1500"),
     "stsb": ("--max-train", "2000"),
-    "sst2": ("--max-train", "6000"),
+    "sst2": ("--max-train", "4000"),
     "qnli": ("--max-train", "2000", "--max-valid", "1000"),
-    "race": ("--max-train", "1000", "--max-valid", "600"),
+    "race": ("--max-train", "1000", "--max-valid", "400", "--train.epochs", "2"),
 }
 ARMS = ("from-scratch", "pre-trained")
 ROW = "row.json"

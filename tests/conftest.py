@@ -25,3 +25,13 @@ def strict_dtypes():
     """Mixed dtypes are an error while the test runs (optax itself would fail under it)."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which of the two ran: the whole comparison, or what a bare clone has."""
+    shared = os.environ.get("GPTJAX_SHARED")
+    terminalreporter.write_line(
+        f"published files and recorded numbers: {shared}"
+        if shared
+        else "GPTJAX_SHARED is not set: compared with tests/golden and tokenizers trained here"
+    )

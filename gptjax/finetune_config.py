@@ -240,10 +240,8 @@ def default_out(config: Selection) -> Path:
     elif config.init == "none":
         name = "from-scratch"
     else:
-        source = str(config.init or backbone.newest_run())
-        if runs.is_published(source):
-            source = source.removeprefix(runs.OPENAI)
-            if source.startswith(runs.HUB):
-                source = source.removeprefix(runs.HUB).partition("@")[0]
+        source = str(config.init or backbone.newest_run()).removeprefix(runs.OPENAI)
+        if source.startswith(runs.HUB):
+            source = source.removeprefix(runs.HUB).partition("@")[0]
         name = Path(source).resolve().name
     return Path("runs/finetune") / Path(config.task.name).stem / name

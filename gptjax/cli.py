@@ -17,6 +17,7 @@ COMMANDS = {
     "finetune": "train a pre-trained model on a task",
     "predict": "label new rows with a fine-tuned model",
     "evaluate": "perplexity of a text, or a task's metrics",
+    "zeroshot": "a task's metrics without training on it",
     "compare": "the difference between two fine-tuned runs, with its interval",
     "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",

@@ -1,8 +1,8 @@
-"""The log-probability of every token of some texts."""
+"""The log-probability of every token of some texts, or of what follows some contexts."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,53 +18,87 @@ from gptjax.training.loop import Predictor
 LENGTH_MULTIPLE = 32
 
 
-class _TextWindows:
-    """Windows of T + 1 tokens over texts, each after a separator, as `gptjax.batch.Batches`."""
+class Span(NamedTuple):
+    """Tokens to score, and what is read before them.
 
-    def __init__(self, ids: Sequence[np.ndarray], separator: int, context: int, batch: int) -> None:
+    Attributes:
+        context: at least one id; of a long one its end is read.
+        target: the ids to score.
+    """
+
+    context: np.ndarray
+    target: np.ndarray
+
+
+class TokenScores(NamedTuple):
+    """What a model says to the tokens of a target.
+
+    Attributes:
+        log_probabilities: float32 [n], nats, each given all before it that its window holds.
+        likeliest: bool [n], whether no other token is likelier.
+    """
+
+    log_probabilities: Float[np.ndarray, " n"]
+    likeliest: np.ndarray
+
+
+class _Window(NamedTuple):
+    owner: int
+    tokens: np.ndarray
+    targets: int  # how many of them, at the end, are scored
+
+
+class _SpanWindows:
+    """Windows of T + 1 tokens that score every target once, as `gptjax.batch.Batches`.
+
+    A target that fits is scored in one window, with as much of the end of its context as there is
+    room for; of a longer one the windows do not overlap.
+    """
+
+    def __init__(self, spans: Sequence[Span], context: int, batch: int) -> None:
         self.batch_size = batch
-        self._separator = separator
-        self._windows: list[np.ndarray] = []
-        self.owners: list[int] = []
-        longest = max((len(text) for text in ids), default=1)
+        longest = max((len(span.context) + len(span.target) - 1 for span in spans), default=1)
         # Coarse, so that other texts probably have a shape that is compiled already.
-        self._length = min(context, -(-max(longest, 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE) + 1
-        for owner, text in enumerate(ids):
-            whole = np.concatenate([[separator], text])
-            for begin in range(0, len(text), self._length - 1):
-                self._windows.append(whole[begin : begin + self._length])
-                self.owners.append(owner)
+        room = min(context, -(-max(longest, 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+        self._length = room + 1
+        self.windows: list[_Window] = []
+        for owner, span in enumerate(spans):
+            count = len(span.target)
+            whole = np.concatenate([span.context, span.target])
+            if 0 < count <= room:
+                self.windows.append(_Window(owner, whole[-self._length :], count))
+                continue
+            for begin in range(0, count, room):
+                tokens = whole[len(span.context) - 1 + begin :][: self._length]
+                self.windows.append(_Window(owner, tokens, len(tokens) - 1))
 
     def __len__(self) -> int:
-        return -(-len(self._windows) // self.batch_size)
+        return -(-len(self.windows) // self.batch_size)
 
     def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
         begin = index * self.batch_size
         wanted = np.arange(begin, begin + self.batch_size)[rows]
-        tokens = np.full((len(wanted), 1, self._length), self._separator, np.int32)
+        tokens = np.zeros((len(wanted), 1, self._length), np.int32)
         weights = np.zeros(tokens.shape, np.float32)
         for row, number in enumerate(wanted):
-            if number < len(self._windows):
-                window = self._windows[number]
-                tokens[row, 0, : len(window)] = window
-                weights[row, 0, 1 : len(window)] = 1
+            if number < len(self.windows):
+                window = self.windows[number]
+                tokens[row, 0, : len(window.tokens)] = window.tokens
+                weights[row, 0, 1 : len(window.tokens)] = 1
         return Batch(
             tokens=tokens,
             lm_weights=weights,
             extract=np.zeros((len(wanted), 1), np.int32),
             targets=np.ones((len(wanted), 1), np.float32),
-            weights=(wanted < len(self._windows)).astype(np.float32),
+            weights=(wanted < len(self.windows)).astype(np.float32),
         )
 
     def describe(self, epoch: int, index: int) -> str:
         return f"windows of batch {index}"
 
-    def lengths(self) -> list[int]:
-        return [len(window) - 1 for window in self._windows]
-
 
 @functools.lru_cache(maxsize=16)
-def _log_probabilities(config: ModelConfig) -> Callable[[Any, Batch], Array]:
+def _token_scores(config: ModelConfig) -> Callable[[Any, Batch], Array]:
     """The same function for the same model, so that it is compiled once."""
     model = Transformer(config)
 
@@ -74,9 +108,32 @@ def _log_probabilities(config: ModelConfig) -> Callable[[Any, Batch], Array]:
         table = params["token_embedding"].astype(states.dtype)
         logits = jnp.einsum("btd,vd->btv", states, table, preferred_element_type=jnp.float32)
         chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
-        return chosen - jax.nn.logsumexp(logits, axis=-1)
+        likeliest = (chosen >= logits.max(-1)).astype(jnp.float32)
+        return jnp.stack([chosen - jax.nn.logsumexp(logits, axis=-1), likeliest], axis=-1)
 
     return predict
+
+
+def score_spans(run: Run, spans: Sequence[Span], batch_size: int) -> list[TokenScores]:
+    """What a model says to every token of every target.
+
+    Args:
+        run: pre-trained, or fine-tuned (its backbone is asked).
+        spans: contexts and targets.
+        batch_size: windows at once, rounded up to a multiple of the devices.
+    """
+    devices = parallel.device_count()
+    batch = -(-batch_size // devices) * devices
+    windows = _SpanWindows(spans, run.model.context_length, batch)
+    found: list[list[np.ndarray]] = [[] for _ in spans]
+    if len(windows):
+        rows = Predictor(_token_scores(run.model), windows)(run.backbone)
+        for window, row in zip(windows.windows, rows, strict=False):
+            end = len(window.tokens) - 1
+            found[window.owner].append(row[end - window.targets : end])
+    empty = np.zeros((0, 2), np.float32)
+    joined = [np.concatenate(parts) if parts else empty for parts in found]
+    return [TokenScores(part[:, 0], part[:, 1] > 0) for part in joined]
 
 
 def token_log_probabilities(
@@ -89,16 +146,6 @@ def token_log_probabilities(
         texts: each read as the beginning of a document.
         batch_size: windows at once, rounded up to a multiple of the devices.
     """
-    devices = parallel.device_count()
-    windows = _TextWindows(
-        run.tokenizer.encode(texts),
-        run.tokenizer.separator,
-        run.model.context_length,
-        -(-batch_size // devices) * devices,
-    )
-    found: list[list[np.ndarray]] = [[] for _ in texts]
-    if len(windows):
-        rows = Predictor(_log_probabilities(run.model), windows)(run.backbone)
-        for owner, length, row in zip(windows.owners, windows.lengths(), rows, strict=False):
-            found[owner].append(row[:length])
-    return [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in found]
+    start = np.array([run.tokenizer.separator], np.int32)
+    spans = [Span(start, ids) for ids in run.tokenizer.encode(texts)]
+    return [scores.log_probabilities for scores in score_spans(run, spans, batch_size)]

@@ -1,0 +1,143 @@
+"""`gptjax zeroshot`: what a language model knows of a task without being trained on it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from gptjax.data.metrics import LABELS
+from gptjax.data.task_data import SAMPLE_WARNING, load_split
+from gptjax.data.tasks import TASKS
+from gptjax.data.tokenizer import ModeConfig
+from gptjax.data.zero_shot import (
+    ZERO_SHOT,
+    Name,
+    Question,
+    ZeroShotTask,
+    read_lambada,
+    read_winograd,
+)
+from gptjax.errors import UserError
+from gptjax.evaluation.zero_shot import ZeroShotScores, ask, fit_threshold, judge, normalised
+from gptjax.run import Run, load
+from gptjax.run_folder import write_json
+
+
+@dataclass(frozen=True)
+class ZeroShotConfig:
+    """Ask a language model a task's questions without training it on them (paper, section 5)."""
+
+    run: str
+    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER; of a fine-tuned run its backbone is asked."""
+    task: Name
+    """cola: mean log-probability of a token against a threshold. sst2: `very`, then negative or
+    positive. race: mean log-probability of an answer's tokens. winograd: that of what follows the
+    candidate in the pronoun's place. lambada: the last word."""
+    data: str
+    """Of cola, sst2 and race a folder with the published files, a file, hub or sample; a file of
+    Winograd schemas (XML, or DPR's lines); LAMBADA's JSON lines."""
+    split: str = "valid"
+    """Of cola, sst2 and race: which split. The threshold of cola is fitted on train."""
+    max_examples: int | None = None
+    """Ask so many questions only, the first ones; None asks all."""
+    batch_size: int = 16
+    """Texts at once; never changes a score."""
+    checkpoint: str = "auto"
+    """best, last, or a step; auto is the best where one was kept, else the last."""
+    heads: int | None = None
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+    out: str | None = None
+    """Folder for results.json and predictions.tsv; None writes none."""
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("max_examples", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
+
+
+def run(config: ZeroShotConfig) -> ZeroShotScores:
+    """Ask, judge and print.
+
+    Raises:
+        UserError: no such run or data, questions without answers.
+    """
+    loaded = load(
+        config.run, config.checkpoint, num_heads=config.heads, mode=config.vocabulary.mode
+    )
+    return measure(loaded, config)
+
+
+def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
+    """`run` with a model that was opened before."""
+    task = ZERO_SHOT[config.task]
+    questions, source, sample = _questions(config, task, config.split)
+    questions = questions[: config.max_examples]
+    threshold = None
+    if task.decision == "threshold":
+        train, _, _ = _questions(config, task, "train")
+        scores, _ = ask(loaded, task, train, config.batch_size)
+        gold = np.array([question.gold for question in train])
+        threshold = fit_threshold(np.array(scores)[:, 0], gold)
+    scores, tokens = ask(loaded, task, questions, config.batch_size)
+    result = judge(task, questions, scores, tokens, threshold)
+    print(f"{config.run} ({loaded.checkpoint}), {config.task} without training, {source}:")
+    for name, value in result.metrics.items():
+        shown = f"{value:.2f}" if name == "perplexity" else f"{100 * value:.2f}"
+        print(f"  {LABELS.get(name, name):22} {shown:>9}   ({len(questions):,} questions)")
+    if (share := normalised(task, result.metric)) is not None:
+        print(
+            f"  normalised             {share:9.3f}   (0 guessing, {100 * task.guess:.0f}; "
+            f"1 the paper's fine-tuned model, {100 * (task.supervised or 0):.1f})"
+        )
+    if threshold is not None:
+        print(f"  threshold              {threshold:9.3f}   (nats per token, fitted on train)")
+    if sample:
+        print(SAMPLE_WARNING.format(task=config.task))
+    if config.out is not None:
+        _write(Path(config.out), config, loaded, result, questions, source, sample)
+    return result
+
+
+def _questions(
+    config: ZeroShotConfig, task: ZeroShotTask, split: str
+) -> tuple[list[Question], str, bool]:
+    if task.ask is None:
+        read = read_winograd if config.task == "winograd" else read_lambada
+        return read(Path(config.data).expanduser()), config.data, False
+    found, sample = load_split(config.data, TASKS[config.task], split)
+    return [task.ask(example) for example in found.examples], found.source, sample
+
+
+def _write(
+    out: Path,
+    config: ZeroShotConfig,
+    loaded: Run,
+    result: ZeroShotScores,
+    questions: list[Question],
+    source: str,
+    sample: bool,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    width = max(len(question.candidates) for question in questions)
+    lines = ["\t".join(["index", "gold", "prediction", *(f"score_{k}" for k in range(width))])]
+    for index, row in enumerate(result.scores):
+        cells = [index, result.gold[index], result.predicted[index], *(f"{x:.6f}" for x in row)]
+        lines.append("\t".join(map(str, cells)))
+    (out / "predictions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_json(
+        out / "results.json",
+        {
+            "task": f"{config.task}, zero-shot",
+            "split": config.split if ZERO_SHOT[config.task].ask else source,
+            "examples": len(questions),
+            "metrics": result.metrics,
+            "normalised": normalised(ZERO_SHOT[config.task], result.metric),
+            "threshold": result.threshold,
+            "data": {"source": source, "sample": sample},
+            "checkpoint": loaded.checkpoint,
+            "step": loaded.step,
+            "run": config.run,
+        },
+    )

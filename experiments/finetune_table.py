@@ -33,7 +33,7 @@ TASK_OPTIONS = {
     "cola": (),
     "rte": (),
     "snli": ("--max-train", "6000"),
-    "mrpc": ("--max-train", "1500"),
+    "mrpc": ("--max-train", "1000"),
     "stsb": ("--max-train", "2000"),
     "sst2": ("--max-train", "4000"),
     "qnli": ("--max-train", "2000", "--max-valid", "1000"),

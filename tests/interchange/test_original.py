@@ -183,8 +183,7 @@ def test_forward_losses(functions, params, split, count):
     np.testing.assert_allclose(lm_losses, pairs(lm), rtol=0, atol=1e-5)
 
 
-def test_24_training_steps(trained):
-    lines, _ = trained
+def check_steps(lines):
     assert len(lines) == STEPS
     for ours, theirs in (
         ("task_loss", "hist_clf_loss"),
@@ -199,10 +198,9 @@ def test_24_training_steps(trained):
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 8), ("test", None)])
-def test_logits_and_losses_after_training(functions, trained, split, count):
+def check_answers(functions, params, split, count):
     name = "train8" if split == "train" else "test"
-    differences, task_losses, lm_losses = per_story(functions, trained[1], split, count)
+    differences, task_losses, lm_losses = per_story(functions, params, split, count)
     logits = number(f"after_{name}_logits")
     np.testing.assert_allclose(differences, logits[:, 0] - logits[:, 1], rtol=0, atol=1e-3)
     if split == "test":
@@ -220,9 +218,8 @@ def as_recorded(params, model):
     return [table, *blocks, adapter["head"]["kernel"], adapter["head"]["bias"]]
 
 
-def test_parameters_after_training(params, trained, model):
-    """Length and movement of every tensor."""
-    before, after = as_recorded(params, model), as_recorded(trained[1], model)
+def check_parameters(params, trained, model):
+    before, after = as_recorded(params, model), as_recorded(trained, model)
     names = golden()["names"]
     assert len(before) == len(names)
     lengths = np.array([np.linalg.norm(x.astype(np.float64)) for x in after])
@@ -235,18 +232,34 @@ def test_parameters_after_training(params, trained, model):
     np.testing.assert_allclose(moved[known], number("final_delta_l2")[known], rtol=1e-5)
 
 
-def test_adamw_as_usual_is_near_and_another(functions, params):
-    """Where epsilon stands is seen in the LM loss: the tolerance above would not hold."""
-    config = OptimizerConfig(learning_rate=6.25e-5, warmup=0.002, schedule="linear")
-    optimizer = make_optimizer(config, STEPS)
-    length = TrainConfig(steps=STEPS, batch_size=BATCH)
-    result = fit(functions.objective, Unshuffled(), length, optimizer, params=params)
-    after = jax.device_get(result.params)
-    differences, _, lm_losses = per_story(functions, after, "test")
-    logits = number("after_test_logits")
-    np.testing.assert_allclose(differences, logits[:, 0] - logits[:, 1], rtol=0, atol=1e-3)
-    apart = np.abs(lm_losses - pairs(number("after_test_lm_losses"))).max()
-    assert 2e-4 < apart < 2e-3
+def check_validation_split(functions, params, trained):
+    """Its numbers are not in the golden subset."""
+    original = Path(SHARED) / "reference/original"
+    recorded = np.load(original / "train_tiny.npz")
+    ids = json.loads((original / "story_ids.json").read_text())["valid"]
+    labels = np.load(original / "inputs.npz")["valid_y"].tolist()
+    golden()["stories"]["valid"] = [list(s) for s in zip(*ids, labels, strict=True)]
+    for when, values in (("before", params), ("after", trained)):
+        differences, task, lm = per_story(functions, values, "valid")
+        logits = recorded[f"{when}_valid_logits"]
+        np.testing.assert_allclose(differences, logits[:, 0] - logits[:, 1], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(task, recorded[f"{when}_valid_clf_losses"], rtol=0, atol=1e-5)
+        expected = pairs(recorded[f"{when}_valid_lm_losses"])
+        np.testing.assert_allclose(lm, expected, rtol=0, atol=1e-5)
+
+
+def test_24_training_steps_and_what_they_lead_to(functions, params, trained, model):
+    """Losses, gradient norms and rates of each; then logits, losses, and every tensor's movement.
+
+    One test, so that the training is done by one worker.
+    """
+    lines, after = trained
+    check_steps(lines)
+    check_answers(functions, after, "train", 8)
+    check_answers(functions, after, "test", None)
+    check_parameters(params, after, model)
+    if SHARED is not None:
+        check_validation_split(functions, params, after)
 
 
 def test_the_oddities_are_in_the_numbers(model, params):
@@ -284,22 +297,6 @@ if SHARED is not None:
             np.testing.assert_array_equal(batch.lm_weights[..., 1:], mask[..., 1:])
             np.testing.assert_array_equal(batch.targets.argmax(1), inputs[f"{name}_y"])
 
-    def test_the_validation_split_too(functions, params, trained):
-        """Its numbers are not in the golden subset."""
-        recorded = np.load(ORIGINAL / "train_tiny.npz")
-        ids = json.loads((ORIGINAL / "story_ids.json").read_text())["valid"]
-        labels = np.load(ORIGINAL / "inputs.npz")["valid_y"].tolist()
-        golden()["stories"]["valid"] = [list(s) for s in zip(*ids, labels, strict=True)]
-        for when, values in (("before", params), ("after", trained[1])):
-            differences, task, lm = per_story(functions, values, "valid")
-            logits = recorded[f"{when}_valid_logits"]
-            np.testing.assert_allclose(differences, logits[:, 0] - logits[:, 1], rtol=0, atol=1e-5)
-            np.testing.assert_allclose(
-                task, recorded[f"{when}_valid_clf_losses"], rtol=0, atol=1e-5
-            )
-            expected = pairs(recorded[f"{when}_valid_lm_losses"])
-            np.testing.assert_allclose(lm, expected, rtol=0, atol=1e-5)
-
     def test_every_recorded_learning_rate():
         for row in json.loads((ORIGINAL / "lr_table.json").read_text())["schedule_table"]:
             kinds = {
@@ -318,3 +315,16 @@ if SHARED is not None:
                 continue  # the paper's pre-training: a cosine from the end of the warm-up
             measured = [float(schedule(t)) for t, _ in inside]
             np.testing.assert_allclose(measured, [m for _, m in inside], rtol=0, atol=2e-6)
+
+    def test_adamw_as_usual_is_near_and_another(functions, params):
+        """Where epsilon stands is seen in the LM loss: the tolerance above would not hold."""
+        config = OptimizerConfig(learning_rate=6.25e-5, warmup=0.002, schedule="linear")
+        optimizer = make_optimizer(config, STEPS)
+        length = TrainConfig(steps=STEPS, batch_size=BATCH)
+        result = fit(functions.objective, Unshuffled(), length, optimizer, params=params)
+        after = jax.device_get(result.params)
+        differences, _, lm_losses = per_story(functions, after, "test")
+        logits = number("after_test_logits")
+        np.testing.assert_allclose(differences, logits[:, 0] - logits[:, 1], rtol=0, atol=1e-3)
+        apart = np.abs(lm_losses - pairs(number("after_test_lm_losses"))).max()
+        assert 2e-4 < apart < 2e-3

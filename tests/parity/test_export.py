@@ -163,7 +163,7 @@ def rows_of(task, run):
     """The first rows that are not cut to the context: there they are cut by other rules."""
     if SHARED is not None:
         folder = Path(SHARED) / "data" / FOLDERS[task.name]
-        name = "train" if task.name == "rocstories" else "valid"
+        name = "train" if task.name in ("rocstories", "rte") else "valid"
         examples = load_split(str(folder), task, name)[0].examples
     else:
         data = load_task_data(("sample",), task)

@@ -9,6 +9,7 @@ from gptjax import job, run_folder
 from gptjax import run as runs
 from gptjax.data.tokenizer import ModeConfig
 from gptjax.errors import UserError
+from gptjax.models.objective import lm
 from gptjax.models.transformer import ModelConfig
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
@@ -71,8 +72,8 @@ def run(config: ImportConfig) -> runs.Run:
         **run_folder.provenance("none"),
         fingerprints=fingerprints,
     )
-    size = sum(int(np.size(leaf)) for leaf in _leaves(loaded.params))
     model = loaded.model
+    size = job.num_parameters(lm(model))
     print(
         f"{config.init}: {'GPT-1' if model.norm == 'post' else 'GPT-2'}, {size:,} parameters, "
         f"{model.num_layers} blocks × {model.width}, {model.num_heads} heads, context "
@@ -80,9 +81,3 @@ def run(config: ImportConfig) -> runs.Run:
     )
     print(f"run folder: {folder.path}")
     return runs.load(folder.path)
-
-
-def _leaves(tree: object) -> list[np.ndarray]:
-    if isinstance(tree, dict):
-        return [leaf for value in tree.values() for leaf in _leaves(value)]
-    return [np.asarray(tree)]

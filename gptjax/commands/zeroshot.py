@@ -18,7 +18,14 @@ from gptjax.data.zero_shot import (
     read_winograd,
 )
 from gptjax.errors import UserError
-from gptjax.evaluation.zero_shot import ZeroShotScores, ask, fit_threshold, judge, normalised
+from gptjax.evaluation.zero_shot import (
+    ZeroShotScores,
+    ask,
+    check_labels,
+    fit_threshold,
+    judge,
+    normalised,
+)
 from gptjax.run import Run, load
 from gptjax.run_folder import write_json
 
@@ -73,13 +80,19 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
     """`run` with a model that was opened before."""
     task = ZERO_SHOT[config.task]
     questions, source, sample = _questions(config, task, config.split)
-    questions = questions[: config.max_examples]
     threshold = None
     if task.decision == "threshold":
         train, _, _ = _questions(config, task, "train")
+        if train == questions:
+            raise UserError(
+                f"--data {config.data}: the threshold of {config.task} would be fitted on what it "
+                "is measured on; name a folder with the task's published files, or another --split"
+            )
+        check_labels(train)
         scores, _ = ask(loaded, task, train, config.batch_size)
         gold = np.array([question.gold for question in train])
         threshold = fit_threshold(np.array(scores)[:, 0], gold)
+    questions = questions[: config.max_examples]
     scores, tokens = ask(loaded, task, questions, config.batch_size)
     result = judge(task, questions, scores, tokens, threshold)
     print(f"{config.run} ({loaded.checkpoint}), {config.task} without training, {source}:")

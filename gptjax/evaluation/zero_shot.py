@@ -105,6 +105,17 @@ def fit_threshold(scores: Float[np.ndarray, " N"], labels: Int[np.ndarray, " N"]
     return float(ordered[best - 1] + ordered[best]) / 2
 
 
+def check_labels(questions: Sequence[Question]) -> None:
+    """See to it that every question has its answer.
+
+    Raises:
+        UserError: one has not; names it.
+    """
+    for question in questions:
+        if question.gold is None:
+            raise UserError(f"{question.where}: no label, which zero-shot evaluation needs")
+
+
 def judge(
     task: ZeroShotTask,
     questions: Sequence[Question],
@@ -117,9 +128,7 @@ def judge(
     Raises:
         UserError: a question without its answer.
     """
-    for question in questions:
-        if question.gold is None:
-            raise UserError(f"{question.where}: no label, which zero-shot evaluation needs")
+    check_labels(questions)
     gold = np.array([question.gold for question in questions], np.int64)
     if task.decision == "choose":
         predicted = np.array([int(np.argmax(row)) for row in scores])

@@ -71,7 +71,8 @@ def locate(identifier: str, *, weights: bool = True) -> Path:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreachableError(
             f"hf:{identifier}: no such folder, and the hub cannot give it "
-            f"({type(error).__name__}: {reason}); check the name and the network"
+            f"({type(error).__name__}: {reason}); check the name and the network, or give a "
+            "folder with the model's files"
         ) from error
     return found
 

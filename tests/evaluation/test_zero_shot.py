@@ -117,6 +117,11 @@ def test_means_and_sums(run):
     assert (result.predicted.tolist(), result.metrics) == ([1], {"accuracy": 0.0})
 
 
+def test_hidden_answers_are_refused():
+    with pytest.raises(UserError, match="here: no label"):
+        judge(ZERO_SHOT["race"], [question(("a", " b"), gold=None)], [[0.0]], [])
+
+
 def test_the_papers_heuristics():
     asked = ask_sst2(Example(("a fine film",), 1, "line 2", 0))
     assert asked.candidates == (
@@ -236,6 +241,11 @@ def test_the_command(tmp_path, capsys):
     assert len((folder / "predictions.tsv").read_text().splitlines()) == 21
     assert main([*base, "--task", "sst2", "--data", "sample", "--max-examples", "5"]) == 0
     assert "0 guessing, 50" in capsys.readouterr().out
+    # A single file cannot be both what the threshold is fitted on and what it is measured on.
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("sentence\tlabel\n" + "the house\t1\nhouse the\t0\n" * 3)
+    assert main([*base, "--task", "cola", "--data", str(rows)]) == 2
+    assert "would be fitted on what it is measured on" in capsys.readouterr().err
     (tmp_path / "w.txt").write_text(DPR)
     assert main([*base, "--task", "winograd", "--data", str(tmp_path / "w.txt")]) == 0
     assert main([*base, "--task", "lambada", "--data", str(tmp_path / "w.txt")]) == 2

@@ -81,7 +81,7 @@ def main(config: CurveConfig) -> None:
             found[task][step] = json.loads(results.read_text(encoding="utf-8"))
             if found[task][step]["run"] != str(config.run):
                 raise UserError(f"{results}: is of {found[task][step]['run']}; give another --out")
-    save(out, draw(config, out, found), [tabulate(config, out, found)])
+    save(out, draw(config, found), [tabulate(config, found)])
     print(out)
 
 
@@ -106,7 +106,7 @@ def counts(found: Found) -> str:
     return ", ".join(f"{task} {results['examples']:,}" for task, results in first.items())
 
 
-def draw(config: CurveConfig, out: Path, found: Found) -> list[Figure]:
+def draw(config: CurveConfig, found: Found) -> list[Figure]:
     """The normalised curves, the accuracy of what has nothing to be normalised by, and LAMBADA."""
 
     def figure(
@@ -130,7 +130,7 @@ def draw(config: CurveConfig, out: Path, found: Found) -> list[Figure]:
                     label=task,
                     x=tuple(step for step in steps if step > 0),
                     y=tuple(value(results) for step, results in steps.items() if step > 0),
-                    source=str(out / task),
+                    source=str(config.run),
                 )
                 for task, steps in shown.items()
             ),
@@ -187,7 +187,7 @@ def draw(config: CurveConfig, out: Path, found: Found) -> list[Figure]:
     return figures
 
 
-def tabulate(config: CurveConfig, out: Path, found: Found) -> Table:
+def tabulate(config: CurveConfig, found: Found) -> Table:
     """Every metric at every step."""
     steps = list(next(iter(found.values())))
     heads = [(task, name) for task in found for name in found[task][0]["metrics"]]
@@ -201,7 +201,7 @@ def tabulate(config: CurveConfig, out: Path, found: Found) -> Table:
             (f"{step:,}", *(cell(name, found[task][step]["metrics"][name]) for task, name in heads))
             for step in steps
         ),
-        sources=tuple(", ".join(str(out / task / str(step)) for task in found) for step in steps),
+        sources=tuple(str(config.run) for _ in steps),
     )
 
 

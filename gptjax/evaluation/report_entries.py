@@ -39,11 +39,13 @@ class Origin:
         path: as the user named it; the key of the entry.
         kind: in words.
         made: each run of it.
+        names: other paths that lead here, those of an experiment's runs.
     """
 
     path: str
     kind: str
     made: tuple[Made, ...]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

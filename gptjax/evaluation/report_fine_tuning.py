@@ -1,15 +1,14 @@
 """Fine-tuned runs in a report: a table beside the paper's, and what their predictions show."""
 
-import os.path
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from gptjax.data.metrics import LABELS
 from gptjax.data.tasks import TASKS
 from gptjax.evaluation.figures import Figure, Table, mean_text, over_seeds
 from gptjax.evaluation.report_entries import TunedRun
 from gptjax.evaluation.report_predictions import of_predictions
-from gptjax.evaluation.report_sections import Section, in_parts, slug
+from gptjax.evaluation.report_sections import Section, in_parts, labels_of, slug
 
 VALID = "valid"
 
@@ -38,7 +37,7 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
         "the seeds, median and best. The checkpoint of each run is the one that was best on its "
         "validation split, so that figures on valid are flattered by that choice. The paper's "
         "model is larger, and was trained on more text.",
-        columns=("task", *COLUMNS, "paper", "remarks"),
+        columns=("task", "run", "mean ± std", "paper", *COLUMNS, "remarks"),
         rows=tuple(cells for _, cells in rows),
         sources=tuple(source for source, _ in rows),
     )
@@ -47,21 +46,22 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
         yield _task(group)
 
 
-COLUMNS = ("split", "examples", "metric", "seeds", "mean ± std", "median", "best")
+COLUMNS = ("metric", "split", "seeds", "examples", "median", "best")
 
 
-def _rows(runs: Iterable[TunedRun], *, first: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _rows(runs: Sequence[TunedRun], *, first: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(source, cells) of the first metric of every run and split, or of all the others."""
-    for run in runs:
+    labels = labels_of([run.origin.path for run in runs])
+    for run, label in zip(runs, labels, strict=True):
         for split in dict.fromkeys(split for seed in run.seeds for split in seed.metrics):
             known = run.task.metrics[:1] if first else run.task.metrics[1:]
             for metric in known:
-                cells = _spread_cells(run, split, metric)
+                mean, cells = _spread_cells(run, split, metric)
+                row = (label, mean, *cells)
                 if first:
-                    extra = (_paper(run), "; ".join(_remarks(run, split)))
-                    yield run.origin.path, (run.task.name, *cells, *extra)
-                else:
-                    yield run.origin.path, cells
+                    row = (run.task.name, label, mean, _paper(run), *cells)
+                    row += ("; ".join(_remarks(run, split)),)
+                yield run.origin.path, row
 
 
 def values_of(run: TunedRun, split: str, metric: str) -> list[float]:
@@ -69,15 +69,15 @@ def values_of(run: TunedRun, split: str, metric: str) -> list[float]:
     return [100 * seed.metrics[split][metric] for seed in run.seeds if split in seed.metrics]
 
 
-def _spread_cells(run: TunedRun, split: str, metric: str) -> tuple[str, ...]:
+def _spread_cells(run: TunedRun, split: str, metric: str) -> tuple[str, tuple[str, ...]]:
+    """The mean, and what stands in `COLUMNS`."""
     values = values_of(run, split, metric)
     examples = {seed.examples[split] for seed in run.seeds if split in seed.examples}
-    return (
-        split,
-        " or ".join(f"{count:,}" for count in sorted(examples)),
+    return mean_text(values, 2), (
         LABELS[metric],
+        split,
         str(len(values)),
-        mean_text(values, 2),
+        " or ".join(f"{count:,}" for count in sorted(examples)),
         f"{statistics.median(values):.2f}",
         f"{max(values):.2f}",
     )
@@ -97,17 +97,8 @@ def _remarks(run: TunedRun, split: str) -> Iterator[str]:
         yield f"{collapsed} of {len(run.seeds)} seeds: every prediction is the same class"
 
 
-def labels_of(runs: Sequence[TunedRun]) -> list[str]:
-    """The runs' paths as short as they can be told apart."""
-    paths = [run.origin.path for run in runs]
-    if len(paths) == 1:
-        return [paths[0].rpartition("/")[2]]
-    common = os.path.commonpath(paths)
-    return [os.path.relpath(path, common) if common else path for path in paths]
-
-
 def _task(runs: Sequence[TunedRun]) -> Section:
-    task, labels = runs[0].task, labels_of(runs)
+    task, labels = runs[0].task, labels_of([run.origin.path for run in runs])
     predicted = [
         (run, label, [seed.predictions for seed in run.seeds if seed.predictions is not None])
         for run, label in zip(runs, labels, strict=True)
@@ -128,7 +119,7 @@ def _task(runs: Sequence[TunedRun]) -> Section:
         name=f"{slug(task.name)}-further-metrics",
         title=f"{task.name}: further metrics",
         caption="As in the table of all tasks.",
-        columns=COLUMNS,
+        columns=("run", "mean ± std", *COLUMNS),
         rows=tuple(cells for _, cells in rows),
         sources=tuple(source for source, _ in rows),
     )

@@ -4,7 +4,7 @@ import base64
 import html
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -57,13 +57,14 @@ def page(report: Report, folder: Path) -> str:
         origin.path: f"runs-{number}-{slug(origin.path)}"
         for number, origin in enumerate(report.origins, 1)
     }
+    names = {path: anchors[origin.path] for origin in report.origins for path in origin.names}
     return environment.from_string(source).render(
         title=TITLE,
         version=__version__,
         report=report,
         folder=folder.name,
         anchors=anchors,
-        resolve=resolver(anchors),
+        resolve=resolver(anchors, names),
         source_of=source_of,
         numeric_columns=numeric_columns,
         picture=lambda figure: Markup(picture(figure, folder)),
@@ -75,10 +76,16 @@ def source_of(figure: Figure) -> str:
     return ", ".join(dict.fromkeys(one.source for one in figure.series if one.source))
 
 
-def resolver(anchors: dict[str, str]) -> Callable[[str], list[tuple[str, str | None]]]:
+def resolver(
+    anchors: Mapping[str, str], names: Mapping[str, str]
+) -> Callable[[str], list[tuple[str, str | None]]]:
     """A function from a source (paths between commas) to each path and its entry's anchor.
 
     After the first one, a path in the same folder is shown without it.
+
+    Args:
+        anchors: of the entries; what lies below one belongs to it.
+        names: of paths that have no entry of their own.
     """
 
     def resolve(source: str) -> list[tuple[str, str | None]]:
@@ -88,10 +95,10 @@ def resolver(anchors: dict[str, str]) -> Callable[[str], list[tuple[str, str | N
         return list(zip([*paths[:1], *shown[1:]], map(anchor_of, paths), strict=True))
 
     def anchor_of(path: str) -> str | None:
-        # A seed of a run, or a file in it, belongs to the run's entry.
-        while path and path not in anchors:
-            path = path.rpartition("/")[0]
-        return anchors[path] if path else None
+        entry = path
+        while entry and entry not in anchors:
+            entry = entry.rpartition("/")[0]
+        return anchors[entry] if entry else names.get(path)
 
     return resolve
 

@@ -8,7 +8,7 @@ import jax
 
 from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.evaluation.report_entries import PretrainedRun
-from gptjax.evaluation.report_sections import Listing, Section, slug
+from gptjax.evaluation.report_sections import Listing, Section, labels_of, slug
 from gptjax.evaluation.report_sources import without_absolute
 from gptjax.models.objective import lm
 
@@ -19,6 +19,7 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
     """A table of all runs, and a section for each of them."""
     if not runs:
         return
+    labels = labels_of([run.origin.path for run in runs])
     columns = ("parameters", "updates", "tokens seen", "training", "perplexity", "per word")
     table = Table(
         name="pre-training-runs",
@@ -26,8 +27,8 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
         caption="Perplexity is of the whole validation text, each token counted once; beside it "
         "what token frequencies alone come to. The time is that of the updates, without "
         "evaluation, from their recorded speeds.",
-        columns=(*columns, "bits per byte", "accuracy, %", "unigram perplexity"),
-        rows=tuple(_pretrained_row(run) for run in runs),
+        columns=("run", *columns, "bits per byte", "accuracy, %", "unigram perplexity"),
+        rows=tuple((label, *_pretrained_row(run)) for label, run in zip(labels, runs, strict=True)),
         sources=tuple(run.origin.path for run in runs),
     )
     yield Section("pre-training", "Pre-training", tables=(table,))

@@ -1,7 +1,8 @@
 """What a report consists of: sections of text, tables, figures and listings."""
 
+import os.path
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gptjax.evaluation.figures import Figure, Table
@@ -69,6 +70,14 @@ class Report:
 def slug(text: str) -> str:
     """A name for an anchor or a file: small letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def labels_of(paths: Sequence[str]) -> list[str]:
+    """Paths as short as they can be told apart."""
+    if len(paths) == 1:
+        return [paths[0].rpartition("/")[2]]
+    common = os.path.commonpath(paths)
+    return [os.path.relpath(path, common) if common else path for path in paths]
 
 
 def in_parts(figure: Figure) -> Iterator[Figure]:

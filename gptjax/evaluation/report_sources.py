@@ -1,7 +1,8 @@
 """What lies in the folders that a report is made of, told by their content and read.
 
 A folder is a pre-trained run, a fine-tuned run or several seeds of one, what `gptjax evaluate` or
-`gptjax zeroshot` wrote, figures and tables of an experiment, or a folder of such folders.
+`gptjax zeroshot` wrote, figures and tables of an experiment, or a folder of such folders. What was
+measured for an experiment, and lies below its figures, is in these and not reported once more.
 """
 
 import json
@@ -60,8 +61,12 @@ def find(runs: Sequence[str]) -> Sources:
             raise UserError(f"{given}: no such folder; name run folders, or a folder of them")
         before = len(sources.origins), len(sources.left_out)
         again = any(path.is_relative_to(base.resolve()) for path in seen)
+        experiments: list[Path] = []
         for folder in _walk(base, seen):
-            _read(folder, _shown(given, base, folder), sources)
+            inside = any(folder.is_relative_to(experiment) for experiment in experiments)
+            _read(folder, _shown(given, base, folder), sources, inside=inside)
+            if (folder / figures.FILE).exists():
+                experiments.append(folder)
         if len(sources.origins) == before[0] and not again:
             left_out = sources.left_out[before[1] :]
             why = f": {left_out[0]}" if left_out else " (no run, results.json or figures.json)"
@@ -99,19 +104,11 @@ def _shown(given: str, base: Path, folder: Path) -> str:
     return (base / folder.relative_to(given)).as_posix()
 
 
-def _read(folder: Path, shown: str, sources: Sources) -> None:
-    """Add what a folder itself holds."""
-    if (folder / figures.FILE).exists():
-        origin = Origin(shown, "figures of an experiment", (Made(shown),))
-        drawn, tables = figures.load(folder)
-        sources.drawn.append(
-            Drawn(
-                origin,
-                [replace(figure, caption=without_absolute(figure.caption)) for figure in drawn],
-                [replace(table, caption=without_absolute(table.caption)) for table in tables],
-            )
-        )
+def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
+    """Add what a folder itself holds; ``inside`` of an experiment no measurement."""
     try:
+        if (folder / figures.FILE).exists():
+            sources.drawn.append(_drawn(folder, shown))
         if seeds := [run.path for run in RunFolder(folder).seeds()]:
             _add_tuned(shown, {path: f"{shown}/{path.name}" for path in seeds}, sources)
         elif RunFolder(folder).config.exists():
@@ -121,7 +118,7 @@ def _read(folder: Path, shown: str, sources: Sources) -> None:
                 sources.left_out.append(f"{shown}: {reason}")
             else:
                 sources.pretrained.append(_pretrained(folder, shown))
-        elif (folder / "results.json").exists():
+        elif (folder / "results.json").exists() and not inside:
             _add_results(folder, shown, sources)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
@@ -169,6 +166,49 @@ def _made(folder: Path, shown: str) -> Made:
         command=without_absolute(meta["command"]),
         checkpoint=results["checkpoint"],
     )
+
+
+def _drawn(folder: Path, shown: str) -> Drawn:
+    """Figures and tables, and how the runs were made that they name."""
+    drawn, tables = figures.load(folder)
+    named = [series.source for figure in drawn for series in figure.series]
+    named += [source for table in tables for source in table.sources]
+    paths = list(dict.fromkeys(path for source in named for path in source.split(", ") if path))
+    made = tuple(one for path in paths for one in _made_of(Path(path)))
+    names = tuple(map(without_absolute, paths))
+    return Drawn(
+        Origin(shown, "figures of an experiment", made or (Made(shown),), names),
+        [
+            replace(
+                figure,
+                caption=without_absolute(figure.caption),
+                series=tuple(
+                    replace(series, source=without_absolute(series.source))
+                    for series in figure.series
+                ),
+            )
+            for figure in drawn
+        ],
+        [
+            replace(
+                table,
+                caption=without_absolute(table.caption),
+                sources=tuple(map(without_absolute, table.sources)),
+            )
+            for table in tables
+        ],
+    )
+
+
+def _made_of(folder: Path) -> list[Made]:
+    """How a run or each of its seeds was made, as far as that can be read here."""
+    runs = RunFolder(folder).seeds() or [RunFolder(folder)]
+    return [
+        Made(without_absolute(str(run.path)))
+        if _incomplete(run.path)
+        else _made(run.path, without_absolute(str(run.path)))
+        for run in runs
+    ]
 
 
 def _read_records(path: Path) -> list[Mapping[str, Any]]:

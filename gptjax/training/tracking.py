@@ -49,7 +49,8 @@ class Tracker:
         self._wandb: Any = None
         self._bar: tqdm | None = None
         self._total = 0
-        self._last_line, self._last_step = -math.inf, 0
+        self._last_line = -math.inf
+        self._first: tuple[int, float] | None = None  # step and time of the first progress
 
     def __enter__(self) -> "Tracker":
         return self
@@ -77,7 +78,10 @@ class Tracker:
         if self._config.wandb:
             self._start_wandb()
         if self._config.progress and sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True)
+            # The time left is by the mean pace, which evaluations are a part of.
+            self._bar = tqdm(
+                total=total, initial=step, unit="step", dynamic_ncols=True, smoothing=0
+            )
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Record metrics.
@@ -119,17 +123,22 @@ class Tracker:
         """Show that a training step is done."""
         if not self._config.progress:
             return
+        now = time.monotonic()
+        first = self._first is None
+        self._first = self._first or (step, now)
         if self._bar is not None:
+            if first:  # counted from here, without the time of compilation
+                self._bar.initial = step
+                self._bar.unpause()
             self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", False)
             self._bar.update(step - self._bar.n)
             return
-        now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
             left = ""
-            if math.isfinite(self._last_line) and step > self._last_step:
-                pace = (now - self._last_line) / (step - self._last_step)
+            if not first:
+                pace = (now - self._first[1]) / (step - self._first[0])
                 left = f", {tqdm.format_interval((self._total - step) * pace)} left"
-            self._last_line, self._last_step = now, step
+            self._last_line = now
             self.message(
                 f"step {step}/{self._total}: loss {loss:.3f}, "
                 f"{tokens_per_second:,.0f} tokens/s{left}"

@@ -150,6 +150,29 @@ def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers):
     assert report.left_out == ()
 
 
+def test_what_an_experiment_measured_is_in_its_figures_alone(tmp_path, answers, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made_runs.tuned(tmp_path / "arms" / "a" / "seed-1", "rte", answers[0], 1)
+    made_runs.zero_shot(tmp_path / "curve" / "sst2" / "1", "sst2", 0.6, 0.1)
+    made_runs.tuned(tmp_path / "curve" / "run", "rte", answers[1])
+    absolute = str(tmp_path / "elsewhere")
+    series = Series("s", (1, 2), (3.0, 4.0), source=f"arms/a, {absolute}")
+    figures.save(tmp_path / "curve", [Figure("f", "T", "C", "x", "y", (series,))])
+    report = build(find(["curve"]))
+    assert [origin.path for origin in report.origins] == ["curve/run", "curve"]
+    made = [(one.path, one.seed, one.command) for one in report.origins[1].made]
+    assert made == [
+        ("arms/a/seed-1", "1", "gptjax finetune --task rte --train.seed 1"),
+        ("…/elsewhere", "", ""),
+    ]
+    (series,) = figure(report, "f").series
+    assert series.source == "arms/a, …/elsewhere"
+    report_page.write(report, tmp_path / "page.html")
+    assert '<a href="#runs-2-curve">arms/a</a>' in (tmp_path / "page.html").read_text()
+    # Named by itself, it is reported.
+    assert len(build(find(["curve/sst2"])).sections) == 1
+
+
 def test_everything_is_found_once_and_the_rest_is_named(report):
     assert [origin.path for origin in report.origins] == [
         "runs/pretrain/a",
@@ -178,6 +201,7 @@ def test_the_table_beside_the_papers(report, answers):
     assert found["runs/finetune/rte/a"] == [
         {
             "task": "rte",
+            "run": "a",
             "split": "valid",
             "examples": "60",
             "metric": "accuracy",
@@ -194,6 +218,8 @@ def test_the_table_beside_the_papers(report, answers):
     assert found["runs/finetune/rte/old"][0]["seeds"] == "1"
     (section,) = [part for part in report.sections if part.name == "fine-tuning"]
     assert "snli: some runs were on the offline sample" in section.warnings[0]
+    columns = table(report, "fine-tuning-table").columns
+    assert columns[:4] == ("task", "run", "mean ± std", "paper")  # what a phone shows first
     (further,) = rows(table(report, "stsb-further-metrics"))["runs/finetune/stsb"]
     assert further["metric"] == "Spearman correlation"
 

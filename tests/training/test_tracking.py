@@ -77,6 +77,36 @@ def test_progress_without_a_terminal_is_plain_lines(tmp_path, capsys):
     assert "step 100/100" in shown
 
 
+def test_the_time_left_counts_evaluations_and_not_compilation(tmp_path, capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("gptjax.training.tracking.time.monotonic", lambda: now)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 1001)
+        now = 500  # compilation
+        tracker.progress(1, 2.5, 1.0)
+        for step in range(2, 102):
+            now += 1
+            tracker.progress(step, 2.5, 1.0)
+        now += 300  # an evaluation
+        tracker.progress(102, 2.5, 1.0)
+    # 101 updates in 400 seconds, so that 899 are to take an hour.
+    assert capsys.readouterr().err.splitlines()[-1].endswith(", 59:20 left")
+
+
+def test_the_bars_time_left_begins_after_the_first_update(tmp_path, capsys, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("tqdm.std.time", lambda: now)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 101)
+        now += 500  # compilation
+        tracker.progress(1, 2.5, 1.0)
+        now += 10
+        tracker.progress(2, 2.5, 1.0)
+    # 99 updates of ten seconds.
+    assert "00:10<16:30" in capsys.readouterr().err
+
+
 def test_weights_and_biases_gets_the_records_under_one_id(tmp_path, monkeypatch):
     calls = []
 

@@ -30,6 +30,7 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
         "say nothing about the task, and none of the paper's stands beside them."
         for name in sampled
     )
+    remarks = any(cells[-1] for _, cells in rows)
     table = Table(
         name="fine-tuning-table",
         title="Ours beside the paper's",
@@ -37,8 +38,8 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
         "the seeds, median and best. The checkpoint of each run is the one that was best on its "
         "validation split, so that figures on valid are flattered by that choice. The paper's "
         "model is larger, and was trained on more text.",
-        columns=("task", "run", "mean ± std", "paper", *COLUMNS, "remarks"),
-        rows=tuple(cells for _, cells in rows),
+        columns=("task", "run", "mean ± std", "paper", *COLUMNS, *(["remarks"] if remarks else [])),
+        rows=tuple(cells if remarks else cells[:-1] for _, cells in rows),
         sources=tuple(source for source, _ in rows),
     )
     yield Section("fine-tuning", "Fine-tuning", warnings=warnings, tables=(table,))

@@ -8,10 +8,11 @@ import jax
 
 from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.evaluation.report_entries import PretrainedRun
-from gptjax.evaluation.report_sections import Listing, Section, labels_of, slug
+from gptjax.evaluation.report_sections import Listing, Section, in_parts, labels_of, slug
 from gptjax.evaluation.report_sources import without_absolute
 from gptjax.models.objective import lm
 
+SEEN = "million tokens seen (padding included)"
 MOST_POINTS = 400  # of a curve: more than a screen can show
 
 
@@ -31,7 +32,24 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
         rows=tuple((label, *_pretrained_row(run)) for label, run in zip(labels, runs, strict=True)),
         sources=tuple(run.origin.path for run in runs),
     )
-    yield Section("pre-training", "Pre-training", tables=(table,))
+    lines = [
+        line
+        for run, label in zip(runs, labels, strict=True)
+        if (line := _line(run, "valid", "loss", label))
+    ]
+    together: list[Figure] = []
+    if len(lines) > 1:
+        together += in_parts(
+            Figure(
+                name="pre-training-validation",
+                title="Validation loss",
+                caption="Of each run on its own validation text, which stands with the run.",
+                x_label=SEEN,
+                y_label="loss, nats per token",
+                series=tuple(lines),
+            )
+        )
+    yield Section("pre-training", "Pre-training", tables=(table,), figures=tuple(together))
     for run in runs:
         yield _pretrained(run)
 
@@ -113,24 +131,12 @@ def _pretrained(run: PretrainedRun) -> Section:
 
 def _curves(run: PretrainedRun, name: str) -> tuple[Figure, ...]:
     """Losses and learning rate over the tokens seen, of a run that recorded any."""
-    per_update, path = _tokens_per_update(run) / 1e6, run.origin.path
-
-    def series(split: str, key: str, label: str) -> Series | None:
-        points = [
-            (record["step"] * per_update, float(record[key]))
-            for record in run.records
-            if record["split"] == split and record[key] is not None
-        ]
-        if not points:
-            return None
-        x, y = (thin(values) for values in zip(*points, strict=True))
-        return Series(label, x, y, source=path)
-
-    ended = ""
+    path, ended = run.origin.path, ""
     if "perplexity" in run.metrics:
         ended = f": perplexity {run.metrics['perplexity']:,.1f}"
-    train = series("train", "loss", "training, one batch")
-    losses = [one for one in (train, series("valid", "loss", f"validation, whole{ended}")) if one]
+    train = _line(run, "train", "loss", "training, one batch")
+    valid = _line(run, "valid", "loss", f"validation, whole{ended}")
+    losses = [one for one in (train, valid) if one]
     if not losses:
         return ()
     levels: tuple[tuple[str, float], ...] = ()
@@ -146,23 +152,37 @@ def _curves(run: PretrainedRun, name: str) -> tuple[Figure, ...]:
         title=f"Loss of {path}",
         caption=f"Loss over the tokens of {run.updates:,} updates, with dropout in training and "
         f"without it in validation.{mean}",
-        x_label="million tokens seen (padding included)",
+        x_label=SEEN,
         y_label="loss, nats per token",
         series=tuple(losses),
         levels=levels,
     )
-    rate = series("train", "learning_rate", "")
+    rate = _line(run, "train", "learning_rate", "")
     if rate is None:
         return (curve,)
     schedule = Figure(
         name=f"{name}-learning-rate",
         title=f"Learning rate of {path}",
         caption="The learning rate of each recorded update.",
-        x_label="million tokens seen (padding included)",
+        x_label=SEEN,
         y_label="learning rate",
         series=(rate,),
     )
     return curve, schedule
+
+
+def _line(run: PretrainedRun, split: str, key: str, label: str) -> Series | None:
+    """What was recorded of a split, over the tokens seen; None where that is nothing."""
+    per_update = _tokens_per_update(run) / 1e6
+    points = [
+        (record["step"] * per_update, float(record[key]))
+        for record in run.records
+        if record["split"] == split and record[key] is not None
+    ]
+    if not points:
+        return None
+    x, y = (thin(values) for values in zip(*points, strict=True))
+    return Series(label, x, y, source=run.origin.path)
 
 
 def thin(values: Sequence[float], most: int = MOST_POINTS) -> tuple[float, ...]:

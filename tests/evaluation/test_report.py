@@ -305,6 +305,16 @@ def test_a_scale_has_agreement_instead_of_confusion(report, scored):
     assert line.high == pytest.approx([np.percentile(found, 90) for found in of_each], abs=1e-4)
 
 
+def test_validation_losses_of_several_runs_are_drawn_together(tmp_path):
+    for name in ("a", "b"):
+        made_runs.pretrained(tmp_path / name)
+    found = figure(build(find([str(tmp_path)])), "pre-training-validation")
+    assert [line.label for line in found.series] == ["a", "b"]
+    assert all(line.y == pytest.approx([2.9, 1.9]) for line in found.series)
+    alone = build(find([str(tmp_path / "a")]))
+    assert "pre-training-validation" not in [one.name for one in alone.figures]
+
+
 def test_curves_of_pretraining(report):
     curve = figure(report, "runs-pretrain-a-loss")
     train, valid = curve.series

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from arms import (
     PRETRAINED,
-    TASKS_FILE,
     UNTRAINED,
     Arms,
+    ArmsConfig,
     difference,
     how,
     metric_of,
@@ -43,28 +43,18 @@ PAPER = {
 }
 
 
-@dataclass(frozen=True)
-class AblationsConfig:
+@dataclass(frozen=True, kw_only=True)
+class AblationsConfig(ArmsConfig):
     """Fine-tune in four ways, and write the table beside the paper's."""
 
     init: str
     """The pre-trained transformer."""
     lstm: str
     """The pre-trained LSTM."""
-    data: Path
-    """Folder with a folder of published files for each task."""
     out: Path = Path("runs/ablations")
     """Where table and figure go."""
-    arms: Path = Path("runs/arms")
-    """Where the runs go; scripts that share it share what is the same."""
-    settings: Path = TASKS_FILE
-    """How each task is fine-tuned."""
     tasks: tuple[str, ...] = ("rocstories", "sst2", "stsb", "cola")
     """On which tasks."""
-    seeds: tuple[int, ...] = (1, 2, 3)
-    """Of what is not pre-trained and of the order of the data."""
-    jobs: int = 1
-    """Runs at a time."""
 
 
 def main(config: AblationsConfig) -> None:
@@ -76,12 +66,7 @@ def main(config: AblationsConfig) -> None:
         NO_LM: {"init": config.init, "lm_coefficient": 0.0},
         LSTM: {"init": config.lstm},
     }
-    found = {
-        task: run_arms(
-            config.arms / task, task, settings, config.data, arms, config.seeds, config.jobs
-        )
-        for task, settings in tasks.items()
-    }
+    found = run_arms(config, tasks, arms)
     caption = (
         f"{config.init}, the same untrained, the same fine-tuned without the auxiliary LM loss, "
         f"and {config.lstm}. {how(config.seeds, tasks)} Differences from the full method have the "

@@ -26,6 +26,22 @@ Arms = Mapping[str, Mapping[str, Any]]
 """Name -> settings of `gptjax finetune`, those of the task left out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArmsConfig:
+    """What every script that compares arms asks for."""
+
+    data: Path
+    """Folder with a folder of published files for each task."""
+    arms: Path = Path("runs/arms")
+    """Where the fine-tuned runs go; scripts that share it share what is the same."""
+    settings: Path = TASKS_FILE
+    """How each task is fine-tuned."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Of fine-tuning: of what is not pre-trained and of the order of the data."""
+    jobs: int = 1
+    """Runs of fine-tuning at a time."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an arm came to.
@@ -68,34 +84,33 @@ def read_tasks(path: Path, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def run_arms(
-    out: Path,
-    task: str,
-    settings: Mapping[str, Any],
-    data: Path,
-    arms: Arms,
-    seeds: Sequence[int],
-    jobs: int,
-) -> dict[str, Outcome]:
-    """Run what is missing of every arm; the first seed chooses its learning rate.
+    config: ArmsConfig, tasks: Mapping[str, Mapping[str, Any]], arms: Arms
+) -> dict[str, dict[str, Outcome]]:
+    """Run what is missing of every arm on every task; the first seed chooses its learning rate.
 
     The choice is by the task's first metric on the validation split. A rate at which training does
     not stay finite is not chosen.
 
     Args:
-        out: folder of the task's runs.
-        task: its name.
-        settings: the task's entry of the file of tasks.
-        data: folder with a folder of files for each task.
+        config: where and how often.
+        tasks: their settings by name, of `read_tasks`.
         arms: by name.
-        seeds: of what is not pre-trained and of the order of the data.
-        jobs: runs at a time.
+
+    Returns:
+        Task -> arm -> outcome.
 
     Raises:
-        UserError: a run failed; its log is in ``out``.
+        UserError: a run failed; its log is in ``config.arms``.
     """
-    rates = settings[RATES]
+    return {task: _run_task(config, task, settings, arms) for task, settings in tasks.items()}
+
+
+def _run_task(
+    config: ArmsConfig, task: str, settings: Mapping[str, Any], arms: Arms
+) -> dict[str, Outcome]:
+    out, rates = config.arms / task, settings[RATES]
     shared = {key: value for key, value in settings.items() if key != RATES}
-    shared |= {"task": task, "data": str(data / task), "tracking.tensorboard": False}
+    shared |= {"task": task, "data": str(config.data / task), "tracking.tensorboard": False}
 
     def run(chosen: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, Point]:
         variants = {
@@ -104,9 +119,9 @@ def run_arms(
             for rate in values
         }
         sweep = Sweep("finetune", out, {**shared, "seeds": list(seeds)}, variants=variants)
-        return {point.variant: point for point in run_sweep(sweep, jobs)}
+        return {point.variant: point for point in run_sweep(sweep, config.jobs)}
 
-    tried = run(dict.fromkeys(arms, rates), seeds[:1])
+    tried = run(dict.fromkeys(arms, rates), config.seeds[:1])
     _check(out, [p for p in tried.values() if p.exit_code != NonFiniteError.exit_code])
 
     def metric(name: str, rate: float) -> float:
@@ -114,7 +129,7 @@ def run_arms(
         return float("-inf") if mean is None else mean
 
     best = {name: max(rates, key=lambda rate: metric(name, rate)) for name in arms}
-    points = run({name: (rate,) for name, rate in best.items()}, seeds)
+    points = run({name: (rate,) for name, rate in best.items()}, config.seeds)
     _check(out, list(points.values()))
     outcomes = {}
     for name, rate in best.items():

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from arms import (
     PRETRAINED,
-    TASKS_FILE,
     UNTRAINED,
+    ArmsConfig,
     Outcome,
     difference,
     how,
@@ -43,8 +43,8 @@ SHUFFLED, SNIPPETS = "shuffled sentences", "snippets"
 WORDS = {PRETRAINED: "books", SHUFFLED: SHUFFLED, SNIPPETS: SNIPPETS, UNTRAINED: "nothing"}
 
 
-@dataclass(frozen=True)
-class ContextConfig:
+@dataclass(frozen=True, kw_only=True)
+class ContextConfig(ArmsConfig):
     """Pre-train on books, on shuffled sentences and on snippets, and fine-tune each."""
 
     books: Path
@@ -53,24 +53,14 @@ class ContextConfig:
     """Text to measure all three on, as it is."""
     tokenizer: str
     """Tokenizer of all of them."""
-    data: Path
-    """Folder with a folder of published files for each task."""
     full: Path | None = None
     """A finished run on the books, made with the same --config; None trains one."""
     config: str = "experiments/configs/small.toml"
-    """Of the pre-training."""
+    """Of the pre-training, which has one seed, that of this file."""
     out: Path = Path("runs/context")
     """Where texts, pre-trained runs and figures go."""
-    arms: Path = Path("runs/arms")
-    """Where the fine-tuned runs go; scripts that share it share what is the same."""
-    settings: Path = TASKS_FILE
-    """How each task is fine-tuned."""
     tasks: tuple[str, ...] = ("rocstories", "sst2", "stsb")
     """On which tasks."""
-    seeds: tuple[int, ...] = (1, 2, 3)
-    """Of fine-tuning. Pre-training has one seed, that of the config."""
-    jobs: int = 1
-    """Runs of fine-tuning at a time."""
 
 
 def main(config: ContextConfig) -> None:
@@ -90,12 +80,7 @@ def main(config: ContextConfig) -> None:
     tasks = read_tasks(config.settings, config.tasks)
     arms = {name: {"init": str(run)} for name, run in models.items()}
     arms[UNTRAINED] = {"init": "none", "like": str(models[PRETRAINED])}
-    found = {
-        task: run_arms(
-            config.arms / task, task, settings, config.data, arms, config.seeds, config.jobs
-        )
-        for task, settings in tasks.items()
-    }
+    found = run_arms(config, tasks, arms)
     perplexities = ", ".join(
         f"{WORDS[name]} {results(run)['metrics']['perplexity']:.1f}" for name, run in models.items()
     )

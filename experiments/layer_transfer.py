@@ -10,33 +10,23 @@ finished is not run again, so the same command goes on, and draws again.
 from dataclasses import dataclass
 from pathlib import Path
 
-from arms import PRETRAINED, TASKS_FILE, how, metric_of, read_tasks, run_arms, series, sources
+from arms import PRETRAINED, ArmsConfig, how, metric_of, read_tasks, run_arms, series, sources
 from script import start
 
 from gptjax import run as runs
 from gptjax.evaluation.figures import Figure, Table, save
 
 
-@dataclass(frozen=True)
-class LayerTransferConfig:
+@dataclass(frozen=True, kw_only=True)
+class LayerTransferConfig(ArmsConfig):
     """Fine-tune with the first k = 0 … L pre-trained blocks, and draw the curves."""
 
     init: str
     """The pre-trained run."""
-    data: Path
-    """Folder with a folder of published files for each task."""
     out: Path = Path("runs/layer-transfer")
     """Where the figure goes."""
-    arms: Path = Path("runs/arms")
-    """Where the runs go; scripts that share it share what is the same."""
-    settings: Path = TASKS_FILE
-    """How each task is fine-tuned."""
     tasks: tuple[str, ...] = ("rocstories", "sst2")
     """On which tasks."""
-    seeds: tuple[int, ...] = (1, 2, 3)
-    """Of what is not transferred and of the order of the data."""
-    jobs: int = 1
-    """Runs at a time."""
 
 
 def main(config: LayerTransferConfig) -> None:
@@ -45,12 +35,10 @@ def main(config: LayerTransferConfig) -> None:
     tasks = read_tasks(config.settings, config.tasks)
     arms = {f"{k} blocks": {"init": config.init, "transfer_layers": k} for k in range(layers)}
     arms[PRETRAINED] = {"init": config.init}
-    found = {}
-    for task, settings in tasks.items():
-        outcomes = run_arms(
-            config.arms / task, task, settings, config.data, arms, config.seeds, config.jobs
-        )
-        found[task] = {k: outcomes[name] for k, name in enumerate(arms)}
+    found = {
+        task: {k: outcomes[name] for k, name in enumerate(arms)}
+        for task, outcomes in run_arms(config, tasks, arms).items()
+    }
     caption = (
         f"Fine-tuning from the embeddings and the first k of {layers} blocks of {config.init}, the "
         f"rest from random values. {how(config.seeds, tasks)}"

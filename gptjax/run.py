@@ -127,15 +127,22 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
         num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
 
     Raises:
-        UserError: as `read_table`, or what is published is no model that can be taken over.
+        UserError: as `read_table`, what is published is no model that can be taken over, or heads
+            other than these are given of files that tell them.
     """
+    if str(path).startswith(OPENAI):
+        return openai_files.read_config(published_folder(path, weights=False), num_heads)
     if is_published(path):
-        folder = published_folder(path, weights=False)
-        if str(path).startswith(OPENAI):
-            return openai_files.read_config(folder, num_heads)
-        return hub_files.read_config(folder)
-    where = str(RunFolder(Path(path)).config)
-    return config.from_table(ModelConfig, read_table(path)["model"], where=where)
+        model = hub_files.read_config(published_folder(path, weights=False))
+    else:
+        where = str(RunFolder(Path(path)).config)
+        model = config.from_table(ModelConfig, read_table(path)["model"], where=where)
+    if num_heads not in (None, model.num_heads):
+        raise UserError(
+            f"--heads {num_heads}: {path} has {model.num_heads} heads; the option is for "
+            "openai:FOLDER"
+        )
+    return model
 
 
 def load_task(path: str | Path) -> Task | None:
@@ -184,11 +191,16 @@ def load(
         mode: of GPT-1's tokenizer; None is as it was saved, else exact.
 
     Raises:
-        UserError: nothing there or damaged, no such checkpoint, or an adapter of another backbone.
+        UserError: nothing there or damaged, no such checkpoint, an adapter of another backbone, or
+            a checkpoint or heads asked for where there is no choice.
         NoCheckpointError: checkpoints exist, but none is intact.
     """
     model = load_config(path, num_heads)
     if is_published(path):
+        if checkpoint != "auto":
+            raise UserError(
+                f"--checkpoint {checkpoint}: published weights have no checkpoints to choose from"
+            )
         run = _load_published(path, model, mode)
         return run if adapter is None else attach_adapter(run, adapter)
     folder = RunFolder(Path(path))

@@ -116,6 +116,16 @@ def test_heads_have_to_be_said_where_64_does_not_divide(folder):
             openai_files.read_config(folder, num_heads=heads)
 
 
+def test_what_others_files_do_not_have_cannot_be_asked_for(folder, config, tmp_path, capsys):
+    given = ["--run", f"openai:{folder}", "--heads", "2", "--checkpoint", "last"]
+    assert main(["generate", *given, "--prompt", "the"]) == 2
+    assert "--checkpoint last: published weights have no checkpoints" in capsys.readouterr().err
+    out = tmp_path / "run"
+    assert main(["import", "--init", f"openai:{folder}", "--out", str(out), "--heads", "2"]) == 0
+    assert main(["generate", "--run", str(out), "--heads", "4", "--prompt", "the"]) == 2
+    assert f"--heads 4: {out} has 2 heads" in capsys.readouterr().err
+
+
 def test_import_generate_and_export(folder, config, tmp_path, capsys):
     """As a user: a run folder of it, which every command takes, and the same files back."""
     out = tmp_path / "run"

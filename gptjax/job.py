@@ -17,6 +17,7 @@ from gptjax.data.tokenizer import Tokenizer
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.models.config import ModelConfig
 from gptjax.training import parallel
+from gptjax.training.checkpoint import has_checkpoint
 
 # What makes a model the same model; dropout, compute type and the like may change.
 SHAPE = (
@@ -111,15 +112,16 @@ def describe(
     devices: str,
     data: Mapping[str, Any],
 ) -> None:
-    """Write config.toml, the tokenizer and meta.json, when a run has been accepted."""
+    """Write config.toml, the tokenizer and meta.json, when a run has been accepted.
+
+    Of a run that goes on, meta.json keeps how it was started; `resumed` lists when it went on.
+    """
+    made = run_folder.provenance(devices)
+    if has_checkpoint(folder.checkpoints):
+        made = {"resumed": [*folder.read_meta().get("resumed", []), made]}
     configs.write(config, folder.config)
     tokenizer.save(folder.tokenizer)
-    folder.update_meta(
-        status="running",
-        **run_folder.provenance(devices),
-        fingerprints=dict(fingerprints),
-        data=dict(data),
-    )
+    folder.update_meta(status="running", **made, fingerprints=dict(fingerprints), data=dict(data))
 
 
 @contextmanager

@@ -189,7 +189,8 @@ def fit(
         tracker: where metrics go; None keeps none.
         resume: "auto" (from the newest good checkpoint if there ever was one), "never", or the
             number of a checkpoint.
-        on_start: called on process 0 when all of this is accepted, before anything is written.
+        on_start: called on process 0 when all of this is accepted, before anything is written,
+            unless the run has finished already.
 
     Raises:
         UserError: the batch cannot be split over the devices; no room on the disk; the
@@ -213,7 +214,7 @@ def fit(
             f"the checkpoint is of step {run.step}, and this run ends after {total}: give the "
             "train.steps (or epochs) that the run was started with, or more"
         )
-    if on_start is not None and parallel.is_main():
+    if on_start is not None and parallel.is_main() and not run.finished():
         on_start()
     if tracker:
         tracker.start(run.step, total)

@@ -1,5 +1,6 @@
 """Interrupted anywhere and continued equals uninterrupted, on real processes, dropout on."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -42,6 +43,10 @@ def uninterrupted(books, gptjax, tmp_path_factory) -> Path:
     return out
 
 
+def meta(run: Path) -> dict:
+    return json.loads((run / "meta.json").read_text(encoding="utf-8"))
+
+
 def assert_same_run(run: Path, reference: Path) -> None:
     expected, found = arrays(reference, STEPS), arrays(run, STEPS)
     assert expected.keys() == found.keys()
@@ -75,9 +80,18 @@ def test_asked_to_stop_saves_the_step(books, uninterrupted, gptjax, gptjax_until
     saved = max(int(path.name) for path in (out / "checkpoints" / "last").iterdir())
     assert saved >= 33
     assert saved == last_step(out)
-    done = gptjax(*options(books, out), "--resume", "auto")
+    began = meta(out)
+    words = [*options(books, out), "--resume", "auto"]
+    done = gptjax(*words)
     assert done.returncode == 0, done.stderr
     assert_same_run(out, uninterrupted)
+    # How it was made is not lost, neither by going on nor by trying to go on once more.
+    ended = meta(out)
+    for key in ("started", "command", "commit", "devices"):
+        assert ended[key] == began[key]
+    assert ["auto" in once["command"] for once in ended["resumed"]] == [True]
+    assert gptjax(*words).returncode == 0
+    assert meta(out) == ended
 
 
 def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_path):
@@ -92,9 +106,18 @@ def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_pa
         )
 
     assert gptjax_until(options(books, out), saving, signal.SIGKILL) == -signal.SIGKILL
-    done = gptjax(*options(books, out), "--resume", "auto")
+    began = meta(out)
+    words = [*options(books, out), "--resume", "auto"]
+    done = gptjax(*words)
     assert done.returncode == 0, done.stderr
     assert_same_run(out, uninterrupted)
+    # How it was made is not lost, neither by going on nor by trying to go on once more.
+    ended = meta(out)
+    for key in ("started", "command", "commit", "devices"):
+        assert ended[key] == began[key]
+    assert ["auto" in once["command"] for once in ended["resumed"]] == [True]
+    assert gptjax(*words).returncode == 0
+    assert meta(out) == ended
 
 
 def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_path):

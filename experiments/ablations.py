@@ -71,7 +71,7 @@ def main(config: AblationsConfig) -> None:
         f"{config.init}, the same untrained, the same fine-tuned without the auxiliary LM loss, "
         f"and {config.lstm}. {how(config.seeds, tasks)} Differences from the full method have the "
         "95 % interval of a paired bootstrap over examples and seeds. The paper's figures "
-        "(table 5) are of GPT-1 on the test sets."
+        "(table 5) are of GPT-1, after training on the whole sets, on the test sets."
     )
     rows, runs = [], []
     for task, outcomes in found.items():
@@ -83,11 +83,14 @@ def main(config: AblationsConfig) -> None:
                 paper = f"{PAPER[task][name]:.1f}"
                 there = "" if full else f"{PAPER[task][name] - PAPER[task][PRETRAINED]:+.1f}"
             rate = f"{outcome.learning_rate:g}"
-            row = (task, metric_of(task), WORDS[name], rate, outcome.text, change, paper, there)
-            rows.append(row)
+            what = (task, outcome.sizes, metric_of(task), WORDS[name])
+            rows.append((*what, outcome.text, change, paper, there, rate))
             runs.append(sources(outcome))
     title = "What each part of the method is worth"
-    heads = ("task", "metric", "method", "learning rate", "ours", "difference", "paper", "there")
+    heads = (
+        *("task", "train / valid", "metric", "method"),
+        *("ours", "difference", "paper", "there", "learning rate"),
+    )
     table = Table("ablations-table", title, caption, heads, tuple(rows), tuple(runs))
     figure = Figure(
         name="ablations",

@@ -15,6 +15,7 @@ from gptjax.data.tasks import TASKS
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 from gptjax.evaluation.figures import Series, mean_text, over_seeds
+from gptjax.run_folder import RunFolder
 from gptjax.sweep import Point, Sweep, run_sweep
 
 RESAMPLES = 2000
@@ -49,12 +50,25 @@ class Outcome:
     Attributes:
         folder: of its seeds.
         learning_rate: the one that it was run with.
-        values: of the task's first metric, by seed.
+        by_seed: the task's first metric of each.
+        train, valid: how many examples.
     """
 
     folder: Path
     learning_rate: float
-    values: Sequence[float]
+    by_seed: Mapping[int, float]
+    train: int
+    valid: int
+
+    @property
+    def values(self) -> list[float]:
+        """Of the task's first metric."""
+        return list(self.by_seed.values())
+
+    @property
+    def sizes(self) -> str:
+        """On how much it was trained, and validated, for people."""
+        return f"{self.train:,} / {self.valid:,}"
 
     @property
     def mean(self) -> float:
@@ -134,7 +148,10 @@ def _run_task(
     outcomes = {}
     for name, rate in best.items():
         point = points[_name(name, rate)]
-        outcomes[name] = Outcome(point.folder, rate, list(point.values_by_seed.values()))
+        by_seed = {seed: point.values_by_seed[seed] for seed in config.seeds}
+        first = RunFolder(point.folder / f"seed-{config.seeds[0]}")
+        sizes = [first.read_meta()["data"][split]["examples"] for split in ("train", "valid")]
+        outcomes[name] = Outcome(point.folder, rate, by_seed, *sizes)
     return outcomes
 
 
@@ -149,7 +166,9 @@ def _check(out: Path, points: Sequence[Point]) -> None:
 
 def difference(before: Outcome, after: Outcome) -> Comparison:
     """after - before, with the paired bootstrap of `gptjax compare` over examples and seeds."""
-    groups = [read_group(str(arm.folder), "predictions.tsv") for arm in (before, after)]
+    groups = [
+        read_group(str(arm.folder), "predictions.tsv", arm.by_seed) for arm in (before, after)
+    ]
     return compare(*groups, resamples=RESAMPLES, seed=0)
 
 

@@ -122,14 +122,14 @@ def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str,
             lost = ""
             if shown and name in (SHUFFLED, SNIPPETS):
                 lost = f"{(full.mean - outcome.mean) / (full.mean - nothing.mean):.0%}"
-            words = (task, metric_of(task), WORDS[name])
+            words = (task, outcome.sizes, metric_of(task), WORDS[name])
             rate = f"{outcome.learning_rate:g}"
-            rows.append((*words, rate, outcome.text, gain, change, lost))
+            rows.append((*words, outcome.text, gain, change, lost, rate))
             runs.append(sources(outcome))
     title = "Which part of the gain is lost without context"
     heads = (
-        *("task", "metric", "pre-trained on", "learning rate", "result"),
-        *("gain over nothing", "difference from books", "gain lost"),
+        *("task", "train / valid", "metric", "pre-trained on", "result"),
+        *("gain over nothing", "difference from books", "gain lost", "learning rate"),
     )
     table = Table(
         "context-or-knowledge-table", title, caption, heads, tuple(map(tuple, rows)), tuple(runs)

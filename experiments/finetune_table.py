@@ -128,7 +128,8 @@ def row(config: TableConfig, task: str, chosen: dict[str, float]) -> dict[str, A
         found["valid"] = results[0]["examples"]
         meta = folder(config, task, arm, rate) / f"seed-{config.seeds[0]}" / "meta.json"
         found["train"] = json.loads(meta.read_text(encoding="utf-8"))["data"]["train"]["examples"]
-    groups = [read_group(str(folder(config, task, a, chosen[a])), "predictions.tsv") for a in ARMS]
+    folders = [str(folder(config, task, arm, chosen[arm])) for arm in ARMS]
+    groups = [read_group(path, "predictions.tsv", config.seeds) for path in folders]
     result = compare(*groups, resamples=2000, seed=0)
     found["difference"], found["interval"] = result.difference, result.interval
     return found

@@ -58,9 +58,14 @@ def main(config: LayerTransferConfig) -> None:
         name="layer-transfer-table",
         title=title,
         caption=caption,
-        columns=("task", "metric", *(f"k = {k}" for k in range(layers + 1))),
+        columns=("task", "train / valid", "metric", *(f"k = {k}" for k in range(layers + 1))),
         rows=tuple(
-            (task, metric_of(task), *(outcome.text for outcome in outcomes.values()))
+            (
+                task,
+                outcomes[0].sizes,
+                metric_of(task),
+                *(outcome.text for outcome in outcomes.values()),
+            )
             for task, outcomes in found.items()
         ),
         sources=tuple(sources(*outcomes.values()) for outcomes in found.values()),

@@ -174,9 +174,11 @@ def open_folder(
 
 
 def provenance(devices: str) -> dict[str, Any]:
-    """What meta.json says of where and how a run was made."""
+    """What meta.json, or results.json of a measurement, says of where and how it was made."""
+    program = Path(sys.argv[0]).name
+    script = program.endswith(".py") and program != "__main__.py"
     return {
-        "command": " ".join(["gptjax", *sys.argv[1:]]),
+        "command": " ".join([program if script else "gptjax", *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "gptjax": __version__,

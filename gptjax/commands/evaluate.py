@@ -16,7 +16,7 @@ from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report, write_predictions
 from gptjax.models.objective import lm
 from gptjax.run import Run, load, sample_notice
-from gptjax.run_folder import write_json
+from gptjax.run_folder import provenance, write_json
 from gptjax.training import loop, parallel
 
 
@@ -129,6 +129,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
                 },
                 "checkpoint": loaded.checkpoint,
                 "run": config.run,
+                "made": provenance(parallel.describe_devices()),
             },
         )
     return result
@@ -152,16 +153,15 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     )
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
-    if notice := sample_notice(loaded):
+    notice = sample_notice(loaded)
+    if notice is not None:
         print(notice)
     for line in split.report():
         print(line)
+    published = not sample and notice is None
     scores = predict_split(loaded, split.examples, config.batch_size, task)
-    print(
-        "\n".join(
-            [f"{config.run} ({loaded.checkpoint})", *report(task, {split.name: scores}, not sample)]
-        )
-    )
+    print(f"{config.run} ({loaded.checkpoint})")
+    print("\n".join(report(task, {split.name: scores}, published)))
     if config.out is not None:
         out = Path(config.out)
         write_predictions(out / "predictions.tsv", scores, task)
@@ -180,9 +180,11 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
                     "fingerprint": split.fingerprint,
                     "dropped": dict(split.dropped),
                     "sample": sample,
+                    "trained_on_sample": notice is not None,
                 },
                 "checkpoint": loaded.checkpoint,
                 "run": config.run,
+                "made": provenance(parallel.describe_devices()),
             },
         )
     if sample:

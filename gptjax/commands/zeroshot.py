@@ -27,7 +27,8 @@ from gptjax.evaluation.zero_shot import (
     normalised,
 )
 from gptjax.run import Run, load
-from gptjax.run_folder import write_json
+from gptjax.run_folder import provenance, write_json
+from gptjax.training import parallel
 
 
 @dataclass(frozen=True)
@@ -156,5 +157,6 @@ def _write(
             "checkpoint": loaded.checkpoint,
             "step": loaded.step,
             "run": config.run,
+            "made": provenance(parallel.describe_devices()),
         },
     )

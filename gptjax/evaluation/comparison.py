@@ -1,6 +1,6 @@
 """Two models on the same examples: the difference of a metric, and how sure it is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +57,20 @@ class Comparison:
         return self.b - self.a
 
 
-def read_group(path: str, file: str) -> Group:
+def read_group(path: str, file: str, seeds: Collection[int] | None = None) -> Group:
     """The predictions in a run folder, or in its seed-N folders.
+
+    Args:
+        path: the folder.
+        file: of predictions, in the folder or in each of its seeds.
+        seeds: of which seeds; None is all that there are.
 
     Raises:
         UserError: none there, unreadable, without labels, or of different examples.
     """
     folders = [run.path for run in RunFolder(Path(path)).seeds()] or [Path(path)]
+    if seeds is not None:
+        folders = [Path(path) / f"seed-{seed}" for seed in seeds]
     groups = [_read(folder, file) for folder in folders]
     for folder, group in zip(folders, groups, strict=True):
         _check_same(groups[0], group, str(folders[0]), str(folder))

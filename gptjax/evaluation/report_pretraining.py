@@ -65,12 +65,12 @@ def _tokens_per_update(run: PretrainedRun) -> int:
 
 
 def seconds(run: PretrainedRun) -> float:
-    """How long the updates took: the steps between two records at the speed of the later one."""
+    """How long the updates took: the tokens between two records at the speed of the later one."""
     train = [record for record in run.records if record["split"] == "train"]
-    steps = [0, *(record["step"] for record in train)]
+    epochs = [0, *(record["epoch"] for record in train)]
     return sum(
-        (record["step"] - before) * _tokens_per_update(run) / record["tokens_per_second"]
-        for before, record in zip(steps[:-1], train, strict=True)
+        (record["epoch"] - before) * run.data["train"]["tokens"] / record["tokens_per_second"]
+        for before, record in zip(epochs[:-1], train, strict=True)
         if record["tokens_per_second"]
     )
 

@@ -156,12 +156,13 @@ def _incomplete(folder: Path) -> str | None:
 def _made(folder: Path, shown: str) -> Made:
     meta = read_json(RunFolder(folder).meta)
     imported = "imported" in meta
+    commits = [once["commit"] for once in (meta, *meta.get("resumed", []))]
     results = {"seed": "", "checkpoint": ""} if imported else read_json(folder / "results.json")
     return Made(
         path=shown,
         seed=str(results["seed"]),
         started=meta["started"],
-        commit=meta["commit"] or "",
+        commit=", ".join(dict.fromkeys(filter(None, commits))),
         hardware="" if imported else meta["devices"],
         command=without_absolute(meta["command"]),
         checkpoint=results["checkpoint"],
@@ -293,8 +294,17 @@ def _add_results(folder: Path, shown: str, sources: Sources) -> None:
         sources.left_out.append(f"{shown}: is a summary of seeds whose runs are not there")
         return
     name, run = found["task"], without_absolute(found["run"])
-    made = Made(shown, checkpoint=f"{found['checkpoint']} of {run}")
+    how = found.get("made", {})  # recorded since November 2026
+    made = Made(
+        shown,
+        started=how.get("started", ""),
+        commit=how.get("commit") or "",
+        hardware=how.get("devices", ""),
+        command=without_absolute(how.get("command", "")),
+        checkpoint=f"{found['checkpoint']} of {run}",
+    )
     sample = bool(found["data"].get("sample"))  # of a text there is no sample
+    sample = sample or bool(found["data"].get("trained_on_sample"))
     zero_shot = name.endswith(ZERO_SHOT_SUFFIX)
     if zero_shot or name == LANGUAGE_MODELLING:
         kind = "asked without training" if zero_shot else "perplexity of a text"
@@ -318,11 +328,12 @@ def _add_results(folder: Path, shown: str, sources: Sources) -> None:
     if not found["metrics"]:
         sources.left_out.append(f"{shown}: predictions of {name} without labels")
         return
+    predictions = _predictions(folder, TASKS[name])
     seed = TunedSeed(
         metrics={found["split"]: found["metrics"]},
         examples={found["split"]: found["examples"]},
-        collapsed=False,
-        predictions=_predictions(folder, TASKS[name]),
+        collapsed=predictions is not None and len(set(predictions.predicted)) == 1,
+        predictions=predictions,
     )
     origin = Origin(shown, f"{run} measured on {name}", (made,))
     sources.tuned.append(TunedRun(origin, TASKS[name], (seed,), sample))

@@ -17,6 +17,7 @@ import gptjax as package
 from gptjax import config as configs
 from gptjax import finetune_config
 from gptjax.cli import main
+from gptjax.evaluation.comparison import read_group
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.finetune_config import FinetuneConfig
 from gptjax.run import load
@@ -319,6 +320,8 @@ def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
     assert "mean of 2 seeds" in text
     assert main(["compare", str(tuned), str(tuned), "--resamples", "50"]) == 0
     assert "+0.00 to +0.00" in capsys.readouterr().out
+    (alone,) = read_group(str(out), "predictions.tsv", seeds=[2]).predicted
+    assert np.array_equal(alone, read_group(str(out), "predictions.tsv").predicted[1])
 
 
 def test_a_report_of_these_runs(tuned, pretrained, tmp_path, capsys):
@@ -404,10 +407,14 @@ def test_without_data_the_sample_says_so_first_and_last(pretrained, tmp_path, ca
     assert results(out)["data"]["sample"] is True
     assert "nyu-mll/glue" in captured.err
     (tmp_path / "new.tsv").write_text("premise\thypothesis\nA.\tB.\n")
-    for command in (["predict", "--out", str(tmp_path / "x.tsv")], ["evaluate"]):
+    for command in (["predict"], ["evaluate"]):
+        command += ["--out", str(tmp_path / f"{command[0]}.tsv")]
         words = [*command, "--run", str(out), "--data", str(tmp_path / "new.tsv")]
         assert main(words) == 0
         assert "WAS FINE-TUNED ON THE OFFLINE SAMPLE" in capsys.readouterr().out
+    measured = results(tmp_path / "evaluate.tsv")
+    assert measured["data"]["trained_on_sample"] is True
+    assert measured["made"]["command"].startswith("gptjax")
 
 
 REFUSED = {

@@ -45,7 +45,7 @@ def pretrained(folder: Path, status: str = "finished") -> Path:
     """A pre-trained run of 40 updates, 8 × 16 tokens each, recorded every other update."""
     folder.mkdir(parents=True)
     settings(folder, corpus={"data": "/secret/place/books"})
-    text = {"source": "/secret/place/books", "documents": 3, "tokens": 5120}
+    text = {"source": "/secret/place/books", "documents": 3, "tokens": 4800}
     meta(folder, "gptjax pretrain --data /secret/place/books", status, data={"train": text})
     train = [
         {
@@ -54,6 +54,7 @@ def pretrained(folder: Path, status: str = "finished") -> Path:
             "loss": 4 - step / 20,
             "learning_rate": 1e-3 * step,
             "tokens_per_second": 64.0,
+            "epoch": step / 40,
         }
         for step in range(2, 41, 2)
     ]
@@ -152,7 +153,9 @@ def zero_shot(
     return folder
 
 
-def evaluated(folder: Path, task: str, found: SplitScores) -> Path:
+def evaluated(
+    folder: Path, task: str, found: SplitScores, *, trained_on_sample: bool = False
+) -> Path:
     """What `gptjax evaluate --out` writes of a fine-tuned run on a task's test split."""
     folder.mkdir(parents=True)
     results = {
@@ -160,9 +163,20 @@ def evaluated(folder: Path, task: str, found: SplitScores) -> Path:
         "split": "test",
         "examples": found.num_examples,
         "metrics": dict(found.metrics),
-        "data": {"source": "/secret/place/test.tsv", "dropped": {}, "sample": False},
+        "data": {
+            "source": "/secret/place/test.tsv",
+            "dropped": {},
+            "sample": False,
+            "trained_on_sample": trained_on_sample,
+        },
         "checkpoint": "best/9",
         "run": "/secret/place/tuned",
+        "made": {
+            "command": "gptjax evaluate --run /secret/place/tuned",
+            "started": "2026-11-21T10:00:00+00:00",
+            "commit": None,
+            "devices": "2 × cpu (cpu)",
+        },
     }
     write_json(folder / "results.json", results)
     write_predictions(folder / "predictions.tsv", found, TASKS[task])

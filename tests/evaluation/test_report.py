@@ -234,6 +234,8 @@ def test_evaluations_and_questions_without_training(tmp_path, answers, monkeypat
     (row,) = rows(table(report, "fine-tuning-table"))["x/rte-test"]
     accuracy = f"{100 * answers[0].metrics['accuracy']:.2f}"
     assert (row["split"], row["mean ± std"], row["paper"]) == ("test", accuracy, "56 (test)")
+    (made,) = report.origins[0].made
+    assert (made.command, made.hardware) == ("gptjax evaluate --run …/tuned", "2 × cpu (cpu)")
     assert figure(report, "rte-metric").title == "rte: accuracy (test)"
     assert figure(report, "rte-metric").levels == (("paper: 56 (test)", 56.0),)
     (row,) = rows(table(report, "perplexity-of-texts"))["x/wiki"]
@@ -243,6 +245,13 @@ def test_evaluations_and_questions_without_training(tmp_path, answers, monkeypat
     assert [asked["x/words"][0][name] for name in ("value", "normalised")] == ["25.00", "–"]
     (bar,) = figure(report, "zero-shot-normalised").series
     assert (bar.x, bar.y, bar.source) == (("sst2",), (0.484,), "x/zero")
+
+
+def test_a_run_on_the_sample_stays_one_when_it_is_measured_on_a_task(tmp_path, answers):
+    made_runs.evaluated(tmp_path / "x", "rte", answers[0], trained_on_sample=True)
+    report = build(find([str(tmp_path / "x")]))
+    ((row,),) = rows(table(report, "fine-tuning-table")).values()
+    assert (row["paper"], row["remarks"]) == ("–", "OFFLINE SAMPLE, not the task")
 
 
 def test_many_runs_are_drawn_in_several_figures(tmp_path, answers):
@@ -328,13 +337,13 @@ def test_curves_of_pretraining(report):
     assert rate.y == pytest.approx([1e-3 * step for step in range(2, 41, 2)])
     (row,) = rows(table(report, "pre-training-runs"))["runs/pretrain/a"]
     assert row["tokens seen"] == "0.0 M"
-    assert row["training"] == "1 min"  # 40 × 128 tokens at 64 a second
+    assert row["training"] == "1 min"  # 4,800 tokens at 64 a second
     assert (row["perplexity"], row["unigram perplexity"]) == ("6.69", "20.0")
 
 
 def test_time_and_size_of_a_run(runs):
     (run,) = find([str(runs / "pretrain" / "a")]).pretrained
-    assert seconds(run) == pytest.approx(40 * 128 / 64)
+    assert seconds(run) == pytest.approx(4800 / 64)  # what is padding takes no time
     block = 2 * 16 + 8 * 24 + 24 + 8 * 8 + 8 + 8 * 32 + 32 + 32 * 8 + 8
     assert num_parameters(run) == (50 + 16) * 8 + block
 

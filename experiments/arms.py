@@ -136,7 +136,7 @@ def _run_task(
         return {point.variant: point for point in run_sweep(sweep, config.jobs)}
 
     tried = run(dict.fromkeys(arms, rates), config.seeds[:1])
-    _check(out, [p for p in tried.values() if p.exit_code != NonFiniteError.exit_code])
+    check_finished(out, [p for p in tried.values() if p.exit_code != NonFiniteError.exit_code])
 
     def metric(name: str, rate: float) -> float:
         mean = tried[_name(name, rate)].mean
@@ -144,7 +144,7 @@ def _run_task(
 
     best = {name: max(rates, key=lambda rate: metric(name, rate)) for name in arms}
     points = run({name: (rate,) for name, rate in best.items()}, config.seeds)
-    _check(out, list(points.values()))
+    check_finished(out, list(points.values()))
     outcomes = {}
     for name, rate in best.items():
         point = points[_name(name, rate)]
@@ -159,7 +159,12 @@ def _name(arm: str, rate: float) -> str:
     return f"{arm} at {rate:g}"
 
 
-def _check(out: Path, points: Sequence[Point]) -> None:
+def check_finished(out: Path, points: Sequence[Point]) -> None:
+    """Go on only where all runs of a sweep have come to their end.
+
+    Raises:
+        UserError: some have not; names them.
+    """
     if failed := [point.name for point in points if point.status != "finished"]:
         raise UserError(f"{out}: not finished: {', '.join(failed)}; their logs lie beside them")
 

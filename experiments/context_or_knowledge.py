@@ -7,24 +7,24 @@ The paper's authors leave the question open. Three models of one size read the s
 books as they are; the same books with the sentences of each shuffled (all that a sentence tells,
 nothing beyond it); and snippets of 21 words (32 tokens) in random order, a window filled with as
 many as fit, so that all but the last few positions are trained but nothing further back bears on
-what follows. Windows of snippets hold 234 tokens of 256, so that model makes a twelfth more
+what follows. Windows of snippets hold about 233 tokens of 256, so that model makes a tenth more
 updates. Each is fine-tuned on tasks, beside the same model untrained, and what is asked is which
 part of the gain is lost. What has finished is not run again, so the same command goes on, and
 draws again.
 """
 
-import json
-import subprocess
-import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arms import (
     PRETRAINED,
     UNTRAINED,
     ArmsConfig,
     Outcome,
+    check_finished,
     difference,
     how,
     metric_of,
@@ -37,7 +37,13 @@ from arms import (
 from corpora import write_shuffled, write_snippets
 from script import start
 
+from gptjax import run as runs
+from gptjax.data.sources import open_source
+from gptjax.errors import UserError
 from gptjax.evaluation.figures import Figure, Table, save
+from gptjax.job import shape_fingerprint
+from gptjax.run_folder import RunFolder, read_json
+from gptjax.sweep import Sweep, run_sweep
 
 SHUFFLED, SNIPPETS = "shuffled sentences", "snippets"
 WORDS = {PRETRAINED: "books", SHUFFLED: SHUFFLED, SNIPPETS: SNIPPETS, UNTRAINED: "nothing"}
@@ -47,15 +53,20 @@ WORDS = {PRETRAINED: "books", SHUFFLED: SHUFFLED, SNIPPETS: SNIPPETS, UNTRAINED:
 class ContextConfig(ArmsConfig):
     """Pre-train on books, on shuffled sentences and on snippets, and fine-tune each."""
 
-    books: Path
-    """Folder of .txt books to train on."""
-    validation: Path
+    books: str
+    """Books to train on, as --data of gptjax pretrain."""
+    validation: str
     """Text to measure all three on, as it is."""
     tokenizer: str
     """Tokenizer of all of them."""
     full: Path | None = None
-    """A finished run on the books, made with the same --config; None trains one."""
-    config: str = "experiments/configs/small.toml"
+    """A finished run on the books, made with the same --config; None trains one. It has to be
+    measured on --validation, like the others."""
+    shuffled: Path | None = None
+    """The same for shuffled sentences."""
+    snippets: Path | None = None
+    """The same for snippets."""
+    config: Path = Path(__file__).with_name("configs") / "small.toml"
     """Of the pre-training, which has one seed, that of this file."""
     out: Path = Path("runs/context")
     """Where texts, pre-trained runs and figures go."""
@@ -65,24 +76,15 @@ class ContextConfig(ArmsConfig):
 
 def main(config: ContextConfig) -> None:
     """Train what is missing, and write the table."""
-    text = config.out / "text"
-    write_shuffled(config.books, text / "shuffled", seed=0)
-    write_snippets(config.books, text / "snippets.jsonl", seed=0)
-    models = {
-        PRETRAINED: config.full or config.out / "books",
-        SHUFFLED: config.out / "shuffled",
-        SNIPPETS: config.out / "snippets",
-    }
-    pretrain(config, models[PRETRAINED], config.books)
-    pretrain(config, models[SHUFFLED], text / "shuffled")
-    pretrain(config, models[SNIPPETS], text / "snippets.jsonl", "--corpus.short-documents", "pack")
-
+    models = pretrained(config)
+    measured = {name: results(run) for name, run in models.items()}
+    check_comparable(models, measured)
     tasks = read_tasks(config.settings, config.tasks)
     arms = {name: {"init": str(run)} for name, run in models.items()}
     arms[UNTRAINED] = {"init": "none", "like": str(models[PRETRAINED])}
     found = run_arms(config, tasks, arms)
     perplexities = ", ".join(
-        f"{WORDS[name]} {results(run)['metrics']['perplexity']:.1f}" for name, run in models.items()
+        f"{WORDS[name]} {one['metrics']['perplexity']:.1f}" for name, one in measured.items()
     )
     caption = (
         f"Pre-training: one pass over the same words each, one seed; perplexity on whole books: "
@@ -93,26 +95,71 @@ def main(config: ContextConfig) -> None:
     report(config, caption, found)
 
 
-def results(run: Path) -> dict:
-    """What a run came to."""
-    return json.loads((run / "results.json").read_text(encoding="utf-8"))
+def pretrained(config: ContextConfig) -> dict[str, Path]:
+    """The three models; those that are not given are trained, or gone on with."""
+    models = {PRETRAINED: config.full, SHUFFLED: config.shuffled, SNIPPETS: config.snippets}
+    missing = [name for name, run in models.items() if run is None]
+    if missing:
+        books = open_source(config.books)
+        # Named after the books, so that other books are never taken for these.
+        text = config.out / "text" / books.fingerprint()[:12]
+        data = {PRETRAINED: config.books}
+        if SHUFFLED in missing:
+            data[SHUFFLED] = str(text / "shuffled.jsonl")
+            write_shuffled(books, Path(data[SHUFFLED]), seed=0)
+        if SNIPPETS in missing:
+            data[SNIPPETS] = str(text / "snippets.jsonl")
+            write_snippets(books, Path(data[SNIPPETS]), seed=0)
+        settings = tomllib.loads(config.config.read_text(encoding="utf-8"))
+        settings["corpus"] = {"validation": config.validation}
+        settings["vocabulary"] = {"tokenizer": config.tokenizer}
+        variants: dict[str, dict[str, str]] = {
+            WORDS[name]: {"corpus.data": data[name]} for name in missing
+        }
+        if SNIPPETS in missing:
+            variants[WORDS[SNIPPETS]]["corpus.short_documents"] = "pack"
+        out = config.out / "models"
+        sweep = Sweep("pretrain", out, settings, variants=variants)
+        points = {point.variant: point for point in run_sweep(sweep, config.jobs)}
+        check_finished(out, list(points.values()))
+        models |= {name: points[WORDS[name]].folder for name in missing}
+    return {name: run for name, run in models.items() if run is not None}
 
 
-def pretrain(config: ContextConfig, out: Path, text: Path, *options: str) -> None:
-    """Train on a text, or go on with it, unless that has finished."""
-    if (out / "results.json").exists():
-        return
-    command = [sys.executable, "-m", "gptjax", "pretrain", "--config", config.config]
-    command += ["--data", str(text), "--corpus.validation", str(config.validation)]
-    command += ["--tokenizer", config.tokenizer, "--out", str(out), "--resume", "auto", *options]
-    if code := subprocess.run(command, check=False).returncode:
-        sys.exit(code)
+def results(run: Path) -> dict[str, Any]:
+    """What a run came to.
+
+    Raises:
+        UserError: it is not finished.
+    """
+    path = RunFolder(run).results
+    if not path.exists():
+        raise UserError(f"{run}: is no finished run; go on with it first")
+    return read_json(path)
+
+
+def check_comparable(models: Mapping[str, Path], measured: Mapping[str, dict[str, Any]]) -> None:
+    """See to it that all were measured on the same text, by the same tokenizer, in one shape.
+
+    Raises:
+        UserError: two were not; names them.
+    """
+    first = models[PRETRAINED]
+    for name, run in models.items():
+        same = {
+            "validation text": [measured[n]["data"]["fingerprint"] for n in (PRETRAINED, name)],
+            "tokenizer": [runs.load_own_tokenizer(one).fingerprint for one in (first, run)],
+            "model": [shape_fingerprint(runs.load_config(one)) for one in (first, run)],
+        }
+        for what, (wanted, found) in same.items():
+            if wanted != found:
+                raise UserError(f"{first} and {run} have another {what}, and cannot be compared")
 
 
 def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str, Outcome]]) -> None:
     """Print the table, and write table and figure."""
     rows: list[Sequence[str]] = []
-    runs = []
+    origins = []
     for task, outcomes in found.items():
         full, nothing = outcomes[PRETRAINED], outcomes[UNTRAINED]
         shown = difference(nothing, full).interval[0] > 0
@@ -125,14 +172,14 @@ def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str,
             words = (task, outcome.sizes, metric_of(task), WORDS[name])
             rate = f"{outcome.learning_rate:g}"
             rows.append((*words, outcome.text, gain, change, lost, rate))
-            runs.append(sources(outcome))
+            origins.append(sources(outcome))
     title = "Which part of the gain is lost without context"
     heads = (
         *("task", "train / valid", "metric", "pre-trained on", "result"),
         *("gain over nothing", "difference from books", "gain lost", "learning rate"),
     )
     table = Table(
-        "context-or-knowledge-table", title, caption, heads, tuple(map(tuple, rows)), tuple(runs)
+        "context-or-knowledge-table", title, caption, heads, tuple(map(tuple, rows)), tuple(origins)
     )
     figure = Figure(
         name="context-or-knowledge",

@@ -7,8 +7,10 @@ context), or everything beyond a few words (any context).
 import json
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from gptjax.data.sources import Source
 from gptjax.errors import UserError
 
 SNIPPET_WORDS = 21  # 32 tokens of an English novel with 8,000 pieces
@@ -56,27 +58,30 @@ def snippets(text: str) -> list[str]:
     return [found.group().strip() for found in _SNIPPET.finditer(text)]
 
 
-def write_shuffled(books: Path, out: Path, seed: int) -> None:
-    """A folder of the same books with their sentences shuffled; nothing if it is there."""
-    if out.exists():
-        return
-    partial = out.with_name(out.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    for number, book in enumerate(sorted(books.glob("*.txt"))):
-        text = shuffle_sentences(book.read_text(encoding="utf-8"), seed + number)
-        (partial / book.name).write_text(text, encoding="utf-8")
-    partial.rename(out)
+def write_shuffled(books: Source, out: Path, seed: int) -> None:
+    """A .jsonl of the same books with their sentences shuffled; nothing if it is there."""
+    texts = enumerate("".join(book.chunks) for book in books.documents())
+    _write(out, (shuffle_sentences(text, seed + number) for number, text in texts))
 
 
-def write_snippets(books: Path, out: Path, seed: int) -> None:
+def write_snippets(books: Source, out: Path, seed: int) -> None:
     """A .jsonl of all books' snippets in a random order; nothing if it is there."""
+
+    def mixed() -> Iterator[str]:
+        texts = ("".join(book.chunks) for book in books.documents())
+        pieces = [piece for text in texts for piece in snippets(text)]
+        random.Random(seed).shuffle(pieces)
+        yield from pieces
+
+    _write(out, mixed())
+
+
+def _write(out: Path, texts: Iterator[str]) -> None:
     if out.exists():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    texts = [book.read_text(encoding="utf-8") for book in sorted(books.glob("*.txt"))]
-    pieces = [piece for text in texts for piece in snippets(text)]
-    random.Random(seed).shuffle(pieces)
     partial = out.with_name(out.name + ".partial")
-    lines = (json.dumps({"text": piece}, ensure_ascii=False) for piece in pieces)
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        for text in texts:
+            file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
     partial.rename(out)

@@ -3,11 +3,11 @@
     .venv/bin/python experiments/zero_shot_curve.py --run runs/pretrain/small --data FOLDER
 
 The run was trained with ``--checkpoint.per-doubling N``, which keeps parameters on the way.
-``FOLDER`` has the published files in folders cola, sst2, race, winograd and lambada. What was
-measured is not measured again, so the same command goes on, and draws again.
+``FOLDER`` has the published files: folders cola, sst2 and race, winograd/WSCollection.xml,
+winograd/dpr/train.c.txt and lambada/lambada_test.jsonl. What was measured is not measured again, so
+the same command goes on, and draws again.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from script import start
 
 from gptjax import run as runs
 from gptjax.commands import zeroshot
+from gptjax.config import nearest
 from gptjax.data.metrics import LABELS
 from gptjax.data.zero_shot import Name
 from gptjax.errors import UserError
 from gptjax.evaluation.figures import Figure, Series, Table, save
-from gptjax.run_folder import RunFolder
+from gptjax.run_folder import RunFolder, read_json
 from gptjax.training.checkpoint import curve_steps
 
 # Name -> the task of `gptjax zeroshot`, its files below the folder of data, and how many questions
@@ -59,6 +60,11 @@ class CurveConfig:
 
 def main(config: CurveConfig) -> None:
     """Ask what was not asked yet, and draw."""
+    for task in config.tasks:
+        if task not in TASKS:
+            raise UserError(f"--tasks {task}: {nearest(task, list(TASKS))}")
+        if not (config.data / TASKS[task][1]).exists():
+            raise UserError(f"--data {config.data}: has no {TASKS[task][1]}, or leave {task} out")
     folder = RunFolder(config.run)
     kept = curve_steps(folder.checkpoints)
     if not kept:
@@ -67,22 +73,37 @@ def main(config: CurveConfig) -> None:
         )
     if not folder.results.exists():
         raise UserError(f"{config.run}: is not finished; go on with it first")
-    last = json.loads(folder.results.read_text(encoding="utf-8"))["steps"]
+    last = read_json(folder.results)["steps"]
     steps = sorted({0, *(step for step in kept if step >= config.first), last})
     out = config.out or Path("runs/zero-shot-curve") / config.run.resolve().name
     found: Found = {task: {} for task in config.tasks}
     for step in steps:
         loaded: runs.Run | None = None
         for task in config.tasks:
-            results = out / task / str(step) / "results.json"
-            if not results.exists():
+            answers = out / task / str(step)
+            if not is_measured(config, folder, task, answers):
                 loaded = loaded or runs.load(config.run, str(step))
-                ask(config, loaded, task, step, results.parent)
-            found[task][step] = json.loads(results.read_text(encoding="utf-8"))
-            if found[task][step]["run"] != str(config.run):
-                raise UserError(f"{results}: is of {found[task][step]['run']}; give another --out")
+                ask(config, loaded, task, step, answers)
+            found[task][step] = read_json(answers / "results.json")
     save(out, draw(config, found), [tabulate(config, found)])
     print(out)
+
+
+def is_measured(config: CurveConfig, folder: RunFolder, task: str, answers: Path) -> bool:
+    """Whether answers are there, of this run and to these questions.
+
+    Raises:
+        UserError: they are of another run.
+    """
+    if not (answers / "results.json").exists():
+        return False
+    known = read_json(answers / "results.json")
+    if known["run"] != str(config.run):
+        raise UserError(f"{answers}: is of {known['run']}; give another --out")
+    started = folder.read_meta()["started"]
+    if known.get("run_started", started) != started:  # trained anew in the same place
+        return False
+    return known["data"]["source"].startswith(str(config.data / TASKS[task][1]))
 
 
 def ask(config: CurveConfig, loaded: runs.Run, task: str, step: int, out: Path) -> None:

@@ -131,6 +131,20 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     os.replace(temporary, path)
 
 
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: none there, or damaged; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged, no JSON ({error})") from None
+
+
 def open_folder(
     path: str | Path, *, resume: str, overwrite: bool, trains: bool = True
 ) -> tuple[RunFolder, str]:

@@ -157,6 +157,7 @@ def _write(
             "checkpoint": loaded.checkpoint,
             "step": loaded.step,
             "run": config.run,
+            "run_started": loaded.folder.read_meta().get("started"),
             "made": provenance(parallel.describe_devices()),
         },
     )

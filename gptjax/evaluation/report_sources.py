@@ -31,7 +31,7 @@ from gptjax.evaluation.report_entries import (
 )
 from gptjax.models.config import ModelConfig
 from gptjax.run import load_task, read_table
-from gptjax.run_folder import RunFolder
+from gptjax.run_folder import RunFolder, read_json
 
 ZERO_SHOT_SUFFIX = ", zero-shot"
 # Folders inside of a run, where nothing else is looked for.
@@ -125,20 +125,6 @@ def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
         raise UserError(
             f"{folder}: its files are damaged, or of another version of gptjax ({what})"
         ) from None
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        UserError: none there, or damaged; names the file.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged, no JSON ({error})") from None
 
 
 def _incomplete(folder: Path) -> str | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gptjax.data.sources import FileSource
+
 FILE = Path(__file__).parents[2] / "experiments" / "corpora.py"
 
 
@@ -57,11 +59,25 @@ def test_snippets_keep_every_word_in_order_and_books_are_mixed(corpora, book, tm
     assert " ".join(pieces).split() == book.split()
     assert {len(piece.split()) for piece in pieces[:-1]} == {corpora.SNIPPET_WORDS}
     for name in ("a", "b"):
-        (tmp_path / f"{name}.txt").write_text(book.replace("Sentence", name))
-    corpora.write_snippets(tmp_path, tmp_path / "out" / "all.jsonl", seed=0)
-    rows = [json.loads(row)["text"] for row in (tmp_path / "out" / "all.jsonl").open()]
+        (tmp_path / name).mkdir()
+        text = book.replace("Sentence", name)
+        (tmp_path / name / "book.txt").write_text(text, encoding="utf-8")
+    books = FileSource.open(str(tmp_path), "text", "strict")
+    out = tmp_path / "out"
+    corpora.write_snippets(books, out / "snippets.jsonl", seed=0)
+    corpora.write_shuffled(books, out / "shuffled.jsonl", seed=0)
+    rows = texts(out / "snippets.jsonl")
     assert sorted(rows) == sorted(
         piece for name in ("a", "b") for piece in corpora.snippets(book.replace("Sentence", name))
     )
     owners = ["a" if " a " in f" {row} " else "b" for row in rows]
     assert sum(x != y for x, y in itertools.pairwise(owners)) > len(owners) / 4
+    shuffled = texts(out / "shuffled.jsonl")
+    assert [sorted(text.split()) for text in shuffled] == [
+        sorted(book.replace("Sentence", name).split()) for name in ("a", "b")
+    ]
+    assert [path.name for path in sorted(out.iterdir())] == ["shuffled.jsonl", "snippets.jsonl"]
+
+
+def texts(file):
+    return [json.loads(row)["text"] for row in file.read_text(encoding="utf-8").splitlines()]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
+from script import start
 
 from gptjax.data.metrics import LABELS
 from gptjax.data.tasks import TASKS
@@ -172,4 +172,4 @@ def _arm(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TableConfig, description=__doc__))
+    start(main, TableConfig, __doc__)

@@ -3,14 +3,26 @@
     .venv/bin/python experiments/layer_transfer.py --init runs/pretrain/small --data FOLDER
 
 ``FOLDER`` has a folder of published files for each task. The embeddings and the first k blocks are
-the pre-trained ones, the others start from random values; everything is fine-tuned. What has
-finished is not run again, so the same command goes on, and draws again.
+the pre-trained ones, the others start from random values; everything is fine-tuned. Beside them
+stands the model with nothing transferred. What has finished is not run again, so the same command
+goes on, and draws again.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from arms import PRETRAINED, ArmsConfig, how, metric_of, read_tasks, run_arms, series, sources
+from arms import (
+    PRETRAINED,
+    UNTRAINED,
+    Arms,
+    ArmsConfig,
+    how,
+    metric_of,
+    read_tasks,
+    run_arms,
+    series,
+    sources,
+)
 from script import start
 
 from gptjax import run as runs
@@ -33,15 +45,21 @@ def main(config: LayerTransferConfig) -> None:
     """Run what is missing, and draw."""
     layers = runs.load_config(config.init).num_layers
     tasks = read_tasks(config.settings, config.tasks)
-    arms = {f"{k} blocks": {"init": config.init, "transfer_layers": k} for k in range(layers)}
-    arms[PRETRAINED] = {"init": config.init}
-    found = {
-        task: {k: outcomes[name] for k, name in enumerate(arms)}
-        for task, outcomes in run_arms(config, tasks, arms).items()
+    some = {f"{k} blocks": {"init": config.init, "transfer_layers": k} for k in range(layers)}
+    arms: Arms = {
+        UNTRAINED: {"init": "none", "like": config.init},
+        **some,
+        PRETRAINED: {"init": config.init},
     }
+    outcomes_of = run_arms(config, tasks, arms)
+    found = {
+        task: {k: outcomes[name] for k, name in enumerate([*some, PRETRAINED])}
+        for task, outcomes in outcomes_of.items()
+    }
+    nothing = {task: outcomes[UNTRAINED] for task, outcomes in outcomes_of.items()}
     caption = (
         f"Fine-tuning from the embeddings and the first k of {layers} blocks of {config.init}, the "
-        f"rest from random values. {how(config.seeds, tasks)}"
+        f"rest from random values; nothing: all from random values. {how(config.seeds, tasks)}"
     )
     title = "What each transferred block is worth"
     figure = Figure(
@@ -53,22 +71,27 @@ def main(config: LayerTransferConfig) -> None:
         series=tuple(
             series(f"{task} ({metric_of(task)})", outcomes) for task, outcomes in found.items()
         ),
+        levels=tuple((f"{task}, nothing", 100 * arm.mean) for task, arm in nothing.items()),
     )
     table = Table(
         name="layer-transfer-table",
         title=title,
         caption=caption,
-        columns=("task", "train / valid", "metric", *(f"k = {k}" for k in range(layers + 1))),
+        columns=(
+            "task",
+            "train / valid",
+            "metric",
+            "nothing",
+            *(f"k = {k}" for k in range(layers + 1)),
+        ),
         rows=tuple(
             (
-                task,
-                outcomes[0].sizes,
-                metric_of(task),
-                *(outcome.text for outcome in outcomes.values()),
+                *(task, nothing[task].sizes, metric_of(task), nothing[task].text),
+                *(one.text for one in outcomes.values()),
             )
             for task, outcomes in found.items()
         ),
-        sources=tuple(sources(*outcomes.values()) for outcomes in found.values()),
+        sources=tuple(sources(*outcomes.values()) for outcomes in outcomes_of.values()),
     )
     save(config.out, [figure], [table])
     for cells in (table.columns, *table.rows):

@@ -137,6 +137,8 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
 
 def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     task = trained if config.task is None else find_task(config.task)
+    if sorted(task.labels) == sorted(trained.labels):  # read by name; WNLI's order is not RTE's
+        task = dataclasses.replace(task, labels=trained.labels)
     if (task.format, task.labels, task.scores) != (trained.format, trained.labels, trained.scores):
         raise UserError(
             f"--task {task.name}: has other labels than {trained.name}, which {config.run} was "

@@ -297,7 +297,7 @@ _ALL = (
         files={"test": ("dataset.jsonl", "data/dataset.jsonl", *usual_names("test", "full"))},
         hub=Hub("pietrolesci/breaking_nli", "default", {"test": "full"}),
         paper=83.75,
-        paper_split="all pairs, figure of the data's authors",
+        paper_split="all pairs, in its authors' post",
     ),
     Task(
         "wnli",

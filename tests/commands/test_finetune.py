@@ -152,6 +152,23 @@ def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     assert [row[2] for row in rows[1:]] == ["negative", "positive"]
 
 
+def test_labels_in_another_order_are_the_same_labels(tuned, data, tmp_path):
+    """They are read by name: WNLI's order is not that of RTE, whose runs are measured on it."""
+    own, rows = tmp_path / "reversed.toml", tmp_path / "named.tsv"
+    labels = 'format = "classification"\nlabels = ["positive", "negative"]\n'
+    own.write_text(f'{labels}[columns]\ntext = "sentence"\nlabel = "label"\n')
+    found = table(data / "dev.tsv")
+    names = {"label": "label", "0": "negative", "1": "positive"}
+    rows.write_text("".join(f"{row[0]}\t{names[row[1]]}\n" for row in found))
+    words = ["evaluate", "--run", str(tuned), "--data", str(rows)]
+    assert main([*words, "--out", str(tmp_path / "trained")]) == 0
+    assert main([*words, "--task", str(own), "--out", str(tmp_path / "own")]) == 0
+    accuracies = [results(tmp_path / name)["metrics"]["accuracy"] for name in ("own", "trained")]
+    assert accuracies[0] == accuracies[1] > 0.6
+    answers = [table(tmp_path / name / "predictions.tsv")[1:] for name in ("own", "trained")]
+    assert [row[:3] for row in answers[0]] == [row[:3] for row in answers[1]]
+
+
 def test_metrics_by_category(tuned, data, tmp_path, capsys):
     """Against a loop over the predictions, in any column that the user names."""
     head, *lines = (data / "dev.tsv").read_text().splitlines()

@@ -26,7 +26,7 @@ from arms import (
 )
 from script import start
 
-from gptjax.evaluation.figures import Figure, Table, save
+from gptjax.evaluation.figures import Figure, Table, markdown, save
 
 NO_LM, LSTM = "no auxiliary LM", "LSTM"
 WORDS = {PRETRAINED: "full", UNTRAINED: "no pre-training", NO_LM: NO_LM, LSTM: LSTM}
@@ -105,8 +105,7 @@ def main(config: AblationsConfig) -> None:
         kind="bars",
     )
     save(config.out, [figure], [table])
-    for cells in (heads, *rows):
-        print(" | ".join(cells))
+    print(markdown(table))
     print(f"{config.out}/{figure.name}.png")
 
 

@@ -16,7 +16,7 @@ from script import start
 
 from gptjax.commands import evaluate
 from gptjax.data.tasks import TASKS
-from gptjax.evaluation.figures import Figure, Table, mean_text, over_seeds, save
+from gptjax.evaluation.figures import Figure, Table, markdown, mean_text, over_seeds, save
 from gptjax.evaluation.task_scores import SplitScores
 from gptjax.run_folder import RunFolder
 
@@ -109,9 +109,8 @@ def main(config: BreakingNliConfig) -> None:
         ),
     )
     save(config.out, [figure], [table])
-    for row in (table.columns, ["---"] * len(table.columns), *table.rows):
-        print(f"| {' | '.join(row)} |")
-    print(f"{about}\n{config.out}")
+    print(markdown(table))
+    print(config.out)
 
 
 def labels_of(folders: tuple[Path, ...]) -> list[str]:

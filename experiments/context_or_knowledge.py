@@ -40,7 +40,7 @@ from script import start
 from gptjax import run as runs
 from gptjax.data.sources import open_source
 from gptjax.errors import UserError
-from gptjax.evaluation.figures import Figure, Table, save
+from gptjax.evaluation.figures import Figure, Table, markdown, save
 from gptjax.job import shape_fingerprint
 from gptjax.run_folder import RunFolder, read_json
 from gptjax.sweep import Sweep, run_sweep
@@ -194,8 +194,7 @@ def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str,
         kind="bars",
     )
     save(config.out, [figure], [table])
-    for cells in (heads, *rows):
-        print(" | ".join(cells))
+    print(markdown(table))
     print(f"{config.out}/{figure.name}.png")
 
 

@@ -26,7 +26,7 @@ from arms import (
 from script import start
 
 from gptjax import run as runs
-from gptjax.evaluation.figures import Figure, Table, save
+from gptjax.evaluation.figures import Figure, Table, markdown, save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,7 @@ def main(config: LayerTransferConfig) -> None:
         sources=tuple(sources(*outcomes.values()) for outcomes in outcomes_of.values()),
     )
     save(config.out, [figure], [table])
-    for cells in (table.columns, *table.rows):
-        print(" | ".join(cells))
+    print(markdown(table))
     print(f"{config.out}/{figure.name}.png")
 
 

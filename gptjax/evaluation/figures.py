@@ -165,8 +165,19 @@ def _check_name(name: str) -> None:
         )
 
 
+def markdown(table: Table) -> str:
+    """A table for a report in Markdown, with its title and caption."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    lines = [line(table.columns), line(["---"] * len(table.columns)), *map(line, table.rows)]
+    return "\n".join([f"**{table.title}.** {table.caption}", "", *lines, ""])
+
+
 def save(folder: Path, figures: Sequence[Figure], tables: Sequence[Table] = ()) -> None:
-    """Write figures.json (all of them, as data), and NAME.png and NAME.svg of every figure.
+    """Write figures.json (all of them, as data), NAME.png and NAME.svg of every figure, and NAME.md
+    of every table.
 
     Args:
         folder: is made if it is not there.
@@ -185,6 +196,8 @@ def save(folder: Path, figures: Sequence[Figure], tables: Sequence[Table] = ()) 
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         save_pictures(folder, figure)
+    for table in tables:
+        (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
     write_json(
         folder / FILE,
         {

@@ -53,7 +53,15 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     save(tmp_path / "new", figures, [TABLE])
     assert load(tmp_path / "new") == (figures, [TABLE])
     names = {f"{figure.name}.{kind}" for figure in figures for kind in ("png", "svg")}
-    assert {path.name for path in (tmp_path / "new").iterdir()} == names | {"figures.json"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == names | {
+        *("figures.json", "table.md")
+    }
+
+
+def test_a_table_in_markdown(tmp_path):
+    save(tmp_path, [], [Table("t", "T", "C.", ("a", "b|c"), (("1", "2"),), ("runs/a",))])
+    text = "**T.** C.\n\n| a | b\\|c |\n| --- | --- |\n| 1 | 2 |\n"
+    assert (tmp_path / "t.md").read_text(encoding="utf-8") == text
 
 
 def test_the_same_figure_is_the_same_file(tmp_path):

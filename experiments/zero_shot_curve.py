@@ -215,9 +215,8 @@ def tabulate(config: CurveConfig, found: Found) -> Table:
     return Table(
         name="zero-shot-table",
         title="Without training on the task, along pre-training",
-        caption=f"{config.run}; metrics × 100, perplexity of a word as it is. Questions: "
-        f"{counts(found)}.",
-        columns=("updates", *(f"{task}: {LABELS.get(name, name)}" for task, name in heads)),
+        caption=f"{config.run}; metrics × 100. Questions: {counts(found)}.",
+        columns=("updates", *(f"{task}: {label(name)}" for task, name in heads)),
         rows=tuple(
             (f"{step:,}", *(cell(name, found[task][step]["metrics"][name]) for task, name in heads))
             for step in steps
@@ -231,9 +230,14 @@ def log_perplexity(results: Results) -> float:
     return math.log(results["metrics"]["perplexity"])
 
 
+def label(name: str) -> str:
+    """What a column is called; a perplexity per word of many millions is read better as nats."""
+    return "nats per word" if name == "perplexity" else LABELS.get(name, name)
+
+
 def cell(name: str, value: float) -> str:
     """A metric for people."""
-    return f"{value:.3g}" if name == "perplexity" else f"{100 * value:.1f}"
+    return f"{math.log(value):.2f}" if name == "perplexity" else f"{100 * value:.1f}"
 
 
 if __name__ == "__main__":

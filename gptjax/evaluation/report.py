@@ -21,11 +21,13 @@ def build(sources: Sources) -> Report:
         *(
             Section(
                 name=slug(f"figures {drawn.origin.path}"),
-                title=f"Figures of {drawn.origin.path}",
+                title=[*drawn.figures, *drawn.tables][0].title,
+                text=(f"As an experiment wrote it to {drawn.origin.path}.",),
                 tables=tuple(drawn.tables),
                 figures=tuple(drawn.figures),
             )
             for drawn in sources.drawn
+            if drawn.figures or drawn.tables
         ),
     ]
     return Report(_named_apart(sections), tuple(sources.origins), tuple(sources.left_out))

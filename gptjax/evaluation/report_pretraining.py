@@ -21,14 +21,14 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
     if not runs:
         return
     labels = labels_of([run.origin.path for run in runs])
-    columns = ("parameters", "updates", "tokens seen", "training", "perplexity", "per word")
+    quality = ("perplexity", "per word", "bits per byte", "accuracy, %", "unigram perplexity")
     table = Table(
         name="pre-training-runs",
         title="Pre-trained runs",
         caption="Perplexity is of the whole validation text, each token counted once; beside it "
         "what token frequencies alone come to. The time is that of the updates, without "
         "evaluation, from their recorded speeds.",
-        columns=("run", *columns, "bits per byte", "accuracy, %", "unigram perplexity"),
+        columns=("run", *quality, "parameters", "updates", "tokens seen", "training"),
         rows=tuple((label, *_pretrained_row(run)) for label, run in zip(labels, runs, strict=True)),
         sources=tuple(run.origin.path for run in runs),
     )
@@ -86,15 +86,15 @@ def _pretrained_row(run: PretrainedRun) -> tuple[str, ...]:
         return form.format(scale * run.metrics[name]) if name in run.metrics else "–"
 
     return (
-        f"{num_parameters(run):,}",
-        f"{run.updates:,}" if trained else "–",
-        f"{run.updates * _tokens_per_update(run) / 1e6:,.1f} M" if trained else "–",
-        _duration(seconds(run)) if trained else "–",
         number("perplexity", "{:,.2f}"),
         number("word_perplexity", "{:,.1f}"),
         number("bits_per_byte", "{:.3f}"),
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),
+        f"{num_parameters(run):,}",
+        f"{run.updates:,}" if trained else "–",
+        f"{run.updates * _tokens_per_update(run) / 1e6:,.1f} M" if trained else "–",
+        _duration(seconds(run)) if trained else "–",
     )
 
 

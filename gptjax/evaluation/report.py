@@ -21,7 +21,7 @@ def build(sources: Sources) -> Report:
         *(
             Section(
                 name=slug(f"figures {drawn.origin.path}"),
-                title=[*drawn.figures, *drawn.tables][0].title,
+                title=drawn.figures[0].title if drawn.figures else drawn.tables[0].title,
                 text=(f"As an experiment wrote it to {drawn.origin.path}.",),
                 tables=tuple(drawn.tables),
                 figures=tuple(drawn.figures),

@@ -132,7 +132,8 @@ def _run_task(
             for name, values in chosen.items()
             for rate in values
         }
-        sweep = Sweep("finetune", out, {**shared, "seeds": list(seeds)}, variants=variants)
+        own = {**shared, "seeds": list(seeds)}
+        sweep = Sweep("finetune", out, own, variants=variants, source=str(out))
         return {point.variant: point for point in run_sweep(sweep, config.jobs)}
 
     tried = run(dict.fromkeys(arms, rates), config.seeds[:1])

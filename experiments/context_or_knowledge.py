@@ -119,7 +119,7 @@ def pretrained(config: ContextConfig) -> dict[str, Path]:
         if SNIPPETS in missing:
             variants[WORDS[SNIPPETS]]["corpus.short_documents"] = "pack"
         out = config.out / "models"
-        sweep = Sweep("pretrain", out, settings, variants=variants)
+        sweep = Sweep("pretrain", out, settings, variants=variants, source=str(out))
         points = {point.variant: point for point in run_sweep(sweep, config.jobs)}
         check_finished(out, list(points.values()))
         models |= {name: points[WORDS[name]].folder for name in missing}

@@ -1,6 +1,8 @@
-"""Run folders: the seeds of one."""
+"""Run folders: the seeds of one, and how it was made."""
 
-from gptjax.run_folder import RunFolder
+import pytest
+
+from gptjax.run_folder import RunFolder, provenance
 
 
 def test_seeds_are_runs_in_the_order_of_their_numbers(tmp_path):
@@ -12,3 +14,16 @@ def test_seeds_are_runs_in_the_order_of_their_numbers(tmp_path):
     found = [run.path.name for run in RunFolder(tmp_path).seeds()]
     assert found == ["seed-1", "seed-2", "seed-10"]
     assert RunFolder(tmp_path / "seed-1").seeds() == []
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [
+        (".venv/bin/gptjax", "gptjax"),
+        ("/x/gptjax/__main__.py", "gptjax"),
+        ("experiments/zero_shot_curve.py", "zero_shot_curve.py"),
+    ],
+)
+def test_a_script_is_not_taken_for_the_command(monkeypatch, program, shown):
+    monkeypatch.setattr("sys.argv", [program, "--run", "x"])
+    assert provenance("1 × cpu (cpu)")["command"] == f"{shown} --run x"

@@ -106,18 +106,9 @@ def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_pa
         )
 
     assert gptjax_until(options(books, out), saving, signal.SIGKILL) == -signal.SIGKILL
-    began = meta(out)
-    words = [*options(books, out), "--resume", "auto"]
-    done = gptjax(*words)
+    done = gptjax(*options(books, out), "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert_same_run(out, uninterrupted)
-    # How it was made is not lost, neither by going on nor by trying to go on once more.
-    ended = meta(out)
-    for key in ("started", "command", "commit", "devices"):
-        assert ended[key] == began[key]
-    assert ["auto" in once["command"] for once in ended["resumed"]] == [True]
-    assert gptjax(*words).returncode == 0
-    assert meta(out) == ended
 
 
 def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_path):

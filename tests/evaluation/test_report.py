@@ -254,6 +254,14 @@ def test_a_run_on_the_sample_stays_one_when_it_is_measured_on_a_task(tmp_path, a
     assert (row["paper"], row["remarks"]) == ("–", "OFFLINE SAMPLE, not the task")
 
 
+def test_a_run_that_went_on_names_every_commit(tmp_path, answers):
+    folder = made_runs.tuned(tmp_path / "x", "rte", answers[0])
+    later = [{"commit": "0123456789ab"}, {"commit": None}, {"commit": "cdef"}]
+    made_runs.meta(folder, "gptjax finetune", resumed=later)
+    (made,) = find([str(folder)]).origins[0].made
+    assert made.commit == "0123456789ab, cdef"
+
+
 def test_many_runs_are_drawn_in_several_figures(tmp_path, answers):
     for number in range(6):
         made_runs.tuned(tmp_path / f"run-{number}", "rte", answers[0])

@@ -71,6 +71,7 @@ def find(runs: Sequence[str]) -> Sources:
             left_out = sources.left_out[before[1] :]
             why = f": {left_out[0]}" if left_out else " (no run, results.json or figures.json)"
             raise UserError(f"{given}: nothing to report in it{why}")
+    sources.drawn = [_without(drawn, sources) for drawn in sources.drawn]
     paths = [origin.path for origin in sources.origins]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
         raise UserError(
@@ -185,6 +186,14 @@ def _drawn(folder: Path, shown: str) -> Drawn:
             for table in tables
         ],
     )
+
+
+def _without(drawn: Drawn, sources: Sources) -> Drawn:
+    """The same, without listing the runs that have entries of their own, as those of a sweep."""
+    origins = [*(run.origin for run in sources.pretrained), *(run.origin for run in sources.tuned)]
+    own = {one.path for origin in origins for one in origin.made}
+    made = tuple(one for one in drawn.origin.made if one.path not in own)
+    return replace(drawn, origin=replace(drawn.origin, made=made or (Made(drawn.origin.path),)))
 
 
 def _made_of(folder: Path) -> list[Made]:

@@ -137,15 +137,19 @@ def test_seeds_that_stopped_early_end_the_curve(tmp_path, answers):
     assert line.x == (5, 10)
 
 
-def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers):
+def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers, monkeypatch):
     out = tmp_path / "sweep"
     for seed, found in enumerate(answers, 1):
         made_runs.tuned(out / "rate=0.1" / f"seed-{seed}", "rte", found, seed)
     made_runs.write_json(out / "results.json", {"command": "finetune", "points": []})
-    curve = Figure("accuracy", "T", "of /secret/place/x.", "x", "y", (Series("s", (1,), (2.0,)),))
-    figures.save(out, [curve])
-    report = build(find([str(out)]))
-    assert [origin.path for origin in report.origins] == ["…/sweep/rate=0.1", "…/sweep"]
+    monkeypatch.chdir(tmp_path)
+    line = Series("s", (1,), (2.0,), source="sweep/rate=0.1")
+    figures.save(out, [Figure("accuracy", "T", "of /secret/place/x.", "x", "y", (line,))])
+    report = build(find(["sweep"]))
+    assert [origin.path for origin in report.origins] == ["sweep/rate=0.1", "sweep"]
+    # How its runs were made stands with them alone.
+    listed = [[one.path for one in origin.made] for origin in report.origins]
+    assert listed == [["sweep/rate=0.1/seed-1", "sweep/rate=0.1/seed-2"], ["sweep"]]
     assert figure(report, "accuracy").caption == "of …/x."
     assert report.left_out == ()
 

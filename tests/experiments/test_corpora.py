@@ -1,24 +1,13 @@
 """The texts of experiments/context_or_knowledge.py keep every word, and lose what they say."""
 
-import importlib.util
 import itertools
 import json
 import random
-from pathlib import Path
 
+import corpora
 import pytest
 
 from gptjax.data.sources import FileSource
-
-FILE = Path(__file__).parents[2] / "experiments" / "corpora.py"
-
-
-@pytest.fixture(scope="module")
-def corpora():
-    spec = importlib.util.spec_from_file_location("corpora", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +24,7 @@ def sentences(text):
     return [part.strip() + " other." for part in text.split(" other.")[:-1]]
 
 
-def test_shuffling_keeps_every_sentence_and_the_shape_of_paragraphs(corpora, book):
+def test_shuffling_keeps_every_sentence_and_the_shape_of_paragraphs(book):
     shuffled = corpora.shuffle_sentences(book, seed=1)
     assert sorted(sentences(shuffled)) == sorted(sentences(book))
     counts = [[part.count("other.") for part in text.split("\n\n")] for text in (book, shuffled)]
@@ -47,14 +36,14 @@ def test_shuffling_keeps_every_sentence_and_the_shape_of_paragraphs(corpora, boo
     assert corpora.shuffle_sentences(book, seed=1) == shuffled != corpora.shuffle_sentences(book, 2)
 
 
-def test_lines_are_paragraphs_where_no_line_is_blank(corpora):
+def test_lines_are_paragraphs_where_no_line_is_blank():
     text = "One. Two.\nThree.\nFour. Five. Six.\n"
     shuffled = corpora.shuffle_sentences(text, seed=3)
     assert [line.count(".") for line in shuffled.splitlines()] == [2, 1, 3]
     assert sorted(shuffled.split()) == sorted(text.split())
 
 
-def test_snippets_keep_every_word_in_order_and_books_are_mixed(corpora, book, tmp_path):
+def test_snippets_keep_every_word_in_order_and_books_are_mixed(book, tmp_path):
     pieces = corpora.snippets(book)
     assert " ".join(pieces).split() == book.split()
     assert {len(piece.split()) for piece in pieces[:-1]} == {corpora.SNIPPET_WORDS}

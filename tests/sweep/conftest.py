@@ -126,13 +126,15 @@ class Player:
             if code:
                 launch.log.write_text("first\ngptjax: it does not work\n\n")
             else:
-                rate = float(*option(launch.words, "--optimizer.learning-rate"))
-                finish_pretraining(folder, 100 * rate)
+                self.finish(launch.words, folder)
 
         process = PlayedProcess(code, self.polls(len(self.processes)), end)
         self.processes.append(process)
         self.most = max(self.most, sum(not one.ended for one in self.processes))
         return process
+
+    def finish(self, words: tuple[str, ...], folder: Path) -> None:
+        finish_pretraining(folder, 100 * float(*option(words, "--optimizer.learning-rate")))
 
 
 @pytest.fixture

@@ -89,6 +89,16 @@ def test_a_run_that_fails_ends_it_by_name(run, tuner):
         run()
 
 
+def test_a_further_seed_that_fails_ends_it_by_name(run, tuner):
+    def before(number):
+        if number == 6:  # all rates were tried
+            tuner.codes = {"one-at-0.2": 2}
+
+    tuner.before = before
+    with pytest.raises(UserError, match=r"arms/sst2: not finished: one-at-0.2"):
+        run()
+
+
 def test_tasks_come_from_the_file(tmp_path):
     file = tmp_path / "tasks.toml"
     file.write_text("[rte]\nlearning_rates = [1e-4]\n[cola]\nlearning_rates = [1e-3]\n")

@@ -12,8 +12,9 @@ import numpy as np
 
 from gptjax.data.buckets import Bucketed
 from gptjax.data.embedded import embedded_documents
-from gptjax.data.examples import Example, read_split
+from gptjax.data.examples import read_split
 from gptjax.data.formats import Sequences, encode
+from gptjax.data.splits import Example
 from gptjax.data.tasks import TASKS
 from gptjax.data.tokenizer_training import train_sentencepiece
 from gptjax.models import objective

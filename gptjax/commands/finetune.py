@@ -9,8 +9,8 @@ from typing import Any
 from gptjax import backbone, job, run_folder
 from gptjax import run as runs
 from gptjax.data.buckets import Bucketed
-from gptjax.data.examples import Split
 from gptjax.data.formats import encode
+from gptjax.data.splits import Split
 from gptjax.data.task import Task
 from gptjax.data.task_data import SAMPLE_WARNING, TaskData, for_training, load_task_data
 from gptjax.data.tokenizer import Tokenizer, load_tokenizer

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.examples import Split, read_split
+from gptjax.data.examples import read_split
 from gptjax.data.readers import EncodingErrors
+from gptjax.data.splits import Split
 from gptjax.data.task import with_columns
 from gptjax.data.tokenizer import ModeConfig
 from gptjax.errors import UserError

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Int
 
 from gptjax.batch import Batch
-from gptjax.data.examples import Example, targets_of
 from gptjax.data.formats import Sequences
+from gptjax.data.splits import Example, targets_of
 from gptjax.data.task import Task
 
 MAX_BUCKETS = 8

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gptjax.data.examples import Example
+from gptjax.data.splits import Example
 from gptjax.data.task import Format, Task
 from gptjax.data.tokenizer import Tokenizer
 from gptjax.errors import UserError

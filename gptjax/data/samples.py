@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from gptjax.data.examples import Split, to_split
+from gptjax.data.examples import to_split
+from gptjax.data.splits import Split
 from gptjax.data.tables import Row
 from gptjax.data.task import LABEL, Task
 from gptjax.data.tasks import TRAINED_AS

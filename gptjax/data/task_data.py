@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptjax.data.examples import Split, draw, hold_back, read_split
+from gptjax.data.examples import read_split
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.samples import sample_split
+from gptjax.data.splits import Split, draw, hold_back
 from gptjax.data.task import Task
 from gptjax.errors import UnreachableError, UserError
 

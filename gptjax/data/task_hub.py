@@ -5,8 +5,9 @@ from typing import Any
 
 import datasets
 
-from gptjax.data.examples import Split, to_split
+from gptjax.data.examples import to_split
 from gptjax.data.hub import failure, locate
+from gptjax.data.splits import Split
 from gptjax.data.tables import Row
 from gptjax.data.task import Task
 from gptjax.errors import UnreachableError, UserError

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gptjax.data.examples import Example
 from gptjax.data.readers import read_lines
+from gptjax.data.splits import Example
 from gptjax.errors import UserError
 
 Name = Literal["cola", "sst2", "race", "race-middle", "race-high", "winograd", "lambada"]

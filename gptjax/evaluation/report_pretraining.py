@@ -8,8 +8,8 @@ import jax
 
 from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.evaluation.report_entries import PretrainedRun
+from gptjax.evaluation.report_readers import without_absolute
 from gptjax.evaluation.report_sections import Listing, Section, in_parts, labels_of, slug
-from gptjax.evaluation.report_sources import without_absolute
 from gptjax.models.objective import lm
 
 SEEN = "million tokens seen (padding included)"

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from gptjax.data.buckets import Bucketed
-from gptjax.data.examples import Example, targets_of
 from gptjax.data.formats import Sequences, encode
 from gptjax.data.metrics import LABELS, measure
+from gptjax.data.splits import Example, targets_of
 from gptjax.data.task import Task
 from gptjax.errors import UserError
 from gptjax.evaluation.predictions import TOKENS

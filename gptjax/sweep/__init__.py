@@ -1,6 +1,7 @@
 """A grid of runs, each a process and a run folder of its own, with a table and a plot.
 
-plan.py       the file of a sweep, and the runs that it means
+sweep_file.py the file of a sweep
+plan.py       the runs that it means
 options.py    settings by name, and the words of a command line for them
 processes.py  several processes at a time; none is left behind
 outcome.py    what a run came to, by seed
@@ -10,8 +11,8 @@ command.py    `gptjax sweep`
 """
 
 from gptjax.sweep.outcome import Point as Point
-from gptjax.sweep.plan import Sweep as Sweep
-from gptjax.sweep.plan import read_sweep as read_sweep
 from gptjax.sweep.runner import run_sweep as run_sweep
+from gptjax.sweep.sweep_file import Sweep as Sweep
+from gptjax.sweep.sweep_file import read_sweep as read_sweep
 
 __all__ = ["Point", "Sweep", "read_sweep", "run_sweep"]

@@ -8,8 +8,9 @@ import tyro
 from gptjax.errors import FailedRunsError, Interrupted
 from gptjax.sweep import summary
 from gptjax.sweep.outcome import Point
-from gptjax.sweep.plan import RESULTS, make_plan, read_sweep
+from gptjax.sweep.plan import RESULTS, make_plan
 from gptjax.sweep.runner import run_plan
+from gptjax.sweep.sweep_file import read_sweep
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""The file of a sweep, and the runs that it means: their settings and their folders."""
+"""The runs that a sweep means: their settings and their folders, checked."""
 
 import hashlib
 import itertools
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from gptjax.errors import UserError
 from gptjax.finetune_config import ABSENT, FinetuneConfig, task_folder, task_of
 from gptjax.run_folder import RunFolder
 from gptjax.sweep.options import COMMANDS, Option, flatten, options_of, parse
+from gptjax.sweep.sweep_file import Sweep
 from gptjax.training.loop import total_steps
 
 # The files of a sweep as a whole, beside the folders of its runs.
@@ -33,30 +33,6 @@ PRETRAIN_METRICS = ("perplexity", "loss", "accuracy", "word_perplexity", "bits_p
 LOWER_IS_BETTER = ("perplexity", "loss", "word_perplexity", "bits_per_byte")
 SAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 LONGEST_NAME = 150  # bytes; a file system takes 255, and logs and temporary files add to it
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A grid of runs, as a file or a script gives it.
-
-    Attributes:
-        command: "pretrain" or "finetune".
-        out: the folder of the sweep.
-        settings: option -> value, of every run; names as on the command line with _ or -, nested
-            or with dots.
-        grid: option -> values; every combination is run.
-        variants: name -> settings; the grid is run for each of them.
-        metric: what the runs are judged by; None is the task's first metric, or the perplexity.
-        source: what to call it in errors.
-    """
-
-    command: str
-    out: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    grid: Mapping[str, Any] = field(default_factory=dict)
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    metric: str | None = None
-    source: str = "sweep"
 
 
 @dataclass(frozen=True)
@@ -113,52 +89,6 @@ class Plan:
     def label(self) -> str:
         """The metric in words."""
         return LABELS[self.metric] if self.metric in LABELS else self.metric.replace("_", " ")
-
-
-def read_sweep(path: str | Path, out: str | Path | None = None) -> Sweep:
-    """A sweep from its TOML file.
-
-    Args:
-        path: the file.
-        out: where its runs go instead of where the file says.
-
-    Raises:
-        UserError: no such file, no TOML, an unknown key, or a value of another type.
-    """
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file of a sweep; experiments/sweeps/rte.toml is one"
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as TOML: {error}") from None
-    kinds = {
-        "command": str,
-        "out": str,
-        "metric": str,
-        "settings": Mapping,
-        "grid": Mapping,
-        "variants": Mapping,
-    }
-    for key, value in table.items():
-        if key not in kinds:
-            raise UserError(f"{path}: unknown key {key!r}; {nearest(key, list(kinds))}")
-        if not isinstance(value, kinds[key]):
-            wanted = "a text" if kinds[key] is str else f"a section; write [{key}]"
-            raise UserError(f"{path}: {key!r} is {wanted}")
-    if "command" not in table:
-        raise UserError(
-            f"{path}: has no command; write command = {' or '.join(map(repr, COMMANDS))}"
-        )
-    if out is None:
-        out = table["out"] if "out" in table else Path("runs/sweeps") / path.stem
-    given = {key: value for key, value in table.items() if key != "out"}
-    for name, variant in given["variants"].items() if "variants" in given else ():
-        if not isinstance(variant, Mapping):
-            raise UserError(f"{path}: variants: {name!r} is a section; write [variants.{name!r}]")
-    return Sweep(**given, out=Path(out), source=str(path))
 
 
 def make_plan(sweep: Sweep) -> Plan:

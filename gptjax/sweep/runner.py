@@ -20,8 +20,9 @@ from gptjax.sweep.outcome import (
     read_note,
     read_point,
 )
-from gptjax.sweep.plan import LOCK, Plan, PlannedPoint, Sweep, make_plan
+from gptjax.sweep.plan import LOCK, Plan, PlannedPoint, make_plan
 from gptjax.sweep.processes import Start, Task, run_all, start_process
+from gptjax.sweep.sweep_file import Sweep
 
 
 def run_sweep(sweep: Sweep, jobs: int, start: Start = start_process) -> list[Point]:

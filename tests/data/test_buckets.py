@@ -8,8 +8,8 @@ import pytest
 from gptjax.batch import Batches
 from gptjax.data import buckets
 from gptjax.data.buckets import Bucketed, choose_lengths
-from gptjax.data.examples import Example
 from gptjax.data.formats import Sequences
+from gptjax.data.splits import Example
 from gptjax.data.tasks import TASKS
 
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gptjax.data.examples import Example, read_split, targets_of
+from gptjax.data.examples import read_split
+from gptjax.data.splits import Example, targets_of
 from gptjax.data.task import with_columns
 from gptjax.data.task_data import load_task_data
 from gptjax.data.tasks import TASKS

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gptjax.data.examples import Example
 from gptjax.data.formats import TRANSFORMATIONS, Specials, encode, fit
+from gptjax.data.splits import Example
 from gptjax.data.tasks import TASKS
 from gptjax.errors import UserError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from gptjax.data.examples import Example, Split, hold_back, targets_of
+from gptjax.data.splits import Example, Split, hold_back, targets_of
 from gptjax.data.task_data import TaskData, for_training, load_split, load_task_data
 from gptjax.data.tasks import TASKS, find_task
 from gptjax.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import tomli_w
 
 from gptjax import config
-from gptjax.data.examples import Example
+from gptjax.data.splits import Example
 from gptjax.data.tasks import TASKS
 from gptjax.evaluation.task_scores import SplitScores, score, write_predictions
 from gptjax.models.config import ModelConfig

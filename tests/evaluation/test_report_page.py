@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from gptjax.evaluation import report_page
-from gptjax.evaluation.report_sources import without_absolute
+from gptjax.evaluation.report_readers import without_absolute
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

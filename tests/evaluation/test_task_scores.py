@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from gptjax.data.examples import Example, read_split
+from gptjax.data.examples import read_split
+from gptjax.data.splits import Example
 from gptjax.data.tasks import TASKS
 from gptjax.evaluation.task_scores import report, score
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from gptjax.cli import main
-from gptjax.data.examples import Example
+from gptjax.data.splits import Example
 from gptjax.data.tokenizer_training import train_sentencepiece
 from gptjax.data.zero_shot import (
     ZERO_SHOT,

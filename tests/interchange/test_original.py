@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from gptjax.batch import Batch
-from gptjax.data.examples import targets_of
 from gptjax.data.formats import Specials, choice, encode
+from gptjax.data.splits import targets_of
 from gptjax.data.task_data import for_training, load_task_data
 from gptjax.data.tasks import TASKS
 from gptjax.data.tokenizer import load_tokenizer

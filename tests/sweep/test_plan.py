@@ -10,7 +10,8 @@ from gptjax.commands import pretrain
 from gptjax.errors import UserError
 from gptjax.finetune_config import FinetuneConfig
 from gptjax.sweep.options import COMMANDS, flatten, options_of, parse
-from gptjax.sweep.plan import Sweep, make_plan, read_sweep
+from gptjax.sweep.plan import make_plan
+from gptjax.sweep.sweep_file import Sweep, read_sweep
 
 SHORT = {"train.steps": 3}
 

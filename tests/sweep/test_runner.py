@@ -12,9 +12,10 @@ from gptjax.errors import Interrupted, UserError
 from gptjax.sweep import command
 from gptjax.sweep.command import SweepConfig
 from gptjax.sweep.outcome import judge, last_line
-from gptjax.sweep.plan import Sweep, make_plan
+from gptjax.sweep.plan import make_plan
 from gptjax.sweep.processes import Launch, shares, start_process
 from gptjax.sweep.runner import run_plan, run_sweep, time_left
+from gptjax.sweep.sweep_file import Sweep
 from tests.sweep.conftest import (
     Player,
     finish_pretraining,

@@ -8,7 +8,8 @@ import pytest
 from gptjax.evaluation import figures
 from gptjax.sweep import summary
 from gptjax.sweep.outcome import Note, read_point
-from gptjax.sweep.plan import Plan, Sweep, make_plan
+from gptjax.sweep.plan import Plan, make_plan
+from gptjax.sweep.sweep_file import Sweep
 from tests.sweep.conftest import finish_pretraining, finish_seeds, read
 
 

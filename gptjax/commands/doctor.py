@@ -19,7 +19,8 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.run_folder import provenance
 from gptjax.training import parallel
-from gptjax.training.loop import Evaluator, TrainConfig, fit
+from gptjax.training.evaluation import Evaluator
+from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 
 EXTRAS = {

@@ -17,7 +17,8 @@ from gptjax.evaluation.task_scores import SplitScores, predict_split, report, wr
 from gptjax.models.objective import lm
 from gptjax.run import Run, load, sample_notice
 from gptjax.run_folder import provenance, write_json
-from gptjax.training import loop, parallel
+from gptjax.training import parallel
+from gptjax.training.evaluation import evaluate
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         drop_last=False,
     )
     model = dataclasses.replace(loaded.model, fidelity="paper")  # over the tokens alone
-    means = loop.evaluate(lm(model), loaded.params, windows)
+    means = evaluate(lm(model), loaded.params, windows)
     result = perplexity(means["loss"], corpus)
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")

@@ -25,7 +25,8 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
-from gptjax.training.loop import Evaluator, FitResult, TrainConfig, fit, total_steps
+from gptjax.training.evaluation import Evaluator
+from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
 from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig

@@ -23,7 +23,7 @@ from gptjax.models.adapter import AdapterConfig
 from gptjax.models.config import ModelConfig
 from gptjax.run import Run, adapter_config
 from gptjax.training import parallel
-from gptjax.training.loop import Predictor
+from gptjax.training.evaluation import Predictor
 
 
 @dataclass(frozen=True)

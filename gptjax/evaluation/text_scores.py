@@ -15,7 +15,7 @@ from gptjax.models.backbone import make_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.run import Run
 from gptjax.training import parallel
-from gptjax.training.loop import Predictor
+from gptjax.training.evaluation import Predictor
 
 LENGTH_MULTIPLE = 32
 

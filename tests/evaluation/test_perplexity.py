@@ -14,7 +14,7 @@ from gptjax.evaluation.perplexity import perplexity
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.models.transformer import Transformer
-from gptjax.training.loop import evaluate
+from gptjax.training.evaluation import evaluate
 
 CONTEXT = 8
 

@@ -15,7 +15,8 @@ from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import checkpoint as checkpoint_module
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, curve_steps, restore_params
-from gptjax.training.loop import Best, Evaluator, TrainConfig, evaluate, fit, total_steps
+from gptjax.training.evaluation import Evaluator, evaluate
+from gptjax.training.loop import Best, TrainConfig, fit, total_steps
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.tracking import Tracker, TrackingConfig
 

@@ -12,7 +12,8 @@ from gptjax.batch import Batch, Batches
 from gptjax.errors import Interrupted
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
-from gptjax.training.loop import Evaluator, TrainConfig, fit
+from gptjax.training.evaluation import Evaluator
+from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.tracking import Tracker, TrackingConfig
 

@@ -1,0 +1,82 @@
+"""The one evaluation loop, for means over examples and for the answer to each of them."""
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from gptjax.batch import Batch, Batches, Objective
+from gptjax.errors import UserError
+from gptjax.training import parallel
+from gptjax.training.feed import Feeder
+
+PyTree = Any
+IN_FLIGHT = 2  # batches that the devices have been given but not answered
+
+
+class Evaluator:
+    """The evaluation loop: means over all examples of some batches, each counted once.
+
+    Calling it with parameters (replicated on the devices, or on the host) returns ``loss`` and
+    the objective's metrics, each a sum over all batches divided once by the sum of weights;
+    the sums are added up in float64. The compiled step is kept from call to call.
+    """
+
+    def __init__(self, objective: Objective, batches: Batches) -> None:
+        parallel.check_batch_size(batches.batch_size, 1, "evaluation batch size")
+        self._step = parallel.evaluation_step(
+            lambda params, batch: objective.loss(params, batch, None)
+        )
+        self._batches = batches
+
+    def __call__(self, params: PyTree) -> dict[str, float]:
+        """The mean loss and metrics of ``params``.
+
+        Raises:
+            UserError: no example has any weight.
+        """
+        totals: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros((), np.float64))
+        for sums in _over(self._batches, self._step, params):
+            for name, value in {"loss": sums.loss, "": sums.weight, **sums.metrics}.items():
+                totals[name] = totals[name] + np.float64(value)
+        weight = totals.pop("", np.zeros(()))
+        if weight == 0:
+            raise UserError("evaluation: the data have nothing to predict (all weights are 0)")
+        return {name: float(value / weight) for name, value in totals.items()}
+
+
+class Predictor:
+    """What a model says to every example of some batches.
+
+    Calling it with parameters returns an array of one row per row of the batches, in their order,
+    those that only fill up the last batch included. The compiled step is kept from call to call.
+    """
+
+    def __init__(self, predict: Callable[[PyTree, Batch], Any], batches: Batches) -> None:
+        parallel.check_batch_size(batches.batch_size, 1, "evaluation batch size")
+        self._step = parallel.prediction_step(predict)
+        self._batches = batches
+
+    def __call__(self, params: PyTree) -> np.ndarray:
+        """float32 [batches × B, …]."""
+        return np.concatenate(list(_over(self._batches, self._step, params)))
+
+
+def _over(batches: Batches, step: Callable[[PyTree, Batch], Any], params: PyTree) -> Iterator[Any]:
+    """The evaluation loop: a step's answer to each batch of the first epoch, on the host."""
+    params = parallel.place(params)
+    queue: collections.deque[Any] = collections.deque()
+    with Feeder(batches, 0, len(batches)) as feeder:
+        for index in range(len(batches)):
+            queue.append(step(params, feeder.take(index)))
+            if len(queue) > IN_FLIGHT:
+                yield jax.device_get(queue.popleft())
+    while queue:
+        yield jax.device_get(queue.popleft())
+
+
+def evaluate(objective: Objective, params: PyTree, batches: Batches) -> dict[str, float]:
+    """One evaluation, as by :class:`Evaluator`, which saves compiling again for a second one."""
+    return Evaluator(objective, batches)(params)

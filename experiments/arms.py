@@ -203,10 +203,15 @@ def sources(*outcomes: Outcome) -> str:
 def how(seeds: Sequence[int], tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """What a caption has to say of how the numbers were made."""
     rates = sorted({rate for settings in tasks.values() for rate in settings[RATES]})
-    spread = "mean and sample standard deviation of "
+    several = len(seeds) > 1
+    spread = f"mean and sample standard deviation of {len(seeds)} seeds" if several else "1 seed"
+    rate = f"the learning rate {rates[0]:g}"
+    if len(rates) > 1:
+        rate = (
+            f"the learning rate out of {', '.join(f'{rate:g}' for rate in rates)} that was best "
+            f"there with seed {seeds[0]}"
+        )
     return (
-        f"Validation split, × 100, {spread if len(seeds) > 1 else ''}{len(seeds)} "
-        f"seed{'s' if len(seeds) > 1 else ''}. Each arm took the learning rate out of "
-        f"{', '.join(f'{rate:g}' for rate in rates)} that was best there with seed {seeds[0]}, and "
-        "its best epoch there, so that all are flattered alike."
+        f"Validation split, × 100, {spread}. Each arm took {rate}, and its best epoch there, so "
+        "that all are flattered alike."
     )

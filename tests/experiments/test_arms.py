@@ -113,3 +113,13 @@ def test_the_file_of_tasks_that_is_there_has_every_task_of_the_scripts():
     wanted = ["rocstories", "sst2", "stsb", "cola"]
     for task, settings in arms.read_tasks(arms.TASKS_FILE, wanted).items():
         assert settings[arms.RATES], task
+
+
+def test_captions_say_how_it_was_measured():
+    assert arms.how((1, 2), TASKS) == (
+        "Validation split, × 100, mean and sample standard deviation of 2 seeds. Each arm took the "
+        "learning rate out of 0.1, 0.2, 0.4 that was best there with seed 1, and its best epoch "
+        "there, so that all are flattered alike."
+    )
+    one = arms.how((7,), {"rte": {"learning_rates": [0.1]}})
+    assert "× 100, 1 seed. Each arm took the learning rate 0.1, and its best epoch" in one

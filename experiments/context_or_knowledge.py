@@ -156,6 +156,12 @@ def check_comparable(models: Mapping[str, Path], measured: Mapping[str, dict[str
                 raise UserError(f"{first} and {run} have another {what}, and cannot be compared")
 
 
+def share_lost(full: float, nothing: float, one: float) -> str:
+    """Which part of the gain from nothing to full is missing, for people; below 0 if it grew."""
+    percent = round(100 * (full - one) / (full - nothing)) + 0  # no -0
+    return f"{percent} %"
+
+
 def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str, Outcome]]) -> None:
     """Print the table, and write table and figure."""
     rows: list[Sequence[str]] = []
@@ -168,7 +174,7 @@ def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str,
             change = "" if name == PRETRAINED else with_interval(difference(full, outcome))
             lost = ""
             if shown and name in (SHUFFLED, SNIPPETS):
-                lost = f"{(full.mean - outcome.mean) / (full.mean - nothing.mean):.0%}"
+                lost = share_lost(full.mean, nothing.mean, outcome.mean)
             words = (task, outcome.sizes, metric_of(task), WORDS[name])
             rate = f"{outcome.learning_rate:g}"
             rows.append((*words, outcome.text, gain, change, lost, rate))

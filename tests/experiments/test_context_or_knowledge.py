@@ -121,3 +121,10 @@ def test_only_what_is_alike_is_compared(tmp_path, tokenizers, other):
 def test_an_unfinished_run_is_named(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path}: is no finished run"):
         script.results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("one", "lost"), [(0.6, "50 %"), (0.7, "0 %"), (0.7004, "0 %"), (0.8, "-50 %"), (0.5, "100 %")]
+)
+def test_the_part_of_the_gain_that_is_lost(one, lost):
+    assert script.share_lost(0.7, 0.5, one) == lost

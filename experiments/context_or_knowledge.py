@@ -158,8 +158,7 @@ def check_comparable(models: Mapping[str, Path], measured: Mapping[str, dict[str
 
 def share_lost(full: float, nothing: float, one: float) -> str:
     """Which part of the gain from nothing to full is missing, for people; below 0 if it grew."""
-    percent = round(100 * (full - one) / (full - nothing)) + 0  # no -0
-    return f"{percent} %"
+    return f"{round(100 * (full - one) / (full - nothing))} %"
 
 
 def report(config: ContextConfig, caption: str, found: Mapping[str, Mapping[str, Outcome]]) -> None:

@@ -84,19 +84,24 @@ def test_several_at_a_time(tmp_path):
     assert {launch.memory for launch in player.launches} == {0.25}
 
 
-def test_cores_are_shared_out():
-    if not hasattr(os, "sched_getaffinity"):
-        pytest.skip("this system does not say which cores a process may use")
-    cores = os.sched_getaffinity(0)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_cores_are_shared_out(count, monkeypatch):
+    cores = frozenset(range(3, 3 + count))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(cores), raising=False)
     assert shares(1) == [None]
-    for jobs in (2, 3, len(cores), 2 * len(cores) + 1):
+    for jobs in (2, 3, 5, 11):
         parts = [part for part in shares(jobs) if part is not None]
         assert len(parts) == jobs
         assert all(parts)
         assert frozenset().union(*parts) == cores
-        if jobs <= len(cores):
-            assert sum(map(len, parts)) == len(cores)
+        if jobs <= count:
+            assert sum(map(len, parts)) == count
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_cores_are_not_shared_where_the_system_cannot_say(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert shares(3) == [None] * 3
 
 
 def test_a_failure_is_recorded_and_tried_again(tmp_path, player, capsys):

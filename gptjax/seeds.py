@@ -114,7 +114,9 @@ def _spread(values: Sequence[float], best: Any) -> dict[str, Any]:
 
 def _show(summary: Mapping[str, Any], task: Task, out: Path) -> None:
     seeds = summary["seeds"]
-    print(f"\n{task.name}, {len(seeds)} seeds ({', '.join(map(str, seeds))})")
+    several = len(seeds) > 1
+    how_many = f"{len(seeds)} seed{'s' if several else ''}"
+    print(f"\n{task.name}, {how_many} ({', '.join(map(str, seeds))})")
     print(f"  {'split':16} {'metric':22} {'mean':>7} {'std':>6} {'median':>7} {'best':>7}")
     for name, split in summary["splits"].items():
         for number, metric in enumerate(task.metrics):
@@ -127,8 +129,9 @@ def _show(summary: Mapping[str, Any], task: Task, out: Path) -> None:
             paper = ""
             if number == 0 and task.paper is not None and not summary["data"]["sample"]:
                 paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            deviation = f"{std:6.2f}" if several else f"{'-':>6}"
             print(
-                f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {std:6.2f} {median:7.2f} {best:7.2f}"
+                f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {deviation} {median:7.2f} {best:7.2f}"
                 f"{paper}"
             )
     for seed in summary["majority_class_only"]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import zipfile
@@ -319,8 +320,12 @@ def test_transferred_layers(options, pretrained, tmp_path):
 
 def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
     out = tmp_path / "seeds"
-    words = [*options, "--train.steps", "3", "--seeds", "1", "2", "--out", str(out)]
-    assert main(words) == 0
+    words = [*options, "--train.steps", "3", "--out", str(out), "--resume", "auto", "--seeds"]
+    assert main([*words, "1"]) == 0
+    text = capsys.readouterr().out
+    assert "1 seed (1)" in text
+    assert re.search(r"valid +accuracy +\d+\.\d\d +- ", text)  # of one there is no deviation
+    assert main([*words, "1", "2"]) == 0
     assert "2 seeds (1, 2)" in capsys.readouterr().out
     summary = results(out)
     values = summary["splits"]["valid"]["metrics"]["accuracy"]

@@ -38,7 +38,7 @@ class Origin:
     Attributes:
         path: as the user named it; the key of the entry.
         kind: in words.
-        made: each run of it.
+        made: each run of it, but for those that have entries of their own.
         names: other paths that lead here, those of an experiment's runs.
     """
 

@@ -66,9 +66,15 @@ def page(report: Report, folder: Path) -> str:
         anchors=anchors,
         resolve=resolver(anchors, names),
         source_of=source_of,
+        pieces=pieces,
         numeric_columns=numeric_columns,
         picture=lambda figure: Markup(picture(figure, folder)),
     )
+
+
+def pieces(path: str) -> list[str]:
+    """A path in the pieces between which a line may end: after a slash, but not after "…/"."""
+    return re.split(r"(?<=[^…]/)", path)
 
 
 def source_of(figure: Figure) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gptjax.errors import UserError
 from gptjax.evaluation import figures
-from gptjax.evaluation.report_entries import Drawn, Made, Sources
+from gptjax.evaluation.report_entries import Drawn, Sources
 from gptjax.evaluation.report_readers import (
     add_results,
     add_tuned,
@@ -115,4 +115,4 @@ def _without(drawn: Drawn, sources: Sources) -> Drawn:
     origins = [*(run.origin for run in sources.pretrained), *(run.origin for run in sources.tuned)]
     own = {one.path for origin in origins for one in origin.made}
     made = tuple(one for one in drawn.origin.made if one.path not in own)
-    return replace(drawn, origin=replace(drawn.origin, made=made or (Made(drawn.origin.path),)))
+    return replace(drawn, origin=replace(drawn.origin, made=made))

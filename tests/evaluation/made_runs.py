@@ -1,6 +1,7 @@
 """Run folders as the commands write them, with numbers that are known, and without training."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from gptjax.evaluation.task_scores import SplitScores, score, write_predictions
 from gptjax.models.config import ModelConfig
 
 MODEL = ModelConfig(vocabulary_size=50, context_length=16, num_layers=1, num_heads=2, width=8)
+
+
+def as_read(page: Path) -> str:
+    """A page's HTML without what says where a path may be broken."""
+    return re.sub(r"</?span>|<wbr>", "", page.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -82,7 +82,11 @@ def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers, monkeypatch):
     assert [origin.path for origin in report.origins] == ["sweep/rate=0.1", "sweep"]
     # How its runs were made stands with them alone.
     listed = [[one.path for one in origin.made] for origin in report.origins]
-    assert listed == [["sweep/rate=0.1/seed-1", "sweep/rate=0.1/seed-2"], ["sweep"]]
+    assert listed == [["sweep/rate=0.1/seed-1", "sweep/rate=0.1/seed-2"], []]
+    report_page.write(report, tmp_path / "page.html")
+    entry = made_runs.as_read(tmp_path / "page.html").partition('id="runs-2-sweep"')[2]
+    own = '<a href="#runs-1-sweep-rate-0-1">sweep/rate=0.1</a>'
+    assert f"<p>Of runs that have entries of their own: {own}.</p>" in entry
     assert figure(report, "accuracy").caption == "of …/x."
     assert report.left_out == ()
 
@@ -105,7 +109,7 @@ def test_what_an_experiment_measured_is_in_its_figures_alone(tmp_path, answers, 
     (series,) = figure(report, "f").series
     assert series.source == "arms/a, …/elsewhere"
     report_page.write(report, tmp_path / "page.html")
-    assert '<a href="#runs-2-curve">arms/a</a>' in (tmp_path / "page.html").read_text()
+    assert '<a href="#runs-2-curve">arms/a</a>' in made_runs.as_read(tmp_path / "page.html")
     # Named by itself, it is reported.
     assert len(build(find(["curve/sst2"])).sections) == 1
 

@@ -6,10 +6,14 @@ import re
 import shutil
 import subprocess
 
+import made_runs
 import pytest
 
-from gptjax.evaluation import report_page
+from gptjax.evaluation import figures, report_page
+from gptjax.evaluation.figures import Figure, Series, Table
+from gptjax.evaluation.report import build
 from gptjax.evaluation.report_readers import without_absolute
+from gptjax.evaluation.report_sources import find
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -89,7 +93,7 @@ def test_the_page_stands_alone(read, page):
 
 
 def test_every_number_has_its_run(page, report):
-    text = page.read_text()
+    text = made_runs.as_read(page)
     paths = [origin.path for origin in report.origins]
     for part in report.sections:
         for one in part.tables:
@@ -111,6 +115,28 @@ def test_every_number_has_its_run(page, report):
     for origin in report.origins:
         for made in origin.made:
             assert all(str(value) in listed for value in vars(made).values())
+
+
+def test_where_a_path_may_be_broken():
+    assert report_page.pieces("runs/a/b-c") == ["runs/", "a/", "b-c"]
+    assert report_page.pieces("…/a/b") == ["…/a/", "b"]
+    assert report_page.pieces("a") == ["a"]
+
+
+def test_a_figure_of_the_table_above_it_does_not_say_it_all_again(tmp_path, monkeypatch):
+    series = Series("s", (1, 2), (3.0, 4.0), source="a, b")
+    both = {"title": "T", "caption": "How it was made."}
+    drawn = [
+        Figure(name="f", x_label="x", y_label="y", series=(series,), **both),
+        Figure("g", "T", "Something else.", "x", "y", (series,)),
+    ]
+    table = Table(name="t", columns=("n",), rows=(("12",),), sources=("a, b",), **both)
+    figures.save(tmp_path / "runs", drawn, [table])
+    monkeypatch.chdir(tmp_path)
+    report_page.write(build(find(["runs"])), tmp_path / "page.html")
+    text = made_runs.as_read(tmp_path / "page.html")
+    assert text.count("How it was made.") == 1
+    assert text.count("Of the table above.") == text.count("Something else.") == 1
 
 
 def test_what_users_wrote_is_text(page):

@@ -1,6 +1,6 @@
 """OpenAI's files: there and back bit for bit, and every way to be damaged."""
 
-import shutil
+import re
 
 import jax
 import numpy as np
@@ -154,14 +154,17 @@ def test_fine_tuning_as_released(folder, tmp_path, capsys):
     rows = tmp_path / "rows.tsv"
     rows.write_text("sentence\tlabel\n" + "good cat\t1\nbad dog\t0\n" * 20)
     out = tmp_path / "run"
-    words = ["--task", "sst2", "--data", str(rows), "--out", str(out), "--seeds", "1", "2"]
+    words = ["--task", "sst2", "--data", str(rows), "--out", str(out), "--seeds", "1"]
     words += ["--init", f"openai:{folder}", "--heads", "2", "--vocabulary.mode", "fast"]
     words += ["--train.steps", "3", "--train.batch-size", "4", "--tracking.no-tensorboard"]
     words += ["--model.fidelity", "released"]
     assert main(["finetune", *words]) == 0
-    assert "2 heads of 4 (the files do not tell)" in capsys.readouterr().err
-    shutil.rmtree(out / "seed-2")  # as if the seeds had been stopped before it
+    said = capsys.readouterr()
+    assert "2 heads of 4 (the files do not tell)" in said.err
+    assert "sst2, 1 seed (1)" in said.out
+    assert re.search(r"valid +accuracy +\d+\.\d\d +- ", said.out)  # of one, no deviation
     assert main(["finetune", "--out", str(out), "--resume", "auto", "--seeds", "1", "2"]) == 0
+    assert "sst2, 2 seeds (1, 2)" in capsys.readouterr().out
     loaded = runs.load(out / "seed-2")
     assert (loaded.model.fidelity, loaded.model.context_length) == ("released", 16)
     labels = ["--run", str(out / "seed-2"), "--data", str(rows), "--out", str(tmp_path / "p.tsv")]

@@ -1,6 +1,7 @@
 """Fine-tuning's objective against its definition, and the properties of its heads."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,11 @@ def log_softmax(x):
     )
 
 
+@functools.partial(jax.jit, static_argnums=0)  # by operations it would compile each of them
+def states_of(config, params, ids):
+    return Transformer(config).apply({"params": params}, ids[None])[0]
+
+
 def by_definition(adapter, params, batch):
     """One sequence at a time, without padding: (logits [B, C], LM loss of each example)."""
     table = np.concatenate(
@@ -78,9 +84,7 @@ def by_definition(adapter, params, batch):
         extracted, nll = [], []
         for ids, last in zip(tokens, extract, strict=True):
             ids = ids[: last + 1]
-            states = np.asarray(
-                Transformer(config).apply({"params": backbone}, jnp.asarray(ids[None]))
-            )[0]
+            states = np.asarray(states_of(config, backbone, jnp.asarray(ids)))
             log_p = log_softmax(states[:-1] @ table.T)
             nll.append(-log_p[np.arange(last), ids[1:]].mean())
             extracted.append(states[-1])

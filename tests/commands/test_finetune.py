@@ -29,6 +29,8 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 # Branches of a useful size in so narrow a model: 0.02 × sqrt(768 / 16).
 CONTEXT = ("--model.context-length", "32", "--model.initial-std", "0.14")
 COMPILED = "/jax/core/compile/backend_compile_duration"
+# Hardly an update; it is compiled once for all tests that have it.
+ONE_STEP = ("--train.steps", "1", "--optimizer.learning-rate", "1e-9")
 QUICK = ("--tracking.no-tensorboard", "--train.log-every", "1")
 
 
@@ -298,8 +300,8 @@ def test_from_nothing(options, pretrained, tmp_path, capsys):
     position = options.index("--init")
     words = [*options[:position], *options[position + 2 :]]
     out = tmp_path / "scratch"
-    words += ["--init", "none", "--like", str(pretrained), "--train.steps", "1"]
-    assert main([*words, "--optimizer.learning-rate", "1e-9", "--out", str(out)]) == 0
+    words += ["--init", "none", "--like", str(pretrained), *ONE_STEP]
+    assert main([*words, "--out", str(out)]) == 0
     assert "untrained" in capsys.readouterr().err
     fresh, source = load(out).backbone, load(pretrained).params
     assert np.abs(fresh["token_embedding"] - source["token_embedding"]).max() > 0.01
@@ -308,8 +310,8 @@ def test_from_nothing(options, pretrained, tmp_path, capsys):
 
 def test_transferred_layers(options, pretrained, tmp_path):
     out = tmp_path / "transferred"
-    words = [*options, "--transfer-layers", "0", "--train.steps", "1"]
-    assert main([*words, "--optimizer.learning-rate", "1e-9", "--out", str(out)]) == 0
+    words = [*options, "--transfer-layers", "0", *ONE_STEP]
+    assert main([*words, "--out", str(out)]) == 0
     tuned, source = load(out).backbone, load(pretrained).params
     np.testing.assert_allclose(tuned["token_embedding"], source["token_embedding"], atol=1e-6)
     leaves = (jax.tree.leaves(params["blocks_0"]) for params in (tuned, source))
@@ -319,7 +321,7 @@ def test_transferred_layers(options, pretrained, tmp_path):
 
 def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
     out = tmp_path / "seeds"
-    words = [*options, "--train.steps", "3", "--seeds", "1", "2", "--out", str(out)]
+    words = [*options, *ONE_STEP, "--seeds", "1", "2", "--out", str(out)]
     assert main(words) == 0
     assert "2 seeds (1, 2)" in capsys.readouterr().out
     summary = results(out)

@@ -184,7 +184,7 @@ def test_from_the_hub(folder, monkeypatch):
 
 
 def test_training_from_others_weights(folder, published, tmp_path, capsys):
-    """Continue pre-training, and fine-tune, with the learning rate and the name that follow."""
+    """Continue pre-training; fine-tune, with the learning rate and the name that follow."""
     config, params, _ = published
     book = tmp_path / "book.txt"
     book.write_text("the cat sat on the mat.\nthe dog, then.\n" * 200)
@@ -198,6 +198,8 @@ def test_training_from_others_weights(folder, published, tmp_path, capsys):
     assert loaded.model == config
     moved = np.abs(loaded.params["token_embedding"] - params["token_embedding"]).max()
     assert 0 < moved < 1e-3
+    if config.norm == "pre":  # what follows knows no difference, and takes its time
+        return
     rows = tmp_path / "rows.tsv"
     rows.write_text("sentence\tlabel\n" + "good cat\t1\nbad dog\t0\n" * 20)
     out = tmp_path / "tuned"

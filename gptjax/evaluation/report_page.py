@@ -4,7 +4,7 @@ import base64
 import html
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -67,6 +67,7 @@ def page(report: Report, folder: Path) -> str:
         resolve=resolver(anchors, names),
         source_of=source_of,
         pieces=pieces,
+        told_by=told_by,
         numeric_columns=numeric_columns,
         picture=lambda figure: Markup(picture(figure, folder)),
     )
@@ -75,6 +76,16 @@ def page(report: Report, folder: Path) -> str:
 def pieces(path: str) -> list[str]:
     """A path in the pieces between which a line may end: after a slash, but not after "…/"."""
     return re.split(r"(?<=[^…]/)", path)
+
+
+def told_by(tables: Sequence[Table], figure: Figure) -> bool:
+    """Whether a table above a figure has its words already, and all of its runs."""
+    wanted = {path for one in figure.series for path in one.source.split(", ")}
+    return any(
+        table.caption == figure.caption
+        and wanted <= {path for source in table.sources for path in source.split(", ")}
+        for table in tables
+    )
 
 
 def source_of(figure: Figure) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import made_runs
 import pytest
@@ -137,6 +138,10 @@ def test_a_figure_of_the_table_above_it_does_not_say_it_all_again(tmp_path, monk
     text = made_runs.as_read(tmp_path / "page.html")
     assert text.count("How it was made.") == 1
     assert text.count("Of the table above.") == text.count("Something else.") == 1
+    # Where the table does not name all of its runs, the figure does.
+    assert report_page.told_by([table], drawn[0])
+    for sources in (("",), ("a",)):
+        assert not report_page.told_by([replace(table, sources=sources)], drawn[0])
 
 
 def test_what_users_wrote_is_text(page):

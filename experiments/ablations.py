@@ -26,7 +26,8 @@ from arms import (
 )
 from script import start
 
-from gptjax.evaluation.figures import Figure, Table, markdown, save
+from gptjax.evaluation.drawing import save
+from gptjax.evaluation.figures import Figure, Table, markdown
 
 NO_LM, LSTM = "no auxiliary LM", "LSTM"
 WORDS = {PRETRAINED: "full", UNTRAINED: "no pre-training", NO_LM: NO_LM, LSTM: LSTM}

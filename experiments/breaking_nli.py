@@ -16,7 +16,8 @@ from script import start
 
 from gptjax.commands import evaluate
 from gptjax.data.tasks import TASKS
-from gptjax.evaluation.figures import Figure, Table, markdown, mean_text, over_seeds, save
+from gptjax.evaluation.drawing import save
+from gptjax.evaluation.figures import Figure, Table, markdown, mean_text, over_seeds
 from gptjax.evaluation.task_scores import SplitScores
 from gptjax.run_folder import RunFolder
 

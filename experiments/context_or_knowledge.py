@@ -40,7 +40,8 @@ from script import start
 from gptjax import run as runs
 from gptjax.data.sources import open_source
 from gptjax.errors import UserError
-from gptjax.evaluation.figures import Figure, Table, markdown, save
+from gptjax.evaluation.drawing import save
+from gptjax.evaluation.figures import Figure, Table, markdown
 from gptjax.job import shape_fingerprint
 from gptjax.run_folder import RunFolder, read_json
 from gptjax.sweep import Sweep, run_sweep

@@ -20,7 +20,8 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from gptjax.data.embedded import embedded_documents
-from gptjax.data.tokenizer import Mode, load_tokenizer
+from gptjax.data.tokenizer import Mode
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.interchange import hub_files
 from gptjax.models import convert
 from gptjax.models.config import ModelConfig

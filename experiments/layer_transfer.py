@@ -26,7 +26,8 @@ from arms import (
 from script import start
 
 from gptjax import run as runs
-from gptjax.evaluation.figures import Figure, Table, markdown, save
+from gptjax.evaluation.drawing import save
+from gptjax.evaluation.figures import Figure, Table, markdown
 
 
 @dataclass(frozen=True, kw_only=True)

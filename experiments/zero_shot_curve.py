@@ -22,7 +22,8 @@ from gptjax.config import nearest
 from gptjax.data.metrics import LABELS
 from gptjax.data.zero_shot import Name
 from gptjax.errors import UserError
-from gptjax.evaluation.figures import Figure, Series, Table, save
+from gptjax.evaluation.drawing import save
+from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.run_folder import RunFolder, read_json
 from gptjax.training.checkpoint import curve_steps
 

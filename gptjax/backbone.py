@@ -7,7 +7,8 @@ import jax
 
 from gptjax import job, run
 from gptjax.data.task import Task
-from gptjax.data.tokenizer import Mode, Tokenizer, load_tokenizer
+from gptjax.data.tokenizer import Mode, Tokenizer
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models.adapter import init_adapter, init_backbone, transfer
 from gptjax.models.config import ModelConfig

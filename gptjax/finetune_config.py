@@ -13,7 +13,8 @@ from gptjax import run as runs
 from gptjax.data.readers import EncodingErrors
 from gptjax.data.task import Task, with_columns
 from gptjax.data.tasks import TRAINED_AS, find_task
-from gptjax.data.tokenizer import ModeConfig, load_tokenizer
+from gptjax.data.tokenizer import ModeConfig
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.training.checkpoint import CheckpointConfig

@@ -20,7 +20,8 @@ from gptjax import config
 from gptjax.data.task import Task, with_columns
 from gptjax.data.task_file import parse_task
 from gptjax.data.tasks import find_task
-from gptjax.data.tokenizer import Mode, Tokenizer, load_tokenizer
+from gptjax.data.tokenizer import Mode, Tokenizer
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import hub_files, openai_files
 from gptjax.models import objective

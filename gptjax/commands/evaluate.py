@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptjax.data.corpus import CorpusConfig, prepare_whole
-from gptjax.data.sources import EncodingErrors
+from gptjax.data.readers import EncodingErrors
 from gptjax.data.task import Task, with_columns
 from gptjax.data.task_data import SAMPLE_WARNING, load_split
 from gptjax.data.tasks import find_task

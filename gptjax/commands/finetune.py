@@ -13,7 +13,8 @@ from gptjax.data.formats import encode
 from gptjax.data.splits import Split
 from gptjax.data.task import Task
 from gptjax.data.task_data import SAMPLE_WARNING, TaskData, for_training, load_task_data
-from gptjax.data.tokenizer import Tokenizer, load_tokenizer
+from gptjax.data.tokenizer import Tokenizer
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
 from gptjax.finetune_config import ABSENT, FinetuneConfig, default_out, task_folder, task_of

@@ -16,7 +16,8 @@ from gptjax.data.corpus import (
     prepare_tokenizer,
     unigram_perplexity,
 )
-from gptjax.data.tokenizer import Tokenizer, VocabularyConfig, load_tokenizer
+from gptjax.data.tokenizer import Tokenizer, VocabularyConfig
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.data.windows import Windows
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity

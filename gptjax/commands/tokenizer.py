@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptjax.data.corpus import CorpusConfig
-from gptjax.data.sources import EncodingErrors, open_source
+from gptjax.data.readers import EncodingErrors
+from gptjax.data.sources import open_source
 from gptjax.data.tokenizer import VocabularyConfig
 from gptjax.data.tokenizer_training import TrainingReport, train_sentencepiece
 from gptjax.errors import UserError

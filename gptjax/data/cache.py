@@ -26,7 +26,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from gptjax.data.sources import Document, Source
+from gptjax.data.documents import Document, Source
 from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer
 from gptjax.errors import UserError
 

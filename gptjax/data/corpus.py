@@ -12,8 +12,11 @@ import tyro
 
 from gptjax.config import cache_folder
 from gptjax.data.cache import Encoded, encoded
-from gptjax.data.sources import EncodingErrors, Source, open_source
-from gptjax.data.tokenizer import Tokenizer, VocabularyConfig, load_tokenizer
+from gptjax.data.documents import Source
+from gptjax.data.readers import EncodingErrors
+from gptjax.data.sources import open_source
+from gptjax.data.tokenizer import Tokenizer, VocabularyConfig
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.data.tokenizer_training import TrainingReport, train_sentencepiece
 from gptjax.errors import UserError
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gptjax.data.documents import hash_files
 from gptjax.data.readers import EncodingErrors, clean_row
-from gptjax.data.sources import hash_files
 from gptjax.data.splits import Example, Split
 from gptjax.data.tables import Row, files_of, read_rows
 from gptjax.data.task import CATEGORY, LABEL, OPTIONAL, Task

@@ -7,8 +7,8 @@ from typing import Literal
 import datasets
 from huggingface_hub import HfApi
 
+from gptjax.data.documents import Document, hash_files
 from gptjax.data.readers import EncodingErrors, clean_row, column_error
-from gptjax.data.sources import Document, hash_files
 from gptjax.errors import UnreachableError, UserError
 
 # What people call each part, most usual first.

@@ -5,14 +5,14 @@ row, and nothing is ever held whole. A byte order mark is removed and CRLF becom
 """
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal
 
+from gptjax.data.documents import Document, Source, hash_files, unreadable
 from gptjax.data.embedded import embedded_documents
-from gptjax.data.readers import BLOCK_BYTES, ROWS, EncodingErrors, clean_row, read_text
+from gptjax.data.readers import ROWS, EncodingErrors, clean_row, read_text
 from gptjax.errors import UserError
 
 SUFFIXES = {
@@ -24,39 +24,6 @@ SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
 }
-
-
-class Document(NamedTuple):
-    """One document: the file (or topic, or split) it is from, and its text in chunks.
-
-    The chunks are read once, in order, before the next document is asked for.
-    """
-
-    origin: str
-    chunks: Iterator[str]
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Some documents that can be read again and again."""
-
-    @property
-    def name(self) -> str:
-        """What the user called it."""
-        ...
-
-    @property
-    def total_bytes(self) -> int | None:
-        """About how many bytes of text there are, or None if nobody knows."""
-        ...
-
-    def fingerprint(self) -> str:
-        """A hash (hex) of the content, or of what fixes it."""
-        ...
-
-    def documents(self) -> Iterator[Document]:
-        """Every document, in a fixed order."""
-        ...
 
 
 def open_source(
@@ -152,7 +119,7 @@ class FileSource:
             try:
                 yield from self._documents_of(file)
             except OSError as error:
-                raise _unreadable(file, error) from error
+                raise unreadable(file, error) from error
 
     def _documents_of(self, file: Path) -> Iterator[Document]:
         if self.kind == "text":
@@ -161,24 +128,6 @@ class FileSource:
         for name, value in ROWS[self.kind](file, self.text_column, self.encoding_errors):
             text = clean_row(value, name, self.encoding_errors)
             yield Document(str(file), iter([text]))
-
-
-def hash_files(root: Path, files: Iterable[Path]) -> str:
-    """sha256 of the relative name, size and content of files under a root (or the root itself).
-
-    The content is read every time: sizes and dates alone would miss some changes.
-    """
-    digest = hashlib.sha256()
-    for file in files:
-        relative = file.name if file == root else file.relative_to(root).as_posix()
-        try:
-            with file.open("rb") as stream:
-                digest.update(f"\0{relative}\0{os.fstat(stream.fileno()).st_size}\0".encode())
-                while block := stream.read(BLOCK_BYTES):
-                    digest.update(block)
-        except OSError as error:
-            raise _unreadable(file, error) from error
-    return digest.hexdigest()
 
 
 def _files_of(root: Path, data: str) -> tuple[list[Path], str]:
@@ -201,7 +150,3 @@ def _files_of(root: Path, data: str) -> tuple[list[Path], str]:
         )
     kind, files = found.popitem()
     return files, kind
-
-
-def _unreadable(file: Path, error: OSError) -> UserError:
-    return UserError(f"{file}: cannot be read ({error.strerror or error}); check its permissions")

@@ -14,7 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-from gptjax.evaluation.figures import Figure, Number, Series
+from gptjax import config
+from gptjax.errors import UserError
+from gptjax.evaluation.figures import FILE, Figure, Number, Series, Table, markdown
+from gptjax.run_folder import write_json
 
 # Okabe and Ito's palette without its yellow, which is too pale for a line on white. Colour-blind
 # readers can tell it apart, and a marker and a dash go with each colour for those who print.
@@ -55,6 +58,38 @@ def save_pictures(folder: Path, figure: Figure) -> None:
         png, svg = {"Software": None}, {"Date": None, "Creator": None}
         drawing.savefig(folder / f"{figure.name}.png", metadata=png)
         drawing.savefig(folder / f"{figure.name}.svg", metadata=svg)
+
+
+def save(folder: Path, figures: Sequence[Figure], tables: Sequence[Table] = ()) -> None:
+    """Write figures.json (all of them, as data), NAME.png and NAME.svg of every figure, and NAME.md
+    of every table.
+
+    Args:
+        folder: is made if it is not there.
+        figures, tables: with different names.
+
+    Raises:
+        UserError: two of one name.
+    """
+    names = [figure.name for figure in figures] + [table.name for table in tables]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{folder}: two figures or tables would be named {twice}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        save_pictures(folder, figure)
+    for table in tables:
+        (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
+    write_json(
+        folder / FILE,
+        {
+            "figures": [
+                {**config.to_table(f), "series": [config.to_table(s) for s in f.series]}
+                for f in figures
+            ],
+            "tables": [config.to_table(table) for table in tables],
+        },
+    )
 
 
 @contextmanager

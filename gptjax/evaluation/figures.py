@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 from gptjax import config
 from gptjax.errors import UserError
-from gptjax.run_folder import write_json
 
 FILE = "figures.json"
 Kind = Literal["lines", "bars", "heatmap"]
@@ -173,41 +172,6 @@ def markdown(table: Table) -> str:
 
     lines = [line(table.columns), line(["---"] * len(table.columns)), *map(line, table.rows)]
     return "\n".join([f"**{table.title}.** {table.caption}", "", *lines, ""])
-
-
-def save(folder: Path, figures: Sequence[Figure], tables: Sequence[Table] = ()) -> None:
-    """Write figures.json (all of them, as data), NAME.png and NAME.svg of every figure, and NAME.md
-    of every table.
-
-    Args:
-        folder: is made if it is not there.
-        figures, tables: with different names.
-
-    Raises:
-        UserError: two of one name.
-    """
-    # matplotlib takes half a second to import, which only drawing is worth.
-    from gptjax.evaluation.drawing import save_pictures
-
-    names = [figure.name for figure in figures] + [table.name for table in tables]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{folder}: two figures or tables would be named {twice}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for figure in figures:
-        save_pictures(folder, figure)
-    for table in tables:
-        (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
-    write_json(
-        folder / FILE,
-        {
-            "figures": [
-                {**config.to_table(f), "series": [config.to_table(s) for s in f.series]}
-                for f in figures
-            ],
-            "tables": [config.to_table(table) for table in tables],
-        },
-    )
 
 
 def load(folder: Path) -> tuple[list[Figure], list[Table]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.data.task_data import SAMPLE_WARNING
-from gptjax.evaluation import figures
+from gptjax.evaluation import drawing
 from gptjax.evaluation.figures import Figure, Series, Table, mean_text, over_seeds
 from gptjax.run_folder import write_json
 from gptjax.sweep.outcome import Point, is_best_candidate
@@ -108,7 +108,7 @@ def table(plan: Plan, points: Sequence[Point]) -> str:
 def save_figures(plan: Plan, points: Sequence[Point]) -> None:
     """Write figures.json, and the plot as PNG and SVG if a run has finished."""
     drawn = [figure(plan, points)] if any(map(is_best_candidate, points)) else []
-    figures.save(plan.sweep.out, drawn, [_table(plan, points)])
+    drawing.save(plan.sweep.out, drawn, [_table(plan, points)])
 
 
 def _title(plan: Plan) -> str:

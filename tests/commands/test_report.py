@@ -3,7 +3,8 @@
 import pytest
 
 from gptjax.cli import main
-from gptjax.evaluation.figures import Figure, Series, save
+from gptjax.evaluation.drawing import save
+from gptjax.evaluation.figures import Figure, Series
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from tokenizers import models, pre_tokenizers, trainers
 from gptjax.data import bpe_files
 from gptjax.data.bpe_tokenizer import END_OF_TEXT, Gpt1Tokenizer
 from gptjax.data.gpt1_text import ExactWords, standardise
-from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer, load_tokenizer
+from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.errors import UserError
 
 SHARED = os.environ.get("GPTJAX_SHARED")

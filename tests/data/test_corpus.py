@@ -249,7 +249,7 @@ def test_two_processes_encode_once(books, tokenizer, tmp_path):
         import sys
         from gptjax.data import cache
         from gptjax.data.corpus import CorpusConfig, prepare_whole
-        from gptjax.data.tokenizer import load_tokenizer
+        from gptjax.data.tokenizer_open import load_tokenizer
         tokenizer = load_tokenizer(sys.argv[1])
         write = cache._write
         cache._write = lambda *arguments: print("encoding") or write(*arguments)
@@ -278,7 +278,7 @@ def test_memory_stays_flat(tokenizer, tmp_path, prose):
         """
         import resource, sys
         from gptjax.data.corpus import CorpusConfig, prepare
-        from gptjax.data.tokenizer import load_tokenizer
+        from gptjax.data.tokenizer_open import load_tokenizer
         tokenizer = load_tokenizer(sys.argv[1])
         for data in sys.argv[2:]:
             prepare(CorpusConfig(data=data), tokenizer)

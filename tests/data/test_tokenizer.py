@@ -6,12 +6,8 @@ import sentencepiece
 
 from gptjax.commands import tokenizer as command
 from gptjax.data.sentencepiece_tokenizer import SEPARATOR_PIECE, cut
-from gptjax.data.tokenizer import (
-    PIECE_CHARACTERS,
-    Tokenizer,
-    VocabularyConfig,
-    load_tokenizer,
-)
+from gptjax.data.tokenizer import PIECE_CHARACTERS, Tokenizer, VocabularyConfig
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.data.tokenizer_training import train_sentencepiece
 from gptjax.errors import UserError
 

@@ -3,7 +3,7 @@
 import made_runs
 import pytest
 
-from gptjax.evaluation import figures
+from gptjax.evaluation import drawing
 from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.evaluation.report import build
 from gptjax.evaluation.report_sources import find
@@ -50,7 +50,7 @@ def runs(tmp_path_factory, answers, scored):
         )
     ]
     table = Table("curve-table", "T", "C", ("n",), (("12",),), ("runs/pretrain/a/best",))
-    figures.save(folder / "experiment", experiment, [table])
+    drawing.save(folder / "experiment", experiment, [table])
     return folder
 
 

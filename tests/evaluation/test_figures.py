@@ -6,8 +6,8 @@ import re
 import pytest
 
 from gptjax.errors import UserError
-from gptjax.evaluation.drawing import draw
-from gptjax.evaluation.figures import Figure, Series, Table, load, mean_text, over_seeds, save
+from gptjax.evaluation.drawing import draw, save
+from gptjax.evaluation.figures import Figure, Series, Table, load, mean_text, over_seeds
 
 LINES = Figure(
     name="curve",

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from gptjax.errors import UserError
-from gptjax.evaluation import figures, report_page
+from gptjax.evaluation import drawing, report_page
 from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.evaluation.report import build
 from gptjax.evaluation.report_pretraining import num_parameters, seconds, thin
@@ -77,7 +77,7 @@ def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers, monkeypatch):
     made_runs.write_json(out / "results.json", {"command": "finetune", "points": []})
     monkeypatch.chdir(tmp_path)
     line = Series("s", (1,), (2.0,), source="sweep/rate=0.1")
-    figures.save(out, [Figure("accuracy", "T", "of /secret/place/x.", "x", "y", (line,))])
+    drawing.save(out, [Figure("accuracy", "T", "of /secret/place/x.", "x", "y", (line,))])
     report = build(find(["sweep"]))
     assert [origin.path for origin in report.origins] == ["sweep/rate=0.1", "sweep"]
     # How its runs were made stands with them alone.
@@ -98,7 +98,7 @@ def test_what_an_experiment_measured_is_in_its_figures_alone(tmp_path, answers, 
     made_runs.tuned(tmp_path / "curve" / "run", "rte", answers[1])
     absolute = str(tmp_path / "elsewhere")
     series = Series("s", (1, 2), (3.0, 4.0), source=f"arms/a, {absolute}")
-    figures.save(tmp_path / "curve", [Figure("f", "T", "C", "x", "y", (series,))])
+    drawing.save(tmp_path / "curve", [Figure("f", "T", "C", "x", "y", (series,))])
     report = build(find(["curve"]))
     assert [origin.path for origin in report.origins] == ["curve/run", "curve"]
     made = [(one.path, one.seed, one.command) for one in report.origins[1].made]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import made_runs
 import pytest
 
-from gptjax.evaluation import figures, report_page
+from gptjax.evaluation import drawing, report_page
 from gptjax.evaluation.figures import Figure, Series, Table
 from gptjax.evaluation.report import build
 from gptjax.evaluation.report_readers import without_absolute
@@ -132,7 +132,7 @@ def test_a_figure_of_the_table_above_it_does_not_say_it_all_again(tmp_path, monk
         Figure("g", "T", "Something else.", "x", "y", (series,)),
     ]
     table = Table(name="t", columns=("n",), rows=(("12",),), sources=("a, b",), **both)
-    figures.save(tmp_path / "runs", drawn, [table])
+    drawing.save(tmp_path / "runs", drawn, [table])
     monkeypatch.chdir(tmp_path)
     report_page.write(build(find(["runs"])), tmp_path / "page.html")
     text = made_runs.as_read(tmp_path / "page.html")

@@ -20,7 +20,7 @@ from gptjax.data.formats import Specials, choice, encode
 from gptjax.data.splits import targets_of
 from gptjax.data.task_data import for_training, load_task_data
 from gptjax.data.tasks import TASKS
-from gptjax.data.tokenizer import load_tokenizer
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.interchange import openai_files
 from gptjax.models import convert, objective
 from gptjax.models.adapter import AdapterConfig

@@ -23,7 +23,7 @@ from gptjax.data.bpe_files import Bpe
 from gptjax.data.bpe_tokenizer import Gpt1Tokenizer, Gpt2Tokenizer
 from gptjax.data.task_data import load_split, load_task_data
 from gptjax.data.tasks import TASKS
-from gptjax.data.tokenizer import load_tokenizer
+from gptjax.data.tokenizer_open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import hub_export, hub_tokenizer
 from gptjax.interchange.hub_tokenizer import SPECIALS

@@ -26,8 +26,8 @@ from arms import (
 )
 from script import start
 
-from gptjax.evaluation.drawing import save
-from gptjax.evaluation.figures import Figure, Table, markdown
+from gptjax.report.drawing import save
+from gptjax.report.figures import Figure, Table, markdown
 
 NO_LM, LSTM = "no auxiliary LM", "LSTM"
 WORDS = {PRETRAINED: "full", UNTRAINED: "no pre-training", NO_LM: NO_LM, LSTM: LSTM}

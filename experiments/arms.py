@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptjax.data.metrics import LABELS
-from gptjax.data.tasks import TASKS
+from gptjax.data.tasks.metrics import LABELS
+from gptjax.data.tasks.table import TASKS
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
-from gptjax.evaluation.figures import Series, mean_text, over_seeds
-from gptjax.run_folder import RunFolder
+from gptjax.report.figures import Series, mean_text, over_seeds
+from gptjax.runs.folder import RunFolder
 from gptjax.sweep import Point, Sweep, run_sweep
 
 RESAMPLES = 2000

@@ -34,8 +34,8 @@ import numpy as np
 import tyro
 from instruments import RandomBatches, compilations, peak_memory, seconds_per_step
 
-from gptjax.data.embedded import embedded_documents
-from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.text.embedded import embedded_documents
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import sample

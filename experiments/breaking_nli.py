@@ -5,7 +5,7 @@
 
 Premise and hypothesis differ in one word, whose kind is the category (Glockner et al. 2018). Each
 folder of ``--runs`` is one run or holds the seeds of one, as seed-N. Prints every run's table, and
-writes figures.json and the picture; `gptjax.evaluation.figures` says how they look.
+writes figures.json and the picture; `gptjax.report.figures` says how they look.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ import numpy as np
 from script import start
 
 from gptjax.commands import evaluate
-from gptjax.data.tasks import TASKS
-from gptjax.evaluation.drawing import save
-from gptjax.evaluation.figures import Figure, Table, markdown, mean_text, over_seeds
+from gptjax.data.tasks.table import TASKS
 from gptjax.evaluation.task_scores import SplitScores
-from gptjax.run_folder import RunFolder
+from gptjax.report.drawing import save
+from gptjax.report.figures import Figure, Table, markdown, mean_text, over_seeds
+from gptjax.runs.folder import RunFolder
 
 TASK = TASKS["breaking_nli"]
 ALL = "all"

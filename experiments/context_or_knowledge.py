@@ -37,13 +37,13 @@ from arms import (
 from corpora import write_shuffled, write_snippets
 from script import start
 
-from gptjax import run as runs
-from gptjax.data.sources import open_source
+from gptjax.data.text.sources import open_source
 from gptjax.errors import UserError
-from gptjax.evaluation.drawing import save
-from gptjax.evaluation.figures import Figure, Table, markdown
-from gptjax.job import shape_fingerprint
-from gptjax.run_folder import RunFolder, read_json
+from gptjax.report.drawing import save
+from gptjax.report.figures import Figure, Table, markdown
+from gptjax.runs import open as runs
+from gptjax.runs.folder import RunFolder, read_json
+from gptjax.runs.train import shape_fingerprint
 from gptjax.sweep import Sweep, run_sweep
 
 SHUFFLED, SNIPPETS = "shuffled sentences", "snippets"

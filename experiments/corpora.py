@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gptjax.data.documents import Source
+from gptjax.data.text.documents import Source
 from gptjax.errors import UserError
 
 SNIPPET_WORDS = 21  # 32 tokens of an English novel with 8,000 pieces

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.data.buckets import Bucketed
-from gptjax.data.embedded import embedded_documents
-from gptjax.data.examples import read_split
-from gptjax.data.formats import Sequences, encode
-from gptjax.data.splits import Example
-from gptjax.data.tasks import TASKS
-from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.tasks.buckets import Bucketed
+from gptjax.data.tasks.examples import read_split
+from gptjax.data.tasks.formats import Sequences, encode
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.text.embedded import embedded_documents
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
-from gptjax.run import adapter_config
+from gptjax.runs.open import adapter_config
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from script import start
 
-from gptjax.data.metrics import LABELS
-from gptjax.data.tasks import TASKS
+from gptjax.data.tasks.metrics import LABELS
+from gptjax.data.tasks.table import TASKS
 from gptjax.evaluation.comparison import compare, read_group
 
 # Task -> further options. Large sets are cut so that a run stays under 20 minutes of one core; a

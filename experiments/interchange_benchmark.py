@@ -19,10 +19,10 @@ import jax
 import numpy as np
 from safetensors import numpy as safetensors
 
-from gptjax.data.embedded import embedded_documents
-from gptjax.data.tokenizer import Mode
-from gptjax.data.tokenizer_open import load_tokenizer
-from gptjax.interchange import hub_files
+from gptjax.data.text.embedded import embedded_documents
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Mode
+from gptjax.interchange import hub as hub_files
 from gptjax.models import convert
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import sample

@@ -25,9 +25,9 @@ from arms import (
 )
 from script import start
 
-from gptjax import run as runs
-from gptjax.evaluation.drawing import save
-from gptjax.evaluation.figures import Figure, Table, markdown
+from gptjax.report.drawing import save
+from gptjax.report.figures import Figure, Table, markdown
+from gptjax.runs import open as runs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,15 +16,15 @@ from typing import Any
 
 from script import start
 
-from gptjax import run as runs
 from gptjax.commands import zeroshot
 from gptjax.config import nearest
-from gptjax.data.metrics import LABELS
-from gptjax.data.zero_shot import Name
+from gptjax.data.tasks.metrics import LABELS
+from gptjax.data.tasks.zero_shot import Name
 from gptjax.errors import UserError
-from gptjax.evaluation.drawing import save
-from gptjax.evaluation.figures import Figure, Series, Table
-from gptjax.run_folder import RunFolder, read_json
+from gptjax.report.drawing import save
+from gptjax.report.figures import Figure, Series, Table
+from gptjax.runs import open as runs
+from gptjax.runs.folder import RunFolder, read_json
 from gptjax.training.checkpoint import curve_steps
 
 # Name -> the task of `gptjax zeroshot`, its files below the folder of data, and how many questions

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from gptjax.evaluation.model import load as load
     from gptjax.models.config import ModelConfig as ModelConfig
     from gptjax.models.transformer import Transformer as Transformer
-    from gptjax.run import Run as Run
+    from gptjax.runs.open import Run as Run
 
 _HOMES = {
     "load": "gptjax.evaluation.model",
     "Model": "gptjax.evaluation.model",
-    "Run": "gptjax.run",
+    "Run": "gptjax.runs.open",
     "ModelConfig": "gptjax.models.config",
     "Transformer": "gptjax.models.transformer",
 }

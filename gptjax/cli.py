@@ -31,8 +31,8 @@ COMMANDS = {
 
 # A command that runs another one several times stands above them, and import is a word of Python.
 HOMES = {
-    "finetune": "gptjax.seeds",
-    "sweep": "gptjax.sweep.command",
+    "finetune": "gptjax.commands.seeds",
+    "sweep": "gptjax.commands.sweep",
     "import": "gptjax.commands.import_model",
 }
 

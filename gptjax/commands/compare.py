@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from gptjax.data.metrics import LABELS
+from gptjax.data.tasks.metrics import LABELS
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 
 

@@ -17,7 +17,7 @@ from gptjax.batch import Batch
 from gptjax.config import cache_folder
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.run_folder import provenance
+from gptjax.runs.folder import provenance
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import TrainConfig, fit

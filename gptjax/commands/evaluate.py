@@ -4,19 +4,19 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.corpus import CorpusConfig, prepare_whole
-from gptjax.data.readers import EncodingErrors
-from gptjax.data.task import Task, with_columns
-from gptjax.data.task_data import SAMPLE_WARNING, load_split
-from gptjax.data.tasks import find_task
-from gptjax.data.tokenizer import ModeConfig
-from gptjax.data.windows import Windows
+from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
+from gptjax.data.tasks.table import find_task
+from gptjax.data.tasks.task import Task, with_columns
+from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.windows import Windows
+from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report, write_predictions
 from gptjax.models.objective import lm
-from gptjax.run import Run, load, sample_notice
-from gptjax.run_folder import provenance, write_json
+from gptjax.runs.folder import provenance, write_json
+from gptjax.runs.open import Run, load, sample_notice
 from gptjax.training import parallel
 from gptjax.training.evaluation import evaluate
 

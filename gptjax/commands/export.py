@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gptjax import run as runs
-from gptjax.data.bpe_tokenizer import Gpt1Tokenizer
-from gptjax.data.task import Format, Task
+from gptjax.data.tasks.task import Format, Task
+from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import class_names
-from gptjax.interchange import hub_export, openai_files
+from gptjax.interchange import export as hub_export
+from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import card
+from gptjax.runs import open as runs
 
 HEADS: Mapping[Format, hub_export.HeadKind] = {
     "classification": "single",

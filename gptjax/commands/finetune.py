@@ -6,20 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptjax import backbone, job, run_folder
-from gptjax import run as runs
-from gptjax.data.buckets import Bucketed
-from gptjax.data.formats import encode
-from gptjax.data.splits import Split
-from gptjax.data.task import Task
-from gptjax.data.task_data import SAMPLE_WARNING, TaskData, for_training, load_task_data
-from gptjax.data.tokenizer import Tokenizer
-from gptjax.data.tokenizer_open import load_tokenizer
+from gptjax.commands.finetune_config import (
+    ABSENT,
+    FinetuneConfig,
+    default_out,
+    task_folder,
+    task_of,
+)
+from gptjax.data.tasks.buckets import Bucketed
+from gptjax.data.tasks.formats import encode
+from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
+from gptjax.data.tasks.splits import Split
+from gptjax.data.tasks.task import Task
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
-from gptjax.finetune_config import ABSENT, FinetuneConfig, default_out, task_folder, task_of
 from gptjax.models import objective
-from gptjax.models.adapter import adapter_only
+from gptjax.models.task_head import adapter_only
+from gptjax.runs import folder as run_folder
+from gptjax.runs import open as runs
+from gptjax.runs import start as backbone
+from gptjax.runs import train as job
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.history import Best

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from gptjax.data.tokenizer import ModeConfig
+from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.evaluation.sampling import continuations
-from gptjax.run import load
+from gptjax.runs.open import load
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tyro
 
-from gptjax.data.task import Submission, Task
-from gptjax.data.tasks import TASKS
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.tasks.task import Submission, Task
 from gptjax.errors import UserError
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gptjax import config as configs
-from gptjax import job, run_folder
-from gptjax import run as runs
-from gptjax.data.tokenizer import ModeConfig
+from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
+from gptjax.runs import folder as run_folder
+from gptjax.runs import open as runs
+from gptjax.runs import train as job
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.examples import read_split
-from gptjax.data.readers import EncodingErrors
-from gptjax.data.splits import Split
-from gptjax.data.task import with_columns
-from gptjax.data.tokenizer import ModeConfig
+from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tasks.examples import read_split
+from gptjax.data.tasks.splits import Split
+from gptjax.data.tasks.task import with_columns
+from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, predict_split, write_predictions
-from gptjax.run import load, sample_notice
+from gptjax.runs.open import load, sample_notice
 
 
 @dataclass(frozen=True)

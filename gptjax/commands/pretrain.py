@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
-from gptjax import job, run_folder
-from gptjax import run as runs
-from gptjax.data.corpus import (
+from gptjax.data.text.corpus import (
     Corpus,
     CorpusConfig,
     prepare,
     prepare_tokenizer,
     unigram_perplexity,
 )
-from gptjax.data.tokenizer import Tokenizer, VocabularyConfig
-from gptjax.data.tokenizer_open import load_tokenizer
-from gptjax.data.windows import Windows
+from gptjax.data.text.windows import Windows
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
+from gptjax.runs import folder as run_folder
+from gptjax.runs import open as runs
+from gptjax.runs import train as job
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator

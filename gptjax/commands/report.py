@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptjax.errors import UserError
-from gptjax.evaluation import report_page
-from gptjax.evaluation.report import build
-from gptjax.evaluation.report_sections import Report
-from gptjax.evaluation.report_sources import find
+from gptjax.report import page as report_page
+from gptjax.report.find import find
+from gptjax.report.report import build
+from gptjax.report.sections import Report
 
 
 @dataclass(frozen=True)

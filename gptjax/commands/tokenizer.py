@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.corpus import CorpusConfig
-from gptjax.data.readers import EncodingErrors
-from gptjax.data.sources import open_source
-from gptjax.data.tokenizer import VocabularyConfig
-from gptjax.data.tokenizer_training import TrainingReport, train_sentencepiece
+from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.text.corpus import CorpusConfig
+from gptjax.data.text.sources import open_source
+from gptjax.data.tokenizers.tokenizer import VocabularyConfig
+from gptjax.data.tokenizers.train import TrainingReport, train_sentencepiece
 from gptjax.errors import UserError
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gptjax.data.metrics import LABELS
-from gptjax.data.task_data import SAMPLE_WARNING, load_split
-from gptjax.data.tasks import TASKS
-from gptjax.data.tokenizer import ModeConfig
-from gptjax.data.zero_shot import (
+from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
+from gptjax.data.tasks.metrics import LABELS
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.tasks.zero_shot import (
     ZERO_SHOT,
     Name,
     Question,
@@ -17,6 +16,7 @@ from gptjax.data.zero_shot import (
     read_lambada,
     read_winograd,
 )
+from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.zero_shot import (
     ZeroShotScores,
@@ -26,8 +26,8 @@ from gptjax.evaluation.zero_shot import (
     judge,
     normalised,
 )
-from gptjax.run import Run, load
-from gptjax.run_folder import provenance, write_json
+from gptjax.runs.folder import provenance, write_json
+from gptjax.runs.open import Run, load
 from gptjax.training import parallel
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gptjax.data.metrics import measure
-from gptjax.data.task import Task
+from gptjax.data.tasks.metrics import measure
+from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
-from gptjax.evaluation.predictions import read_predictions
-from gptjax.run import load_task
-from gptjax.run_folder import RunFolder
+from gptjax.report.predictions import read_predictions
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.open import load_task
 
 LEVEL = 0.95
 

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from gptjax.data.tokenizer import Mode
+from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError
 from gptjax.evaluation.sampling import added_text
 from gptjax.evaluation.text_scores import Span, TokenScores, continuations_of, score_spans
 from gptjax.models.decode import generate
-from gptjax.run import Run, load
+from gptjax.runs.open import Run, load
 
 try:
     from lm_eval.__main__ import cli_evaluate

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gptjax.data.examples import to_split
-from gptjax.data.tables import Row
-from gptjax.data.tokenizer import Mode
+from gptjax.data.tables.rows import Row
+from gptjax.data.tasks.examples import to_split
+from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import class_names, label_name, predict_split
 from gptjax.evaluation.text_scores import token_log_probabilities
-from gptjax.run import Run
-from gptjax.run import load as load_run
+from gptjax.runs.open import Run
+from gptjax.runs.open import load as load_run
 
 
 @dataclass(frozen=True)
@@ -84,5 +84,5 @@ def load(
     num_heads: int | None = None,
     mode: Mode | None = None,
 ) -> Model:
-    """Open a trained model; arguments as in `gptjax.run.load`."""
+    """Open a trained model; arguments as in `gptjax.runs.open.load`."""
     return Model(**vars(load_run(path, checkpoint, adapter, num_heads=num_heads, mode=mode)))

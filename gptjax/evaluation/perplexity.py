@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gptjax.data.corpus import Corpus
+from gptjax.data.text.corpus import Corpus
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import jax
 
-from gptjax.data.tokenizer import Tokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.models.decode import generate
-from gptjax.run import Run
+from gptjax.runs.open import Run
 
 
 def continuations(

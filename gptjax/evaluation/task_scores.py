@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gptjax.data.buckets import Bucketed
-from gptjax.data.formats import Sequences, encode
-from gptjax.data.metrics import LABELS, measure
-from gptjax.data.splits import Example, targets_of
-from gptjax.data.task import Task
+from gptjax.data.tasks.buckets import Bucketed
+from gptjax.data.tasks.formats import Sequences, encode
+from gptjax.data.tasks.metrics import LABELS, measure
+from gptjax.data.tasks.splits import Example, targets_of
+from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
-from gptjax.evaluation.predictions import TOKENS
 from gptjax.models import objective
-from gptjax.models.adapter import AdapterConfig
 from gptjax.models.config import ModelConfig
-from gptjax.run import Run, adapter_config
+from gptjax.models.task_head import AdapterConfig
+from gptjax.report.predictions import TOKENS
+from gptjax.runs.open import Run, adapter_config
 from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gptjax.batch import Batch
-from gptjax.data.tokenizer import Tokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.models.backbone import make_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.run import Run
+from gptjax.runs.open import Run
 from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 

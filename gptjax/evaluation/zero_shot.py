@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from gptjax.data.metrics import measure
-from gptjax.data.tokenizer import Tokenizer
-from gptjax.data.zero_shot import Question, ZeroShotTask
+from gptjax.data.tasks.metrics import measure
+from gptjax.data.tasks.zero_shot import Question, ZeroShotTask
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.text_scores import (
     Span,
@@ -17,7 +17,7 @@ from gptjax.evaluation.text_scores import (
     continuations_of,
     score_spans,
 )
-from gptjax.run import Run
+from gptjax.runs.open import Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from gptjax.batch import Batch, Objective, Sums
-from gptjax.models.adapter import (
+from gptjax.models.backbone import make_backbone
+from gptjax.models.config import ModelConfig
+from gptjax.models.cross_entropy import cross_entropy
+from gptjax.models.task_head import (
     AdapterConfig,
     extended_config,
     extract_states,
@@ -17,9 +20,6 @@ from gptjax.models.adapter import (
     init_backbone,
     with_special_rows,
 )
-from gptjax.models.backbone import make_backbone
-from gptjax.models.config import ModelConfig
-from gptjax.models.cross_entropy import cross_entropy
 from gptjax.models.transformer import tables
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptjax import config as configs
-from gptjax import finetune_config
-from gptjax.commands import pretrain
+from gptjax.commands import finetune_config, pretrain
 from gptjax.errors import UserError
 
 # What the runs of a sweep are runs of.

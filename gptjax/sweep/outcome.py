@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gptjax.errors import Interrupted, UserError
-from gptjax.run_folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder, write_json
 from gptjax.sweep.options import flatten
 from gptjax.sweep.plan import PlannedPoint
 

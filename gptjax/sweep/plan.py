@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptjax import backbone, seeds
 from gptjax import config as configs
+from gptjax.commands import seeds
+from gptjax.commands.finetune_config import ABSENT, FinetuneConfig, task_folder, task_of
 from gptjax.config import nearest
-from gptjax.data.corpus import open_source_of
-from gptjax.data.metrics import LABELS
-from gptjax.data.task_data import find_task_files
+from gptjax.data.tasks.load import find_task_files
+from gptjax.data.tasks.metrics import LABELS
+from gptjax.data.text.corpus import open_source_of
 from gptjax.errors import UserError
-from gptjax.finetune_config import ABSENT, FinetuneConfig, task_folder, task_of
-from gptjax.run_folder import RunFolder
+from gptjax.runs import start as backbone
+from gptjax.runs.folder import RunFolder
 from gptjax.sweep.options import COMMANDS, Option, flatten, options_of, parse
 from gptjax.sweep.sweep_file import Sweep
 from gptjax.training.loop import total_steps

@@ -196,6 +196,6 @@ def _duration(seconds: float) -> str:
 
 
 def _say(text: str) -> None:
-    # `gptjax.job.say` would ask jax which process this is, and jax would take the accelerator,
-    # which the runs need.
+    # `gptjax.runs.train.say` would ask jax which process this is, and jax would take the
+    # accelerator, which the runs need.
     print(text, file=sys.stderr, flush=True)

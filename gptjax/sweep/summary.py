@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gptjax.data.task_data import SAMPLE_WARNING
-from gptjax.evaluation import drawing
-from gptjax.evaluation.figures import Figure, Series, Table, mean_text, over_seeds
-from gptjax.run_folder import write_json
+from gptjax.data.tasks.load import SAMPLE_WARNING
+from gptjax.report import drawing
+from gptjax.report.figures import Figure, Series, Table, mean_text, over_seeds
+from gptjax.runs.folder import write_json
 from gptjax.sweep.outcome import Point, is_best_candidate
 from gptjax.sweep.plan import RESULTS, SUMMARY, Plan, text_of
 

@@ -15,13 +15,13 @@ import pytest
 
 import gptjax as package
 from gptjax import config as configs
-from gptjax import finetune_config
 from gptjax.cli import main
+from gptjax.commands import finetune_config
+from gptjax.commands.finetune_config import FinetuneConfig
 from gptjax.evaluation.comparison import read_group
 from gptjax.evaluation.text_scores import token_log_probabilities
-from gptjax.finetune_config import FinetuneConfig
-from gptjax.run import load
-from gptjax.run_folder import RunFolder
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.open import load
 from tests.commands.conftest import TINY, last_step, metrics
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from gptjax import config as configs
-from gptjax import run as runs
-from gptjax import run_folder
 from gptjax.cli import main
 from gptjax.commands.pretrain import PretrainConfig, defaults
 from gptjax.errors import UserError
+from gptjax.runs import folder as run_folder
+from gptjax.runs import open as runs
 from tests.commands.conftest import TINY, metrics, text
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -3,8 +3,8 @@
 import pytest
 
 from gptjax.cli import main
-from gptjax.evaluation.drawing import save
-from gptjax.evaluation.figures import Figure, Series
+from gptjax.report.drawing import save
+from gptjax.report.figures import Figure, Series
 
 
 @pytest.fixture

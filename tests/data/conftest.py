@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gptjax.data.sentencepiece_tokenizer import SentencePieceTokenizer
-from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.tokenizers.sentencepiece import SentencePieceTokenizer
+from gptjax.data.tokenizers.train import train_sentencepiece
 
 VOCABULARY = """
 the of and a to in house river morning never walked slowly under bright old stone garden

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from gptjax.cli import main
-from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.evaluation.sampling import added_text
 from gptjax.evaluation.text_scores import continuations_of
 

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.data.corpus import CorpusConfig, prepare_whole, token_counts
-from gptjax.data.tokenizer_training import train_sentencepiece
-from gptjax.data.windows import Windows
+from gptjax.data.text.corpus import CorpusConfig, prepare_whole, token_counts
+from gptjax.data.text.windows import Windows
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import perplexity
 from gptjax.models.config import ModelConfig

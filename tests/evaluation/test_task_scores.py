@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from gptjax.data.examples import read_split
-from gptjax.data.splits import Example
-from gptjax.data.tasks import TASKS
+from gptjax.data.tasks.examples import read_split
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.table import TASKS
 from gptjax.evaluation.task_scores import report, score
 
 

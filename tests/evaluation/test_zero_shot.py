@@ -10,9 +10,8 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from gptjax.cli import main
-from gptjax.data.splits import Example
-from gptjax.data.tokenizer_training import train_sentencepiece
-from gptjax.data.zero_shot import (
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.zero_shot import (
     ZERO_SHOT,
     Candidate,
     Question,
@@ -21,14 +20,15 @@ from gptjax.data.zero_shot import (
     read_lambada,
     read_winograd,
 )
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.evaluation.text_scores import Span, score_spans
 from gptjax.evaluation.zero_shot import ask, fit_threshold, judge, normalised, spans_of
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.models.transformer import Transformer
-from gptjax.run import Run
-from gptjax.run_folder import RunFolder
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.open import Run
 
 PROSE = (
     "the old house was very quiet and bright. " * 40 + "positive negative flowers bee hive. " * 9

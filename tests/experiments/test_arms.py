@@ -4,7 +4,7 @@ import arms
 import pytest
 
 from gptjax.errors import NonFiniteError, UserError
-from gptjax.run_folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder, write_json
 from gptjax.sweep import run_sweep
 from tests.sweep.conftest import Player, finish_seeds, option
 

@@ -8,10 +8,10 @@ import pytest
 
 from gptjax import config as configs
 from gptjax.commands.pretrain import PretrainConfig
-from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
-from gptjax.run_folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder, write_json
 from gptjax.sweep import run_sweep
 from tests.sweep.conftest import option
 

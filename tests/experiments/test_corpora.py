@@ -7,7 +7,7 @@ import random
 import corpora
 import pytest
 
-from gptjax.data.sources import FileSource
+from gptjax.data.text.sources import FileSource
 
 
 @pytest.fixture(scope="module")

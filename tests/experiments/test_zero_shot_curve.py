@@ -6,7 +6,7 @@ import pytest
 import zero_shot_curve as script
 
 from gptjax.errors import UserError
-from gptjax.run_folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder, write_json
 
 
 @pytest.fixture

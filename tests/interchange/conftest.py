@@ -3,8 +3,8 @@
 import pytest
 from small import random_params
 
-from gptjax.data.bpe_files import Bpe
-from gptjax.data.bpe_tokenizer import Gpt1Tokenizer, Gpt2Tokenizer
+from gptjax.data.tokenizers.bpe import Gpt1Tokenizer, Gpt2Tokenizer
+from gptjax.data.tokenizers.bpe_files import Bpe
 from gptjax.models.config import ModelConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

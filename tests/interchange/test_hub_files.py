@@ -8,10 +8,11 @@ import pytest
 from safetensors import numpy as safetensors
 from small import read_json, write_json
 
-from gptjax import run as runs
 from gptjax.cli import main
 from gptjax.errors import UnreachableError, UserError
-from gptjax.interchange import hub_export, hub_files
+from gptjax.interchange import export as hub_export
+from gptjax.interchange import hub as hub_files
+from gptjax.runs import open as runs
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from small import random_params, read_json, write_json
 
-from gptjax import run as runs
 from gptjax.cli import main
 from gptjax.errors import UserError
-from gptjax.interchange import openai_files
+from gptjax.interchange import openai as openai_files
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
+from gptjax.runs import open as runs
 
 
 @pytest.fixture

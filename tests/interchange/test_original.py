@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from gptjax.batch import Batch
-from gptjax.data.formats import Specials, choice, encode
-from gptjax.data.splits import targets_of
-from gptjax.data.task_data import for_training, load_task_data
-from gptjax.data.tasks import TASKS
-from gptjax.data.tokenizer_open import load_tokenizer
-from gptjax.interchange import openai_files
+from gptjax.data.tasks.formats import Specials, choice, encode
+from gptjax.data.tasks.load import for_training, load_task_data
+from gptjax.data.tasks.splits import targets_of
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.interchange import openai as openai_files
 from gptjax.models import convert, objective
-from gptjax.models.adapter import AdapterConfig
+from gptjax.models.task_head import AdapterConfig
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule, resolve_update
 from gptjax.training.tracking import Tracker, TrackingConfig

@@ -11,11 +11,11 @@ import pytest
 from gptjax.batch import Batch
 from gptjax.errors import UserError
 from gptjax.models import objective
-from gptjax.models.adapter import AdapterConfig, transfer
 from gptjax.models.backbone import empty_cache, make_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.lstm import Carry, recurrence, remember
+from gptjax.models.task_head import AdapterConfig, transfer
 from gptjax.models.transformer import Transformer
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")

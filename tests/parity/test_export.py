@@ -19,17 +19,18 @@ from tokenizers import pre_tokenizers
 import gptjax
 from gptjax.batch import Batch
 from gptjax.cli import main
-from gptjax.data.bpe_files import Bpe
-from gptjax.data.bpe_tokenizer import Gpt1Tokenizer, Gpt2Tokenizer
-from gptjax.data.task_data import load_split, load_task_data
-from gptjax.data.tasks import TASKS
-from gptjax.data.tokenizer_open import load_tokenizer
+from gptjax.data.tasks.load import load_split, load_task_data
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.tokenizers.bpe import Gpt1Tokenizer, Gpt2Tokenizer
+from gptjax.data.tokenizers.bpe_files import Bpe
+from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.errors import UserError
-from gptjax.interchange import hub_export, hub_tokenizer
-from gptjax.interchange.hub_tokenizer import SPECIALS
+from gptjax.interchange import export as hub_export
+from gptjax.interchange import tokenizer as hub_tokenizer
+from gptjax.interchange.tokenizer import SPECIALS
 from gptjax.models import objective
-from gptjax.models.adapter import AdapterConfig
 from gptjax.models.config import ModelConfig
+from gptjax.models.task_head import AdapterConfig
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 ROWS = 200

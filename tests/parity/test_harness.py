@@ -21,12 +21,12 @@ from lm_eval.tasks import TaskManager
 from test_export import small_bpe
 
 from gptjax.cli import main
-from gptjax.data.tokenizer_training import train_sentencepiece
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.evaluation import harness
 from gptjax.evaluation.harness import GptjaxLM, Writing
 from gptjax.evaluation.text_scores import continuations_of, token_log_probabilities
-from gptjax.interchange import hub_tokenizer
+from gptjax.interchange import tokenizer as hub_tokenizer
 from gptjax.models.transformer import Transformer
 
 CONTEXT = 48

@@ -14,11 +14,11 @@ from safetensors import numpy as safetensors
 
 from gptjax.batch import Batch
 from gptjax.errors import UserError
-from gptjax.interchange import hub_files
+from gptjax.interchange import hub as hub_files
 from gptjax.models import convert, objective
-from gptjax.models.adapter import AdapterConfig
 from gptjax.models.decode import generate
 from gptjax.models.objective import lm
+from gptjax.models.task_head import AdapterConfig
 from gptjax.models.transformer import Transformer
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer

@@ -8,9 +8,9 @@ import pytest
 
 from gptjax import config as configs
 from gptjax.commands.pretrain import PretrainConfig
-from gptjax.evaluation import drawing
 from gptjax.models.config import ModelConfig
-from gptjax.run_folder import RunFolder, write_json
+from gptjax.report import drawing
+from gptjax.runs.folder import RunFolder, write_json
 from gptjax.sweep.processes import Launch
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from gptjax import config as configs
 from gptjax.commands import pretrain
+from gptjax.commands.finetune_config import FinetuneConfig
 from gptjax.errors import UserError
-from gptjax.finetune_config import FinetuneConfig
 from gptjax.sweep.options import COMMANDS, flatten, options_of, parse
 from gptjax.sweep.plan import make_plan
 from gptjax.sweep.sweep_file import Sweep, read_sweep

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gptjax.commands import sweep as command
+from gptjax.commands.sweep import SweepConfig
 from gptjax.errors import Interrupted, UserError
-from gptjax.sweep import command
-from gptjax.sweep.command import SweepConfig
 from gptjax.sweep.outcome import judge, last_line
 from gptjax.sweep.plan import make_plan
 from gptjax.sweep.processes import Launch, shares, start_process

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gptjax.evaluation import figures
+from gptjax.report import figures
 from gptjax.sweep import summary
 from gptjax.sweep.outcome import Note, read_point
 from gptjax.sweep.plan import Plan, make_plan

@@ -1,0 +1,254 @@
+"""The options of fine-tuning, what lies below those that are typed, and what they name."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gptjax import config as configs
+from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tasks.table import TRAINED_AS, find_task
+from gptjax.data.tasks.task import Task, with_columns
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import ModeConfig
+from gptjax.errors import UserError
+from gptjax.models.config import ModelConfig
+from gptjax.runs import folder as run_folder
+from gptjax.runs import open as runs
+from gptjax.runs import start as backbone
+from gptjax.training.checkpoint import CheckpointConfig
+from gptjax.training.loop import TrainConfig
+from gptjax.training.optimizer import OptimizerConfig
+from gptjax.training.parallel import DistributedConfig
+from gptjax.training.tracking import TrackingConfig
+
+# The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
+LEARNING_RATE_SHARE = 0.25
+EPOCHS = 3
+BATCH_SIZE = 32
+ABSENT = (None, "none")  # of --init: no run is named
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Section `task`: which task, from where, and how the backbone takes part."""
+
+    name: Annotated[str, tyro.conf.arg(aliases=("--task",))] = ""
+    """Task: snli mnli qnli rte scitail rocstories race race-middle race-high cola sst2 mrpc qqp
+    stsb wnli, or a TOML file of one's own."""
+    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--data",))] = ()
+    """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
+    hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
+    columns: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--columns",))] = ()
+    """PART=COLUMN for files with other column names, such as text=review label=stars."""
+    strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
+    """Stop at the first row that cannot be used instead of leaving it out."""
+    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
+        "strict"
+    )
+    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    max_train: Annotated[int | None, tyro.conf.arg(aliases=("--max-train",))] = None
+    """Train on so many examples, drawn with a fixed seed; None takes all."""
+    max_valid: Annotated[int | None, tyro.conf.arg(aliases=("--max-valid",))] = None
+    """Validate on so many examples, drawn likewise."""
+    lm_coefficient: Annotated[float, tyro.conf.arg(aliases=("--lm-coefficient",))] = 0.5
+    """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
+    transfer_layers: Annotated[int | None, tyro.conf.arg(aliases=("--transfer-layers",))] = None
+    """Take only the embeddings and the first so many blocks from --init; None takes all."""
+    freeze_backbone: Annotated[bool, tyro.conf.arg(aliases=("--freeze-backbone",))] = False
+    """Train the adapter alone: the head and the rows of the special tokens."""
+    classifier_dropout: float = 0.1
+    """Probability of dropping a component of the state before the classifier."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_train", "max_valid"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"task.{name} is {value}: it must be at least 1")
+        if self.lm_coefficient < 0:
+            raise UserError(f"task.lm_coefficient is {self.lm_coefficient}: it must be at least 0")
+        if self.transfer_layers is not None and self.transfer_layers < 0:
+            raise UserError(f"task.transfer_layers is {self.transfer_layers}: at least 0")
+        if not 0 <= self.classifier_dropout < 1:
+            raise UserError(
+                f"task.classifier_dropout is {self.classifier_dropout}: it must be at least 0 "
+                "and less than 1"
+            )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The options that choose what the others are defaults of."""
+
+    config: str | None = configs.invocation(None)
+    """TOML file with any of the options below."""
+    out: str | None = configs.invocation(None)
+    """Run folder; None is runs/finetune/TASK/NAME, with the stem of --config, or the name of the
+    --init run, as NAME."""
+    resume: str = configs.invocation("never")
+    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
+    from the checkpoint of that step, never refuses."""
+    overwrite: bool = configs.invocation(False)
+    """Remove the files of an earlier run in the folder first."""
+    init: str | None = None
+    """Pre-trained run to start from, openai:FOLDER or hf:ID_OR_FOLDER (what others published), or
+    none for the same model and tokenizer untrained. Absent: the newest finished run under
+    runs/pretrain."""
+    like: str | None = None
+    """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
+    been."""
+    heads: int | None = None
+    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
+    tokenizer: str | None = None
+    """With --init none and no run to be like: the tokenizer; the model is that of the settings."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(Selection):
+    """Fine-tune a pre-trained model on a task (section 3.2 of the GPT-1 paper).
+
+    The options of a TOML file (--config) are overridden by those given here.
+    """
+
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE)
+    )
+    seeds: tuple[int, ...] = configs.invocation(())
+    """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            learning_rate=6.25e-5, warmup=0.002, schedule="linear"
+        )
+    )
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    distributed: DistributedConfig = field(
+        default_factory=DistributedConfig, metadata={"toml": False}
+    )
+
+
+def defaults(given: Selection) -> FinetuneConfig:
+    """What the command line overrides: the config file, over the model of --init.
+
+    The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
+    keeps its own config.
+    """
+    own = _own_config(given)
+    base = configs.read_resolved(FinetuneConfig, own) if own else _over_source(given)
+    length = base.train
+    if given.train.steps is not None or given.train.epochs is not None:
+        length = dataclasses.replace(length, steps=None, epochs=None)
+    elif length.steps is None and length.epochs is None:
+        length = dataclasses.replace(length, epochs=EPOCHS)
+    return dataclasses.replace(base, train=length)
+
+
+def _own_config(given: Selection) -> Path | None:
+    """The config of the run, or of the first of its seeds, that is resumed."""
+    if given.config is not None or given.resume == "never":
+        return None
+    if given.out is not None:
+        out = Path(given.out)
+    elif given.task.name and (given.init is not None or backbone.find_newest_run()):
+        out = default_out(given)
+    else:  # `run` says what is missing.
+        return None
+    folders = [run_folder.RunFolder(out), *run_folder.RunFolder(out).seeds()]
+    files = (folder.config for folder in folders)
+    return next((file for file in files if file.exists()), None)
+
+
+def _over_source(given: Selection) -> FinetuneConfig:
+    """The file of --config over what comes with the run of --init."""
+    start = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
+
+    def with_file(base: FinetuneConfig) -> FinetuneConfig:
+        return base if given.config is None else configs.read(FinetuneConfig, given.config, base)
+
+    named = with_file(start)
+    init = given.init if given.init is not None else named.init
+    like = given.like if given.like is not None else named.like
+    if like is not None and init != "none":
+        raise UserError("--like: is for --init none; --init names the run to start from")
+    if init == "none" and like is None and named.init not in ABSENT:
+        like = named.init
+    tokenizer = given.tokenizer if given.tokenizer is not None else named.tokenizer
+    if tokenizer is not None:
+        if init != "none" or like is not None:
+            raise UserError(
+                "--tokenizer: is for --init none without --like; a run has its own tokenizer"
+            )
+        size = load_tokenizer(tokenizer).size
+        model = dataclasses.replace(named.model, vocabulary_size=size)
+        return dataclasses.replace(named, model=model)
+    source = like if init == "none" else init
+    if source is None:
+        newest = backbone.find_newest_run()
+        if newest is None:  # Help is given all the same; `run` refuses.
+            return named
+        source = str(newest)
+    rate = _learning_rate(source, start.optimizer.learning_rate)
+    heads = given.heads if given.heads is not None else named.heads
+    base = dataclasses.replace(
+        start,
+        model=runs.load_config(source, heads),
+        optimizer=dataclasses.replace(start.optimizer, learning_rate=rate),
+    )
+    scratch = init == "none"
+    return dataclasses.replace(
+        with_file(base), init="none" if scratch else source, like=source if scratch else None
+    )
+
+
+def _learning_rate(source: str, default: float) -> float:
+    """A quarter of the pre-training's, or that of a run that was fine-tuned already."""
+    table = {} if runs.is_published(source) else runs.read_table(source)
+    if "optimizer" not in table:  # Others' models, whose settings are not known.
+        return default
+    return table["optimizer"]["learning_rate"] * (1 if "task" in table else LEARNING_RATE_SHARE)
+
+
+def task_of(config: FinetuneConfig, folder: run_folder.RunFolder) -> Task:
+    """The task to train on; of a run that is resumed its own copy of a task file.
+
+    Raises:
+        UserError: none named, or it has no training data.
+    """
+    name = config.task.name
+    if not name:
+        raise UserError("--task is missing: name a task (such as snli) or a TOML file")
+    if config.resume != "never" and folder.task_file.exists():
+        task = dataclasses.replace(find_task(str(folder.task_file)), name=Path(name).stem)
+    else:
+        task = find_task(name)
+    if task.name in TRAINED_AS:
+        raise UserError(
+            f"--task {task.name}: a test set without training data; fine-tune on "
+            f"{TRAINED_AS[task.name]}, and evaluate that run with --task {task.name}"
+        )
+    return with_columns(task, config.task.columns)
+
+
+def task_folder(config: FinetuneConfig) -> Path | None:
+    """Where a task file's own files lie, None of a published task."""
+    return Path(config.task.name).parent if config.task.name.endswith(".toml") else None
+
+
+def default_out(config: Selection) -> Path:
+    """runs/finetune/TASK/NAME."""
+    if config.config is not None:
+        name = Path(config.config).stem
+    elif config.init == "none":
+        name = "from-scratch"
+    else:
+        source = str(config.init or backbone.newest_run()).removeprefix(runs.OPENAI)
+        if source.startswith(runs.HUB):
+            source = source.removeprefix(runs.HUB).partition("@")[0]
+        name = Path(source).resolve().name
+    return Path("runs/finetune") / Path(config.task.name).stem / name

@@ -1,0 +1,1 @@
+"""Rows of a task to examples, sequences and batches."""

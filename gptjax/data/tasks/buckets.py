@@ -1,0 +1,206 @@
+"""Batches of a task's examples by length: a handful of shapes, little padding.
+
+Examples are grouped by the length of their longest sequence. Where a bucket does not fill its
+last batch in an epoch, its rest moves on to the next longer one, so that an epoch has the same
+number of batches in any order, and only one of them is not full.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from gptjax.batch import Batch
+from gptjax.data.tasks.formats import Sequences
+from gptjax.data.tasks.splits import Example, targets_of
+from gptjax.data.tasks.task import Task
+
+MAX_BUCKETS = 8
+LENGTH_MULTIPLE = 4  # of the lengths of shapes: vector units like it, and padding stays small
+# Each further shape is compiled once, which takes as long as many batches: it is not worth it
+# below this share of padding, nor for fewer than so many batches an epoch.
+ENOUGH_PADDING = 0.08
+BATCHES_PER_SHAPE = 8
+# Of a few batches the lengths are coarse, so that the next few rows, asked for in the same process,
+# probably have a shape that is compiled already.
+FEW_MULTIPLE = 16
+
+
+class Bucketed:
+    """A split's examples as `gptjax.batch.Batches`, each batch with the shape of its bucket.
+
+    Shapes: tokens int32 [B, K, T], lm_weights float32 [B, K, T], extract int32 [B, K], targets
+    float32 [B, C], weights float32 [B]; T is the bucket's length. What lies in an epoch's batches
+    and their order depend on (seed, epoch) only. The last batch is filled up with rows of weight 0.
+
+    Args:
+        sequences: of each example, K of them.
+        examples: the same examples, with their targets.
+        task: says what the targets are.
+        context_length: no shape is longer.
+        batch_size: B, over all devices and processes.
+        seed: of the order.
+        shuffle: another order every epoch; otherwise bucket by bucket.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[Sequences],
+        examples: Sequence[Example],
+        task: Task,
+        *,
+        context_length: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+    ) -> None:
+        if not sequences:
+            raise ValueError("no examples")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.num_examples = len(sequences)
+        self._sequences = sequences
+        self._targets = targets_of(examples, task)
+        self._names = [example.where for example in examples]
+        self._lengths = np.array([max(item.lengths) for item in sequences])
+        few = len(self) < BATCHES_PER_SHAPE
+        self.edges = choose_lengths(
+            self._lengths,
+            context_length,
+            most=min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE),
+            multiple=FEW_MULTIPLE if few else LENGTH_MULTIPLE,
+        )
+        self._bucket = np.searchsorted(self.edges, self._lengths)
+        self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return -(-self.num_examples // self.batch_size)
+
+    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
+        """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
+        length, members = self._planned(epoch)[index]
+        members = np.pad(members, (0, self.batch_size - len(members)), constant_values=-1)[rows]
+        num_sequences = len(self._sequences[0].tokens)
+        shape = (len(members), num_sequences, length)
+        tokens = np.zeros(shape, np.int32)
+        weights = np.zeros(shape, np.float32)
+        extract = np.zeros(shape[:2], np.int32)
+        for row, member in enumerate(members):
+            if member < 0:
+                continue
+            for k, ids in enumerate(self._sequences[member].tokens):
+                tokens[row, k, : len(ids)] = ids
+                weights[row, k, 1 : len(ids)] = 1
+                extract[row, k] = len(ids) - 1
+        targets = np.where((members >= 0)[:, None], self._targets[members], 0)
+        return Batch(
+            tokens=tokens,
+            lm_weights=weights,
+            extract=extract,
+            targets=targets.astype(np.float32),
+            weights=(members >= 0).astype(np.float32),
+        )
+
+    def members(self, epoch: int, index: int) -> Int[np.ndarray, " _"]:
+        """Numbers of the examples of a batch, row by row; fewer than B in the last one."""
+        return self._planned(epoch)[index][1]
+
+    def describe(self, epoch: int, index: int) -> str:
+        """Where each example of a batch comes from."""
+        members = self.members(epoch, index)
+        return "; ".join(self._names[i] for i in members)
+
+    def shapes(self) -> list[int]:
+        """The lengths T that occur, each compiled once."""
+        return sorted({length for length, _ in self._planned(0)})
+
+    def padding(self) -> float:
+        """The share of all positions of the first epoch that no token fills."""
+        filled = sum(sum(item.lengths) for item in self._sequences)
+        width = len(self._sequences[0].tokens) * self.batch_size
+        return 1 - filled / sum(length * width for length, _ in self._planned(0))
+
+    def report(self) -> str:
+        """One line: the shapes and the padding."""
+        shapes = ", ".join(map(str, self.shapes()))
+        return (
+            f"{len(self):,} batches an epoch in {len(self.shapes())} shapes (lengths {shapes}), "
+            f"each compiled once; {self.padding():.1%} of their tokens are padding"
+        )
+
+    def in_order(self, rows: np.ndarray) -> np.ndarray:
+        """What was computed for each row of the first epoch's batches, [batches × B, …], as one
+        row per example, in the order of the examples."""
+        result = np.zeros((self.num_examples, *rows.shape[1:]), rows.dtype)
+        for index in range(len(self)):
+            members = self.members(0, index)
+            begin = index * self.batch_size
+            result[members] = rows[begin : begin + len(members)]
+        return result
+
+    def _planned(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        if not self.shuffle:
+            epoch = 0
+        plan = self._plan
+        if plan is None or plan[0] != epoch:
+            plan = (epoch, self._plan_epoch(epoch))
+            self._plan = plan
+        return plan[1]
+
+    def _plan_epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """(length, examples) of every batch."""
+        generator = np.random.default_rng((self.seed, epoch))
+        order = np.arange(self.num_examples)
+        if self.shuffle:
+            order = generator.permutation(self.num_examples)
+        batches: list[tuple[int, np.ndarray]] = []
+        rest = np.zeros(0, np.int64)
+        for bucket, length in enumerate(self.edges):
+            members = np.concatenate([rest, order[self._bucket[order] == bucket]])
+            full = len(members) // self.batch_size * self.batch_size
+            parts = members[:full].reshape(-1, self.batch_size)
+            batches += [(int(length), part) for part in parts]
+            rest = members[full:]
+        if len(rest):
+            # It may be shorter than its bucket, and no shape is made for it alone.
+            longest = self._lengths[rest].max()
+            batches.append((int(self.edges[np.searchsorted(self.edges, longest)]), rest))
+        if self.shuffle:
+            batches = [batches[i] for i in generator.permutation(len(batches))]
+        return batches
+
+
+def choose_lengths(
+    lengths: Int[np.ndarray, " N"], context_length: int, *, most: int, multiple: int
+) -> Int[np.ndarray, " S"]:
+    """At most ``most`` lengths such that little is padded, the largest covering all.
+
+    The fewest that leave under ``ENOUGH_PADDING`` of all positions empty, or else the most
+    allowed. For each number of buckets the lengths are the best ones there are (dynamic
+    programming over the counts per ``multiple``).
+    """
+    steps = -(-np.asarray(lengths) // multiple)
+    counts = np.bincount(steps)
+    top = len(counts) - 1
+    before = np.concatenate([[0], np.cumsum(counts)])  # before[i]: examples of fewer steps than i
+    edges = np.arange(1, top + 1)
+    # cost[i]: positions (in steps) of everything up to edge i, with the buckets so far.
+    cost = (before[edges + 1] * edges).astype(np.float64)
+    origins: list[np.ndarray] = []
+    filled = float(np.sum(lengths)) / multiple
+    while 1 - filled / cost[-1] > ENOUGH_PADDING and len(origins) < min(most, top) - 1:
+        # The last bucket before edge i ends at edge j < i.
+        joined = cost[:, None] + (before[edges + 1][None] - before[edges + 1][:, None]) * edges
+        joined = np.where(edges[:, None] < edges[None], joined, np.inf)
+        joined = np.concatenate([joined, cost[None]])  # or there is none
+        origins.append(joined.argmin(0))
+        cost = joined.min(0)
+    chosen, at = [top], top - 1
+    for origin in reversed(origins):
+        before_last = int(origin[at])
+        if before_last < len(edges):
+            at = before_last
+            chosen.append(int(edges[at]))
+    return np.minimum(np.array(sorted(chosen)) * multiple, context_length)

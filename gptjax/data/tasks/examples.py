@@ -1,0 +1,262 @@
+"""A task's rows as examples: texts and a target, with every refusal counted and named."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gptjax.data.tables.readers import EncodingErrors, clean_row
+from gptjax.data.tables.rows import Row, files_of, read_rows
+from gptjax.data.tasks.splits import Example, Split
+from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Task
+from gptjax.data.text.documents import hash_files
+from gptjax.errors import UserError
+
+# A split of which more rows than this share cannot be used was read wrongly.
+MOST_UNUSABLE = 0.5
+NO_LABEL = "no label that the annotators agreed on"
+
+
+def read_split(
+    path: Path,
+    task: Task,
+    name: str,
+    *,
+    strict: bool = False,
+    encoding_errors: EncodingErrors = "strict",
+    labels: bool = True,
+) -> Split:
+    """The examples of a file or folder.
+
+    Raises:
+        UserError: unreadable, or a row that is wrong rather than unusable; see `to_split`.
+    """
+    rows = read_rows(path, task, encoding_errors)
+    fingerprint = hash_files(path if path.is_dir() else path.parent, _present(path))
+    return to_split(
+        rows,
+        task,
+        name,
+        source=str(path),
+        fingerprint=fingerprint,
+        strict=strict,
+        encoding_errors=encoding_errors,
+        labels=labels,
+    )
+
+
+def _present(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    return [file for file in files_of(path) if file.exists()]
+
+
+def to_split(
+    rows: Iterable[Row],
+    task: Task,
+    name: str,
+    *,
+    source: str,
+    fingerprint: str,
+    strict: bool = False,
+    encoding_errors: EncodingErrors = "strict",
+    labels: bool = True,
+) -> Split:
+    """Examples from rows.
+
+    A row without a label that can be used (none agreed on, or hidden) is left out, unless no row
+    of the split has one: then it is a split without labels. So are rows with the wrong number of
+    columns, an empty text or an unknown label. ``strict`` stops at the first of them. Without
+    ``labels`` no row is left out for its label, and those that cannot be used are None.
+
+    Raises:
+        UserError: a column is missing; a label number, a score or a number of options outside its
+            range; nothing left, or less than half.
+    """
+    reader = _Reader(task, encoding_errors, labels)
+    kept: list[Example] = []
+    unlabelled: list[Example] = []
+    dropped: dict[str, int] = {}
+    first: dict[str, str] = {}
+
+    def drop(reason: str, where: str) -> None:
+        if strict:
+            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out --strict")
+        dropped[reason] = dropped.get(reason, 0) + 1
+        first.setdefault(reason, where)
+
+    for index, row in enumerate(rows):
+        result = row.fault if row.fault is not None else reader.read(row, index)
+        if isinstance(result, str):
+            drop(result, row.where)
+        elif result.target is None:
+            unlabelled.append(result)
+        else:
+            kept.append(result)
+    if not labels:
+        kept = sorted([*kept, *unlabelled], key=lambda example: example.row)
+        unlabelled = []
+    if kept and unlabelled:
+        for example in unlabelled:
+            drop(NO_LABEL, example.where)
+        unlabelled = []
+    examples = kept or unlabelled
+    total = len(examples) + sum(dropped.values())
+    if not examples or sum(dropped.values()) > MOST_UNUSABLE * total:
+        reasons = "; ".join(
+            f"{n:,} × {reason} (first: {first[reason]})" for reason, n in dropped.items()
+        )
+        raise UserError(
+            f"{source}: {len(examples):,} of {total:,} rows can be used{': ' if reasons else ''}"
+            f"{reasons}; is it a file of {task.name}? (--columns PART=COLUMN names columns)"
+        )
+    return Split(name, source, examples, dropped, first, fingerprint)
+
+
+class _Reader:
+    """Rows to examples; finds the columns once per layout."""
+
+    def __init__(self, task: Task, encoding_errors: EncodingErrors, labels: bool) -> None:
+        self.task = task
+        self.encoding_errors = encoding_errors
+        self.labels = labels
+        self._columns: dict[frozenset[str], dict[str, str | tuple[str, ...] | None]] = {}
+        self._labels = {label: number for number, label in enumerate(task.labels)}
+        self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
+
+    def read(self, row: Row, index: int) -> Example | str:
+        """The example, or why there is none."""
+        columns = self._find(row)
+        texts: list[str] = []
+        for part in self.task.parts:
+            column = columns[part]
+            if part == "options":
+                options = self._options(row, column)
+                if not all(options):
+                    return "an empty option"
+                texts += options
+                continue
+            text = "" if column is None else self._text(row, column)
+            if not text and part not in OPTIONAL:
+                return f"an empty {part}"
+            texts.append(text)
+        named = columns[CATEGORY]
+        category = "" if named is None else self._text(row, named)
+        label = columns[LABEL]
+        if label is None:
+            return Example(tuple(texts), None, row.where, index, category)
+        if not isinstance(label, str):
+            raise UserError(f"--columns label={','.join(label)}: the label is one column")
+        try:
+            target = self._target(row, row.cells[label])
+        except UserError:
+            if self.labels:
+                raise
+            target = None
+        if isinstance(target, str):
+            if self.labels:
+                return target
+            target = None
+        return Example(tuple(texts), target, row.where, index, category)
+
+    def _find(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
+        key = frozenset(row.cells)
+        if key not in self._columns:
+            self._columns[key] = self._match(row)
+        return self._columns[key]
+
+    def _match(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
+        there = {name.lower().strip(): name for name in row.cells}
+        found: dict[str, str | tuple[str, ...] | None] = {}
+        for part in (*self.task.parts, LABEL, CATEGORY):
+            found[part] = None
+            # A column that only happens to be called category is none, unless the task says so.
+            own = (part,) if part != CATEGORY else ()
+            for column in (*self.task.columns.get(part, ()), *own):
+                wanted = (column,) if isinstance(column, str) else column
+                if all(name.lower() in there for name in wanted):
+                    names = tuple(there[name.lower()] for name in wanted)
+                    found[part] = names[0] if isinstance(column, str) else names
+                    break
+            if found[part] is None and part not in (*OPTIONAL, LABEL, CATEGORY):
+                known = ", ".join(
+                    column if isinstance(column, str) else " + ".join(column)
+                    for column in (*self.task.columns.get(part, ()), part)
+                )
+                raise UserError(
+                    f"{row.where}: no column for the {part} ({known}); it has "
+                    f"{', '.join(map(repr, row.cells))}: choose with --columns {part}=COLUMN"
+                )
+        return found
+
+    def _text(self, row: Row, column: str | tuple[str, ...]) -> str:
+        names = (column,) if isinstance(column, str) else column
+        texts = (self._clean(row, row.cells[name], name) for name in names)
+        return " ".join(text for text in texts if text)
+
+    def _clean(self, row: Row, value: Any, name: str) -> str:
+        where = f"{row.where}: {name}"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            raise UserError(
+                f"{where}: a {type(value).__name__}, not text; choose another column with --columns"
+            )
+        # Line ends and repeated spaces are how a table was written, not what it says.
+        return " ".join(clean_row(value, where, self.encoding_errors).split())
+
+    def _options(self, row: Row, column: str | tuple[str, ...] | None) -> list[str]:
+        wanted = len(self.task.labels)
+        if isinstance(column, tuple):
+            options = [self._clean(row, row.cells[name], name) for name in column]
+        else:
+            assert column is not None
+            values = row.cells[column]
+            if isinstance(values, str) and values.startswith("["):
+                values = _parse_list(values)
+            if not isinstance(values, list | tuple):
+                raise UserError(f"{row.where}: {column} is no list of options")
+            options = [self._clean(row, value, column) for value in values]
+        if len(options) != wanted:
+            raise UserError(
+                f"{row.where}: {len(options)} options, where {self.task.name} has {wanted}; "
+                "correct or remove the row"
+            )
+        return options
+
+    def _target(self, row: Row, value: Any) -> int | float | str | None:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        text = "" if value is None else str(value).strip()
+        if text in self.task.unusable and text not in self._labels:
+            return None
+        if self.task.scores is not None:
+            return self._score(row, text)
+        if text in self._labels:
+            return self._labels[text]
+        known = ", ".join(dict.fromkeys((*self.task.labels, *self.task.aliases)))
+        if self.task.format == "choice" or text.lstrip("+-").isdigit():
+            raise UserError(
+                f"{row.where}: the label {text} is out of range; {self.task.name} knows {known}"
+            )
+        return f"the unknown label {text[:40]!r} (known: {known})"
+
+    def _score(self, row: Row, text: str) -> float:
+        assert self.task.scores is not None
+        low, high = self.task.scores
+        try:
+            score = float(text)
+        except ValueError:
+            score = float("nan")
+        if not low <= score <= high:
+            raise UserError(
+                f"{row.where}: the score {text[:40]} is no number from {low} to {high}; correct it"
+            )
+        return score
+
+
+def _parse_list(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

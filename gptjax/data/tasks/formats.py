@@ -1,0 +1,177 @@
+"""The traversal transformations: an example's texts as sequences (section 3.3, figure 1).
+
+Pure functions from token ids to sequences of token ids. Special tokens are inserted by id, so
+that no text can spell one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.task import Format, Task
+from gptjax.data.tokenizers.tokenizer import Tokenizer
+from gptjax.errors import UserError
+
+Ids = Int[np.ndarray, " _"]
+MIN_CONTEXT = 16  # the special tokens, and a few of every part
+
+
+class Specials(NamedTuple):
+    """Ids of the special tokens: the three after the vocabulary of ``size`` tokens."""
+
+    start: int
+    delimiter: int
+    extract: int
+
+    @classmethod
+    def after(cls, size: int) -> "Specials":
+        """The ids that follow a vocabulary."""
+        return cls(size, size + 1, size + 2)
+
+
+class Sequences(NamedTuple):
+    """One example, ready to be padded.
+
+    Attributes:
+        tokens: K arrays int32 [n_k], each from start to extract.
+        truncated: whether some text was cut to fit.
+    """
+
+    tokens: tuple[Ids, ...]
+    truncated: bool
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """n_k, at most the context length."""
+        return tuple(len(ids) for ids in self.tokens)
+
+    @property
+    def extract(self) -> tuple[int, ...]:
+        """The position of each sequence's extract token, its last."""
+        return tuple(len(ids) - 1 for ids in self.tokens)
+
+    @property
+    def lm_weights(self) -> tuple[Float[np.ndarray, " _"], ...]:
+        """Which tokens the auxiliary loss predicts: all but the start token, which has no past.
+        Delimiter and extract count too, as in the released code."""
+        return tuple((np.arange(len(ids)) > 0).astype(np.float32) for ids in self.tokens)
+
+
+def classification(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
+    """start text extract."""
+    (text,) = parts
+    (length,) = fit([len(text)], context_length - 2)
+    return Sequences((_sequence(specials, [text[:length]]),), length < len(text))
+
+
+def entailment(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
+    """start premise delimiter hypothesis extract; the premise is cut before the hypothesis."""
+    premise, hypothesis = parts
+    a, b = fit([len(premise), len(hypothesis)], context_length - 3, protected=1)
+    tokens = _sequence(specials, [premise[:a]], hypothesis[:b])
+    return Sequences((tokens,), a < len(premise) or b < len(hypothesis))
+
+
+def similarity(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
+    """start a delimiter b extract, and start b delimiter a extract: there is no natural order."""
+    first, second = parts
+    a, b = fit([len(first), len(second)], context_length - 3)
+    one = _sequence(specials, [first[:a]], second[:b])
+    other = _sequence(specials, [second[:b]], first[:a])
+    return Sequences((one, other), a < len(first) or b < len(second))
+
+
+def choice(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
+    """start context question delimiter option extract, for every option.
+
+    The context and the question are cut alike for all options, so that they differ in their
+    options only; options are cut last.
+    """
+    context, question, *options = parts
+    longest = max(len(option) for option in options)
+    lengths = [len(context), len(question), longest]
+    a, b, c = fit(lengths, context_length - 3, protected=2)
+    shared = [context[:a], question[:b]]
+    tokens = tuple(_sequence(specials, shared, option[:c]) for option in options)
+    return Sequences(tokens, [a, b, c] != lengths)
+
+
+TRANSFORMATIONS: Mapping[Format, Callable[[Sequence[Ids], Specials, int], Sequences]] = {
+    "classification": classification,
+    "entailment": entailment,
+    "similarity": similarity,
+    "choice": choice,
+}
+
+
+def fit(lengths: Sequence[int], room: int, protected: int | None = None) -> list[int]:
+    """How much of each part fits into ``room`` tokens: the longest part gives first.
+
+    Args:
+        lengths: tokens of each part.
+        room: for all of them together.
+        protected: the part that stays whole if it fits beside one token of each other part, and
+            otherwise gives like them.
+
+    Returns:
+        The length to cut each part to, in the order of ``lengths``.
+    """
+    lengths = list(lengths)
+    if sum(lengths) <= room:
+        return lengths
+    others = len(lengths) - 1
+    if protected is not None and lengths[protected] <= room - others:
+        rest = [n for i, n in enumerate(lengths) if i != protected]
+        cut = fit(rest, room - lengths[protected])
+        return [*cut[:protected], lengths[protected], *cut[protected:]]
+    # Fill up from the shortest: a part is cut only to the size of the longest that are left.
+    result = [0] * len(lengths)
+    for done, index in enumerate(sorted(range(len(lengths)), key=lambda i: lengths[i])):
+        result[index] = min(lengths[index], room // (len(lengths) - done))
+        room -= result[index]
+    return result
+
+
+def _sequence(specials: Specials, before: Sequence[Ids], after: Ids | None = None) -> Ids:
+    parts: list[Ids | list[int]] = [[specials.start], *before]
+    if after is not None:
+        parts += [[specials.delimiter], after]
+    return np.concatenate([*parts, [specials.extract]]).astype(np.int32)
+
+
+class Encoded(NamedTuple):
+    """The sequences of a split's examples.
+
+    Attributes:
+        sequences: of each example, in order.
+        truncated: how many examples lost some text.
+    """
+
+    sequences: list[Sequences]
+    truncated: int
+
+
+def encode(
+    examples: Sequence[Example], task: Task, tokenizer: Tokenizer, context_length: int
+) -> Encoded:
+    """Tokenize and transform examples; a text that occurs several times is encoded once.
+
+    Raises:
+        UserError: the context is too short for the special tokens and some text.
+    """
+    if context_length < MIN_CONTEXT:
+        raise UserError(
+            f"model.context_length is {context_length}: fine-tuning needs at least {MIN_CONTEXT}"
+        )
+    specials = Specials.after(tokenizer.size)
+    texts = list(dict.fromkeys(text for example in examples for text in example.texts))
+    ids = dict(zip(texts, tokenizer.encode(texts), strict=True))
+    transform = TRANSFORMATIONS[task.format]
+    sequences = [
+        transform([ids[text] for text in example.texts], specials, context_length)
+        for example in examples
+    ]
+    return Encoded(sequences, sum(item.truncated for item in sequences))

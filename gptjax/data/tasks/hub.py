@@ -1,0 +1,73 @@
+"""A task's splits from its dataset on the hub, or from a local folder with the hub's layout."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import datasets
+
+from gptjax.data.tables.rows import Row
+from gptjax.data.tasks.examples import to_split
+from gptjax.data.tasks.splits import Split
+from gptjax.data.tasks.task import Task
+from gptjax.data.text.hub import failure, locate
+from gptjax.errors import UnreachableError, UserError
+
+
+def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, Split]:
+    """Every split that the task names and the dataset has.
+
+    Args:
+        task: says which dataset, configuration and splits.
+        source: another id or a local folder with the same configurations; None is the task's own.
+        strict: stop at the first row that cannot be used.
+
+    Raises:
+        UserError: the task is not on the hub, or the dataset cannot be read.
+    """
+    if task.hub is None:
+        raise UnreachableError(
+            f"{task.name}: there is no dataset of it on the hub; give --data FOLDER, or "
+            "--data sample for the offline sample"
+        )
+    name = f"hub:{source or task.hub.id}"
+    identifier, revision, content = locate(source or task.hub.id, None, name)
+    config = task.hub.config
+    try:
+        there = datasets.get_dataset_split_names(identifier, config, revision=revision)
+        wanted = {ours: theirs for ours, theirs in task.hub.splits.items() if theirs in there}
+        loaded = {
+            ours: datasets.load_dataset(identifier, config, split=theirs, revision=revision)
+            for ours, theirs in wanted.items()
+        }
+    except Exception as error:  # (see failure)
+        raise failure(name, error) from error
+    if not loaded:
+        raise UserError(
+            f"--data {name}: none of the splits {', '.join(task.hub.splits.values())} in "
+            f"{config}; it has {', '.join(there)}"
+        )
+    return {
+        ours: to_split(
+            _rows(split, f"{name} {wanted[ours]}"),
+            task,
+            ours,
+            source=f"{name} ({config}, {wanted[ours]})",
+            fingerprint=f"{content}:{config}:{wanted[ours]}",
+            strict=strict,
+        )
+        for ours, split in loaded.items()
+    }
+
+
+def _rows(split: Any, name: str) -> Iterator[Row]:
+    """Rows with the names of labels: their numbers differ between datasets."""
+    names = {
+        column: feature.names
+        for column, feature in split.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    for number, cells in enumerate(split):
+        for column, labels in names.items():
+            if cells[column] is not None and cells[column] >= 0:
+                cells[column] = labels[cells[column]]
+        yield Row(f"{name}: row {number}", cells)

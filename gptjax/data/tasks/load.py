@@ -1,0 +1,234 @@
+"""All splits of a task: from files, from the hub, or from the offline sample."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tasks.examples import read_split
+from gptjax.data.tasks.samples import sample_split
+from gptjax.data.tasks.splits import Split, draw, hold_back
+from gptjax.data.tasks.task import Task
+from gptjax.errors import UnreachableError, UserError
+
+SAMPLE_WARNING = (
+    "THE OFFLINE SAMPLE: sentences made by a grammar, not the published task; figures on it say "
+    "nothing about {task}"
+)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The splits of a task.
+
+    Attributes:
+        splits: name -> split, at least train and valid where the data are for training.
+        sample: whether it is the offline sample, which every report must say.
+        notices: lines for people.
+    """
+
+    splits: Mapping[str, Split]
+    sample: bool = False
+    notices: Sequence[str] = ()
+
+
+def load_task_data(
+    data: Sequence[str],
+    task: Task,
+    *,
+    strict: bool = False,
+    encoding_errors: EncodingErrors = "strict",
+    folder: Path | None = None,
+) -> TaskData:
+    """Every split of a task.
+
+    Args:
+        data: nothing (the hub, or else the sample), ("hub",), ("hub:ID_OR_FOLDER",), ("sample",),
+            (FOLDER or FILE,), or several SPLIT=PATH.
+        task: the task.
+        strict: stop at the first row that cannot be used.
+        encoding_errors: what to do with bytes that are not UTF-8.
+        folder: where a task file's own files lie; used when ``data`` is empty.
+
+    Raises:
+        UserError: nothing there, or what is there cannot be read.
+    """
+
+    def read(path: Path, name: str) -> Split:
+        return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors)
+
+    files = find_task_files(data, task, folder)
+    if files is None and not data:
+        from gptjax.data.tasks.hub import hub_splits  # `datasets` takes a second to import.
+
+        try:
+            return TaskData(hub_splits(task, None, strict=strict))
+        except UnreachableError as error:
+            return TaskData(_sample(task), True, (f"notice: {error}", "notice: using the sample"))
+    if tuple(data) == ("sample",):
+        return TaskData(_sample(task), True)
+    if files is None:
+        from gptjax.data.tasks.hub import hub_splits
+
+        return TaskData(hub_splits(task, data[0].partition(":")[2] or None, strict=strict))
+    return TaskData({name: read(path, name) for name, path in files.items()})
+
+
+def find_task_files(
+    data: Sequence[str], task: Task, folder: Path | None = None
+) -> dict[str, Path] | None:
+    """The file of every split, or None where the data are not files (the hub, the sample).
+
+    Nothing is read, so that what is missing can be said long before.
+
+    Args:
+        data, task, folder: as of `load_task_data`.
+
+    Raises:
+        UserError: nothing there.
+    """
+    if not data and folder is not None:
+        for name in sorted(task.own_files):
+            if not _matches(folder, task.files[name][:1]):
+                raise UserError(
+                    f"{folder / task.files[name][0]}: no such file; {task.name} names it under "
+                    f"[files], {name}"
+                )
+        return _in_folder(folder, task)
+    if not data or tuple(data) == ("sample",):
+        return None
+    if len(data) == 1 and data[0].partition(":")[0] == "hub":
+        return None
+    if all("=" in word for word in data) and not Path(data[0]).exists():
+        return _named(data, task)
+    if len(data) > 1:
+        raise UserError(
+            f"--data {' '.join(data)}: give one folder or file, or SPLIT=PATH for every split"
+        )
+    path = Path(data[0]).expanduser()
+    if path.is_file():
+        return {"train": path}
+    if not path.is_dir():
+        raise UserError(
+            f"--data {path}: no such file or folder (else: hub, sample, or train=FILE valid=FILE)"
+        )
+    return _in_folder(path, task)
+
+
+def load_split(
+    data: str,
+    task: Task,
+    name: str,
+    *,
+    strict: bool = False,
+    encoding_errors: EncodingErrors = "strict",
+) -> tuple[Split, bool]:
+    """One split to measure on, and whether it is the offline sample's.
+
+    Args:
+        data: a file or a folder that is the whole split; a folder with the task's published
+            files, of which those of the split ``name`` are taken; hub, hub:ID_OR_FOLDER, sample.
+        task: the task.
+        name: the split.
+        strict: stop at the first row that cannot be used.
+        encoding_errors: what to do with bytes that are not UTF-8.
+
+    Raises:
+        UserError: nothing there, no such split, or it cannot be read.
+    """
+    path = Path(data).expanduser()
+    if not path.exists() and (data in ("hub", "sample") or data.startswith("hub:")):
+        found = load_task_data((data,), task, strict=strict)
+        if name not in found.splits:
+            raise UserError(f"--split {name}: {data} has {', '.join(found.splits)}")
+        return found.splits[name], found.sample
+    if path.is_dir():
+        there = {split: _matches(path, patterns) for split, patterns in task.files.items()}
+        there = {split: found for split, found in there.items() if found}
+        if name in there:
+            path = there[name][0]
+        elif there:
+            raise UserError(
+                f"--split {name}: {data} has the splits {', '.join(there)}; choose one of them"
+            )
+    return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors), False
+
+
+def for_training(
+    data: TaskData, task: Task, most: Mapping[str, int | None] | None = None
+) -> TaskData:
+    """With a training and a validation split: the missing one is held back from the other.
+
+    Args:
+        data: what was read.
+        task: says how a split is held back.
+        most: split -> how many of its examples to keep; None keeps all.
+
+    Raises:
+        UserError: neither is there, or they have no labels.
+    """
+    splits = dict(data.splits)
+    if "train" not in splits and "valid" not in splits:
+        raise UserError(
+            f"{task.name}: no training data here, only {', '.join(splits) or 'nothing'}; give "
+            "--data train=FILE"
+        )
+    for name in ("train", "valid"):
+        if name in splits and not splits[name].labelled:
+            raise UserError(
+                f"{splits[name].source}: no labels, which the split {name} needs; name their "
+                "column with --columns label=COLUMN"
+            )
+    if "valid" not in splits:
+        splits["train"], splits["valid"] = hold_back(splits["train"], task, "valid")
+    elif "train" not in splits:
+        splits["train"], splits["valid"] = hold_back(splits["valid"], task, "valid")
+    first = {name: splits.pop(name) for name in ("train", "valid")}
+    splits = {**first, **splits}
+    for name, count in (most or {}).items():
+        if count is not None and count < len(splits[name].examples):
+            splits[name] = draw(splits[name], count)
+    return TaskData(splits, data.sample, data.notices)
+
+
+def _sample(task: Task) -> dict[str, Split]:
+    return {name: sample_split(task, name) for name in ("train", "valid", "test")}
+
+
+def _named(data: Sequence[str], task: Task) -> dict[str, Path]:
+    files = {}
+    known = dict.fromkeys(("train", "valid", "test", *task.files))
+    for word in data:
+        name, _, path = word.partition("=")
+        if name not in known:
+            raise UserError(f"--data {word}: the splits of {task.name} are {', '.join(known)}")
+        files[name] = Path(path).expanduser()
+        if not files[name].exists():
+            raise UserError(f"{files[name]}: no such file or folder")
+    return files
+
+
+def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
+    files = {}
+    for name, patterns in task.files.items():
+        for path in _matches(folder, patterns):
+            files[name] = path
+            break
+    if not files:
+        usual = [pattern for group in task.files.values() for pattern in group[:3]]
+        raise UserError(
+            f"--data {folder}: none of the files of {task.name} in this folder (such as "
+            f"{', '.join(usual[:4])}); name them: --data train=FILE valid=FILE"
+        )
+    return files
+
+
+def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files of a folder that fit the patterns, the first pattern's first."""
+    found: list[Path] = []
+    for pattern in patterns:
+        if Path(pattern).is_absolute():
+            found += [Path(pattern)]
+        else:
+            found += sorted(folder.glob(pattern))
+    return found

@@ -1,0 +1,125 @@
+"""Examples and the splits that they are in: read, held back by a task's rule, or drawn."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from gptjax.data.tasks.task import Task
+from gptjax.errors import UserError
+
+
+class Example(NamedTuple):
+    """One example.
+
+    Attributes:
+        texts: as ``task.parts`` names them; of a choice context, question and every option.
+        target: the number of the class or option, a score, or None where there is no label.
+        where: file and line.
+        row: the row's number in its split, from 0, rows that were left out counted too.
+        category: what its row says in the task's column of that name, or nothing.
+    """
+
+    texts: tuple[str, ...]
+    target: int | float | None
+    where: str
+    row: int
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split.
+
+    Attributes:
+        name: "train", "valid", "test", …
+        source: the file or dataset they are from, and how, for people.
+        examples: in file order.
+        dropped: reason -> number of rows that were left out.
+        first: reason -> the first such row.
+        fingerprint: sha256 (hex) of the content.
+    """
+
+    name: str
+    source: str
+    examples: Sequence[Example]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    first: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every example has a target."""
+        return all(example.target is not None for example in self.examples)
+
+    def report(self) -> Iterable[str]:
+        """Lines for people: what was read, and what was left out and why."""
+        labels = "" if self.labelled else ", without labels"
+        yield f"{self.name}: {len(self.examples):,} examples{labels} from {self.source}"
+        for reason, count in self.dropped.items():
+            yield f"  {count:,} left out: {reason} (first: {self.first[reason]})"
+
+
+def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
+    """Two splits out of one, by the task's rule: what remains, and what is held back as ``into``.
+
+    The examples are shuffled with the task's own seed (scikit-learn), the same in every run; where
+    the rule says so, those with the same first text (a premise, a passage) stay together.
+    """
+    rule, count = task.holdout, len(split.examples)
+    held = max(round(rule.fraction * count), 1)
+    if count < 2:
+        raise UserError(f"{split.source}: one example cannot be split into train and valid")
+    if not 1 <= held < count:
+        raise UserError(
+            f"{split.source}: of {count} examples {held} would be held back, which leaves none; "
+            "give more examples, or a validation file"
+        )
+    groups = [example.texts[0] for example in split.examples]
+    indices = np.arange(count)
+    if rule.grouped and len(set(groups)) > 1:
+        splitter = GroupShuffleSplit(1, test_size=rule.fraction, random_state=rule.seed)
+        rest, taken = next(splitter.split(indices, groups=groups))
+    else:
+        rest, taken = train_test_split(indices, test_size=held, random_state=rule.seed)
+
+    def part(name: str, chosen: np.ndarray) -> Split:
+        examples = [split.examples[i] for i in sorted(chosen)]
+        source = f"{split.source} ({len(chosen):,} of {count:,}, held back by rule)"
+        digest = hashlib.sha256(f"{split.fingerprint}:{rule}:{name}".encode()).hexdigest()
+        return replace(split, name=name, source=source, examples=examples, fingerprint=digest)
+
+    remaining = part(split.name if split.name != into else "train", rest)
+    return remaining, replace(part(into, taken), dropped={}, first={})
+
+
+def draw(split: Split, count: int) -> Split:
+    """So many of a split's examples, drawn with a fixed seed, in file order."""
+    total = len(split.examples)
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
+    source = f"{split.source} ({count:,} of {total:,}, drawn)"
+    digest = hashlib.sha256(f"{split.fingerprint}:draw:{count}".encode()).hexdigest()
+    examples = [split.examples[i] for i in chosen]
+    return replace(split, source=source, examples=examples, fingerprint=digest)
+
+
+def targets_of(examples: Sequence[Example], task: Task) -> Float[np.ndarray, "N C"]:
+    """The target of each example as a distribution over classes, zeros where there is none.
+
+    A score between two points of its scale is shared between them, so that its expectation is
+    the score: 3.4 puts 0.6 on 3 and 0.4 on 4.
+    """
+    targets = np.zeros((len(examples), task.num_classes), np.float32)
+    for row, example in enumerate(examples):
+        if example.target is None:
+            continue
+        place = example.target - (task.scores[0] if task.scores is not None else 0)
+        low = min(int(place), task.num_classes - 1)
+        targets[row, low] = 1 - (place - low)
+        if place > low:
+            targets[row, low + 1] = place - low
+    return targets

@@ -1,0 +1,138 @@
+"""A task of one's own, from a TOML file."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptjax.config import from_table
+from gptjax.data.tasks.task import (
+    CATEGORY,
+    LABEL,
+    PARTS,
+    Format,
+    Holdout,
+    Metric,
+    Task,
+    usual_files,
+)
+from gptjax.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Section `columns` of a task file: the column of each part."""
+
+    text: str | None = None
+    premise: str | None = None
+    hypothesis: str | None = None
+    first: str | None = None
+    second: str | None = None
+    context: str | tuple[str, ...] | None = None
+    question: str | None = None
+    options: str | tuple[str, ...] | None = None
+    label: str | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Section `files` of a task file: the file of each split, relative to the task file."""
+
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True)
+class _TaskFile:
+    """A task of one's own, as TOML."""
+
+    format: Format
+    metrics: tuple[Metric, ...] = ("accuracy",)
+    labels: tuple[str, ...] = ()
+    scores: tuple[int, ...] = ()
+    holdout: float = Holdout.fraction
+    columns: _Columns = field(default_factory=_Columns)
+    files: _Files = field(default_factory=_Files)
+
+
+def read_task_file(path: Path) -> Task:
+    """A task from a TOML file.
+
+    Raises:
+        UserError: no such file, not TOML, an unknown key, or a task that contradicts itself.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"--task {path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--task {path}: cannot be read: {error}") from None
+    return parse_task(text, path.stem, str(path))
+
+
+def parse_task(text: str, name: str, where: str) -> Task:
+    """A task from the text of a TOML file; errors name ``where``.
+
+    Raises:
+        UserError: not TOML, an unknown key, or a task that contradicts itself.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: cannot be read as TOML: {error}") from None
+    if "format" not in table:
+        raise UserError(f"{where}: says no format; one of {', '.join(PARTS)}")
+    given = from_table(_TaskFile, table, where=where)
+    columns = {
+        part: (column,) for part, column in vars(given.columns).items() if column is not None
+    }
+    scores = None
+    if given.scores:
+        if len(given.scores) != 2 or given.scores[0] >= given.scores[1]:
+            raise UserError(f"{where}: scores are [lowest, highest]; they are {list(given.scores)}")
+        scores = (given.scores[0], given.scores[1])
+    task = Task(
+        name,
+        given.format,
+        given.metrics,
+        labels=given.labels,
+        scores=scores,
+        columns=columns,
+        files={
+            split: (file, *usual) if (file := getattr(given.files, split)) is not None else usual
+            for split, usual in usual_files().items()
+        },
+        holdout=Holdout(fraction=given.holdout),
+        own_files=frozenset(split for split, file in vars(given.files).items() if file),
+    )
+    _check(task, where)
+    return task
+
+
+def _check(task: Task, where: str) -> None:
+    if (task.scores is None) == (not task.labels):
+        raise UserError(f"{where}: give either labels (names of classes) or scores = [low, high]")
+    if task.scores is None and (len(task.labels) < 2 or len(set(task.labels)) < len(task.labels)):
+        raise UserError(
+            f"{where}: labels are {list(task.labels)}; there must be two or more, all different"
+        )
+    if not task.metrics:
+        raise UserError(f"{where}: metrics is empty; give one or more, the deciding one first")
+    if not 0 < task.holdout.fraction < 1:
+        raise UserError(f"{where}: holdout is {task.holdout.fraction}; it must be between 0 and 1")
+    scored = {"pearson", "spearman"}
+    for metric in task.metrics:
+        if (metric in scored) != (task.scores is not None):
+            kind = "scores" if task.scores is not None else "labels"
+            raise UserError(f"{where}: the metric {metric} does not fit a task with {kind}")
+    if "f1" in task.metrics and len(task.labels) != 2:
+        raise UserError(f"{where}: f1 is of two classes (the second one's); take accuracy")
+    if task.scores is not None and task.format == "choice":
+        raise UserError(f"{where}: a choice has labels (the names of its options), not scores")
+    for part in task.columns:
+        if part not in (LABEL, CATEGORY, *task.parts):
+            raise UserError(
+                f"{where}: columns.{part} is no part of the format {task.format}, which has "
+                f"{', '.join(task.parts)}, label and category"
+            )

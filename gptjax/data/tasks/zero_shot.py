@@ -1,0 +1,201 @@
+"""Questions that a language model answers without being trained on them (paper, section 5).
+
+A question has candidates, each a context that is read and a target whose tokens are scored:
+
+- cola: the sentence; acceptable if its score is above a threshold.
+- sst2: the sentence and `very`; `negative` or `positive`.
+- race: passage and question; each answer.
+- winograd: the text with each candidate in the pronoun's place; what follows it.
+- lambada: a text; its last word.
+"""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from gptjax.data.tables.readers import read_lines
+from gptjax.data.tasks.splits import Example
+from gptjax.errors import UserError
+
+Name = Literal["cola", "sst2", "race", "race-middle", "race-high", "winograd", "lambada"]
+
+
+class Candidate(NamedTuple):
+    """What is read first, and what is scored after it; together they are the text."""
+
+    context: str
+    target: str
+
+
+class Question(NamedTuple):
+    """One question.
+
+    Attributes:
+        candidates: of which one is right; a single one has its own rule.
+        gold: the right candidate's number, or the label of a single one; None if it is hidden.
+        where: file and line.
+    """
+
+    candidates: tuple[Candidate, ...]
+    gold: int | None
+    where: str
+
+
+@dataclass(frozen=True)
+class ZeroShotTask:
+    """How a task is asked and judged.
+
+    Attributes:
+        decision: the candidate with the highest score; a score above a threshold that is fitted
+            on the training split; or every token of the target is the likeliest one.
+        per_token: a target's score is the mean over its tokens, or else the sum (a whole word).
+        guess: what random guessing gets in the task's metric.
+        supervised: GPT-1's result after fine-tuning, which stands for the best supervised one
+            of its time that the paper's figure 2 divides by. None: there is none.
+        ask: an example of the task's table to a question; None where it has its own files.
+    """
+
+    decision: Literal["choose", "threshold", "exact"]
+    per_token: bool
+    guess: float
+    supervised: float | None = None
+    ask: Callable[[Example], Question] | None = None
+
+
+def ask_cola(example: Example) -> Question:
+    """The sentence alone."""
+    return _question(example, [("", example.texts[0])])
+
+
+def ask_sst2(example: Example) -> Question:
+    """`SENTENCE very`, and then `negative` or `positive`."""
+    context = f"{example.texts[0]} very"
+    return _question(example, [(context, " negative"), (context, " positive")])
+
+
+def ask_race(example: Example) -> Question:
+    """Passage and question, and then each answer."""
+    passage, question, *options = example.texts
+    return _question(example, [(f"{passage} {question}", f" {option}") for option in options])
+
+
+def _question(example: Example, candidates: Iterable[tuple[str, str]]) -> Question:
+    gold = None if example.target is None else int(example.target)
+    return Question(tuple(Candidate(*pair) for pair in candidates), gold, example.where)
+
+
+ZERO_SHOT: dict[Name, ZeroShotTask] = {
+    "cola": ZeroShotTask("threshold", True, 0.0, 0.454, ask_cola),
+    "sst2": ZeroShotTask("choose", False, 0.5, 0.913, ask_sst2),
+    "race": ZeroShotTask("choose", True, 0.25, 0.59, ask_race),
+    "race-middle": ZeroShotTask("choose", True, 0.25, 0.629, ask_race),
+    "race-high": ZeroShotTask("choose", True, 0.25, 0.574, ask_race),
+    "winograd": ZeroShotTask("choose", True, 0.5),
+    "lambada": ZeroShotTask("exact", False, 0.0),
+}
+
+
+def read_winograd(path: Path) -> list[Question]:
+    """Winograd schemas: the XML collection, or Rahman and Ng's blocks of lines (DPR).
+
+    Raises:
+        UserError: unreadable, or an entry without its parts.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".txt"))
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
+            raise UserError(f"--data {path}: name one file of schemas (there: {names})")
+        path = files[0]
+    if not path.is_file():
+        raise UserError(f"--data {path}: no such file")
+    head = path.read_bytes()[:256].lstrip()
+    return list(_xml_schemas(path) if head.startswith(b"<") else _line_schemas(path))
+
+
+def _xml_schemas(path: Path) -> Iterator[Question]:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise UserError(f"{path}: is not XML ({error})") from None
+    for number, schema in enumerate(root.iter("schema"), start=1):
+        where = f"{path}: schema {number}"
+        parts = {name: schema.findtext(f"text/{name}") for name in ("txt1", "pron", "txt2")}
+        answers = [_tidy(answer.text or "") for answer in schema.iter("answer")]
+        letter = (schema.findtext("correctAnswer") or "").strip(" .\n\t")
+        if None in (parts["pron"], parts["txt2"]) or len(answers) != 2 or letter not in "AB":
+            raise UserError(f"{where}: has no text, pronoun, two answers and A or B")
+        yield _schema(parts["txt1"] or "", parts["txt2"] or "", answers, "AB".index(letter), where)
+
+
+def _line_schemas(path: Path) -> Iterator[Question]:
+    lines = [line.strip() for line in read_lines(path, "strict")]
+    at = 0
+    while at < len(lines):
+        if not lines[at]:
+            at += 1
+            continue
+        where = f"{path}: line {at + 1}"
+        block = [line for line in lines[at : at + 4] if line]
+        if len(block) != 4:
+            raise UserError(f"{where}: not four lines (sentence, pronoun, candidates, answer)")
+        sentence, pronoun, pair, right = block
+        candidates = [_tidy(name) for name in pair.split(",")]
+        wanted = [name.lower() for name in candidates]
+        if len(candidates) != 2 or _tidy(right).lower() not in wanted:
+            raise UserError(f"{where}: the answer {right!r} is none of the two candidates {pair!r}")
+        places = list(re.finditer(rf"\b{re.escape(pronoun)}\b", sentence))
+        if not places:
+            raise UserError(f"{where}: the pronoun {pronoun!r} is not in the sentence")
+        last = places[-1]  # The candidates stand before it.
+        gold = wanted.index(_tidy(right).lower())
+        before, after = sentence[: last.start()], sentence[last.end() :]
+        yield _schema(before, after, candidates, gold, where)
+        at += 4
+
+
+def _schema(before: str, after: str, candidates: Sequence[str], gold: int, where: str) -> Question:
+    before, after = _tidy(before), _tidy(after)
+    joint = "" if after[:1] in ".,;:!?'" else " "
+    found = []
+    for candidate in candidates:
+        if before and not before.endswith((".", "!", "?")):
+            candidate = re.sub(r"^(The|A|An|My|His|Her|Their)\b", lambda m: m[0].lower(), candidate)
+        found.append(Candidate(f"{before} {candidate}".strip(), joint + after))
+    return Question(tuple(found), gold, where)
+
+
+def read_lambada(path: Path) -> list[Question]:
+    """LAMBADA: texts whose last word is to be guessed; JSON lines, or a text a line.
+
+    Raises:
+        UserError: unreadable, or a text of one word.
+    """
+    if not path.is_file():
+        raise UserError(f"--data {path}: no such file")
+    questions = []
+    for number, line in enumerate(read_lines(path, "strict"), start=1):
+        where, text = f"{path}: line {number}", line.strip()
+        if text.startswith("{"):
+            try:
+                text = str(json.loads(text)["text"]).strip()
+            except (ValueError, KeyError) as error:
+                raise UserError(f"{where}: is no JSON object with a text ({error})") from None
+        if not text:
+            continue
+        last = re.search(r"\s\S+$", text)
+        if last is None:
+            raise UserError(f"{where}: one word alone; there is nothing to guess it from")
+        context, target = text[: last.start()], " " + last[0].strip()
+        questions.append(Question((Candidate(context, target),), 0, where))
+    if not questions:
+        raise UserError(f"{path}: no texts in it")
+    return questions
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,264 @@
+"""Encoded corpora on disk: written once, atomically; checked whole whenever they are opened.
+
+A folder per corpus, named by the hash of everything that decides its content:
+
+    tokens.bin     uint16 or uint32 [N]: each document's ids, preceded by one separator
+    pieces.bin     int64 [P, 3]: tokens, UTF-8 bytes and words up to each piece's end
+    documents.bin  int64 [D]: pieces up to each document's end
+    meta.json      counts, fingerprints, and size and CRC-32 of the files above
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from gptjax.data.text.documents import Document, Source
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer
+from gptjax.errors import UserError
+
+# Raised whenever the files' layout or meaning changes.
+FORMAT = 1
+# Characters encoded at once: enough for all threads, and all that is held in memory.
+BATCH_CHARACTERS = 1 << 21
+BLOCK_BYTES = 1 << 22
+FILES = ("tokens.bin", "pieces.bin", "documents.bin")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An encoded corpus, memory-mapped.
+
+    Attributes:
+        tokens: uint16 or uint32 [N], read-only.
+        pieces: int64 [P, 3], tokens, bytes and words up to each piece's end.
+        documents: int64 [D], pieces up to each document's end.
+        origins: (first document, file) of each file or other origin.
+        dropped: documents left out, by reason.
+        fingerprint: hash of the data, the tokenizer and the settings.
+    """
+
+    tokens: np.ndarray
+    pieces: np.ndarray
+    documents: np.ndarray
+    origins: list[tuple[int, str]]
+    dropped: dict[str, int]
+    fingerprint: str
+
+
+def encoded(
+    source: Source, tokenizer: Tokenizer, settings: dict[str, Any], cache: Path, label: str
+) -> Encoded:
+    """Open an encoded corpus from the cache, encoding it first if need be.
+
+    Processes that want the same corpus at the same time encode it once. A folder that is torn
+    or altered is encoded again.
+
+    Args:
+        source: the documents.
+        tokenizer: encodes them.
+        settings: whatever else decides the content.
+        cache: folder that holds encoded corpora.
+        label: what the progress bar says.
+
+    Raises:
+        UserError: the cache cannot be written, the disk is full, or no document has text.
+    """
+    identity = {
+        "format": FORMAT,
+        "data": source.fingerprint(),
+        "tokenizer": tokenizer.fingerprint,
+        "piece_characters": PIECE_CHARACTERS,
+        **settings,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    folder = cache / "corpus" / key[:32]
+    with _disk_errors(cache):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            found = _open(folder, key)
+            if found is None:
+                _write(folder, key, source, tokenizer, label)
+                found = _open(folder, key)
+    if found is None:
+        raise UserError(f"{folder}: what was written reads differently; check the disk")
+    return found
+
+
+@contextlib.contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            problem = "the disk is full; free some space"
+        else:
+            problem = f"cannot be written ({error.strerror or error}); check its permissions"
+        raise UserError(
+            f"cache folder {cache}: {problem}, or choose another folder with the environment "
+            "variable GPTJAX_CACHE"
+        ) from error
+
+
+def _open(folder: Path, key: str) -> Encoded | None:
+    """The corpus in a folder, or None if it is missing or not what was written."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta["fingerprint"] != key:
+            return None
+        for name in FILES:
+            if _checksum(folder / name) != meta["files"][name]:
+                return None
+        return Encoded(
+            tokens=np.memmap(folder / "tokens.bin", meta["dtype"], "r"),
+            pieces=np.memmap(folder / "pieces.bin", np.int64, "r").reshape(-1, 3),
+            documents=np.memmap(folder / "documents.bin", np.int64, "r"),
+            origins=[(int(first), name) for first, name in meta["origins"]],
+            dropped=meta["dropped"],
+            fingerprint=key,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _checksum(file: Path) -> list[int]:
+    # Read, not mapped: the pages of a map would count as this process's memory.
+    crc = size = 0
+    with file.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            crc = zlib.crc32(block, crc)
+            size += len(block)
+    return [size, crc]
+
+
+def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: str) -> None:
+    # One name, under the lock: what a killed process left is removed by the next.
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        with contextlib.ExitStack() as stack:
+            tokens, pieces, documents = (
+                stack.enter_context((temporary / name).open("wb")) for name in FILES
+            )
+            writer = _Writer(tokens, pieces, documents, tokenizer)
+            bar = stack.enter_context(
+                tqdm(
+                    total=source.total_bytes,
+                    desc=label,
+                    unit="B",
+                    unit_scale=True,
+                    mininterval=0.5,
+                    disable=not sys.stderr.isatty(),
+                )
+            )
+            for document in source.documents():
+                bar.update(writer.add(document))
+            bar.update(writer.flush())
+            for stream in (tokens, pieces, documents):
+                stream.flush()
+                os.fsync(stream.fileno())
+        if not writer.document_count:
+            raise UserError(
+                f"--data {source.name}: nothing to train on, "
+                f"{writer.dropped['empty']:,} empty documents; name a file or folder with text"
+            )
+        meta = {
+            "fingerprint": key,
+            "source": source.name,
+            "dtype": writer.dtype.name,
+            "origins": writer.origins,
+            "dropped": writer.dropped,
+            "files": {name: _checksum(temporary / name) for name in FILES},
+        }
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        if folder.exists():  # It did not pass the check.
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Writer:
+    """Documents in, the three files out; holds about one batch of text in memory."""
+
+    def __init__(
+        self, tokens: BinaryIO, pieces: BinaryIO, documents: BinaryIO, tokenizer: Tokenizer
+    ) -> None:
+        self.dtype = np.dtype(np.uint16 if tokenizer.size <= 1 << 16 else np.uint32)
+        self.document_count = 0
+        self.dropped = {"empty": 0}
+        self.origins: list[tuple[int, str]] = []
+        self._tokens, self._pieces, self._documents = tokens, pieces, documents
+        self._tokenizer = tokenizer
+        self._separator = np.array([tokenizer.separator], np.int32)
+        self._texts: list[str] = []
+        self._starts: list[bool] = []
+        self._ends: list[int] = []
+        self._characters = 0
+        self._piece_count = 0
+        self._totals = np.zeros(3, np.int64)
+
+    def add(self, document: Document) -> int:
+        """Take in a document; returns the bytes of text written meanwhile."""
+        written = 0
+        pieces = self._tokenizer.cut(_with_text(document.chunks))
+        first = next(pieces, None)
+        if first is None:
+            self.dropped["empty"] += 1
+            return 0
+        if not self.origins or self.origins[-1][1] != document.origin:
+            self.origins.append((self.document_count, document.origin))
+        for number, piece in enumerate(chain([first], pieces)):
+            self._starts.append(number == 0)
+            self._texts.append(piece)
+            self._characters += len(piece)
+            self._piece_count += 1
+            if self._characters >= BATCH_CHARACTERS:
+                written += self.flush()
+        self._ends.append(self._piece_count)
+        self.document_count += 1
+        return written
+
+    def flush(self) -> int:
+        """Encode and write what is held; returns its size in bytes of text."""
+        ids = self._tokenizer.encode_pieces(self._texts)
+        parts: list[np.ndarray] = []
+        counts = np.zeros((len(ids), 3), np.int64)
+        for i, (text, start, piece) in enumerate(zip(self._texts, self._starts, ids, strict=True)):
+            if start:
+                parts.append(self._separator)
+            parts.append(piece)
+            counts[i] = len(piece) + start, len(text.encode()), len(text.split())
+        if parts:
+            self._tokens.write(np.concatenate(parts).astype(self.dtype).tobytes())
+            ends = self._totals + np.cumsum(counts, axis=0)
+            self._pieces.write(ends.tobytes())
+            self._totals = ends[-1]
+        self._documents.write(np.array(self._ends, np.int64).tobytes())
+        self._texts, self._starts, self._ends, self._characters = [], [], [], 0
+        return int(counts[:, 1].sum())
+
+
+def _with_text(chunks: Iterator[str]) -> Iterator[str]:
+    """The same chunks, or none at all if there is nothing but white space in them."""
+    blank: list[str] = []
+    for chunk in chunks:
+        blank.append(chunk)
+        if not chunk.isspace() and chunk:
+            yield from blank
+            yield from chunks
+            return

@@ -1,0 +1,306 @@
+"""A corpus as one long array of token ids: prepared once, split by document, counted."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from gptjax.config import cache_folder
+from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.text.cache import Encoded, encoded
+from gptjax.data.text.documents import Source
+from gptjax.data.text.sources import open_source
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
+from gptjax.data.tokenizers.train import TrainingReport, train_sentencepiece
+from gptjax.errors import UserError
+
+COUNT_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """Which text is trained on and which is held back."""
+
+    data: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "embedded"
+    """Training text: a .txt file or a folder of them (a file is a document), .jsonl, .parquet,
+    .csv or .tsv with a text column (a row is a document), hub:ID[:CONFIG][@REVISION], or
+    embedded (Python's own documentation, always there)."""
+    validation: str | None = None
+    """Validation text, in the same forms. Absent: some of the training documents are held
+    back."""
+    validation_fraction: float = 0.05
+    """Share of the tokens to hold back (0 to 1, at least one document) when no validation text
+    is given. Of a single document, its end."""
+    text_column: Annotated[str, tyro.conf.arg(aliases=("--text-column",))] = "text"
+    """Name of the column with the text, where the data has columns."""
+    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
+        "strict"
+    )
+    """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
+    replace them by U+FFFD."""
+    short_documents: Literal["pad", "pack", "cross"] = "pad"
+    """What fills a window where a document ends: padding; other documents' ends, each after a
+    separator (pack); or whatever document comes next (cross: all text is one stream, windows
+    cross documents)."""
+    cache: str | None = None
+    """Folder for encoded corpora. Absent: $GPTJAX_CACHE, or ~/.cache/gptjax."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Some documents of an encoded corpus.
+
+    Document i is ``tokens[starts[i]:ends[i]]``. Its first token is context only (the separator;
+    for the held-back end of a single document, the token before), so that every token of the
+    text has something to be predicted from and counts once.
+
+    Attributes:
+        name: what the user called the data.
+        tokens: uint16 or uint32 [N], memory-mapped; more than these documents may lie there.
+        starts: int64 [D].
+        ends: int64 [D].
+        separator: the id between documents.
+        vocabulary_size: number of ids.
+        bytes: UTF-8 bytes of the documents' text (after CRLF became LF).
+        words: words of the documents' text, split at white space.
+        dropped: documents left out, by reason (of the whole data).
+        fingerprint: sha256 of the data, tokenizer, settings and choice of documents.
+        origins: (first document, file) in the whole data, for messages.
+        indices: int64 [D], each document's number in the whole data.
+    """
+
+    name: str
+    tokens: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    separator: int
+    vocabulary_size: int
+    bytes: int
+    words: int
+    dropped: Mapping[str, int]
+    fingerprint: str
+    origins: list[tuple[int, str]]
+    indices: np.ndarray
+
+    @property
+    def num_documents(self) -> int:
+        """How many documents."""
+        return len(self.starts)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens of text, separators not counted."""
+        return int((self.ends - self.starts - 1).sum())
+
+    def __str__(self) -> str:
+        dropped = "".join(
+            f", {count:,} {why} left out" for why, count in self.dropped.items() if count
+        )
+        return (
+            f"{self.name}: {self.num_documents:,} documents, {self.num_tokens:,} tokens, "
+            f"{self.words:,} words, {self.bytes:,} bytes{dropped}"
+        )
+
+    def locate(self, position: int) -> str:
+        """The file, document and token that a position of ``tokens`` is, for messages."""
+        document = int(np.searchsorted(self.starts, position, side="right")) - 1
+        index = int(self.indices[document])
+        first, file = self.origins[
+            bisect_right(self.origins, index, key=lambda origin: origin[0]) - 1
+        ]
+        offset = position - int(self.starts[document])
+        return f"{file} document {index - first} token {offset}"
+
+
+def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]:
+    """Encode the training and validation text, once, and open both.
+
+    Without validation text, documents are held back: in an order that depends on their number
+    alone, until they make up ``validation_fraction`` of the tokens. Documents that would
+    overshoot twofold are passed over, and the shortest is taken if all would. Of a single
+    document the end is held back, cut at a piece (about 4,096 characters) that ends with a line
+    if it can.
+
+    Raises:
+        UserError: bad data (see `gptjax.data.text.sources.open_source`), nothing trainable, nothing
+            that can be held back, or a cache that cannot be written.
+    """
+    train = _encode(open_source_of(config), tokenizer, config, "encoding")
+    if config.validation is not None:
+        source = open_source(
+            config.validation, config.text_column, config.encoding_errors, split="validation"
+        )
+        valid = _encode(source, tokenizer, config, "encoding validation")
+        return (
+            _select(train, np.arange(len(train.documents)), config.data, tokenizer),
+            _select(valid, np.arange(len(valid.documents)), config.validation, tokenizer),
+        )
+    if not 0 < config.validation_fraction < 1:
+        raise UserError(
+            f"--corpus.validation-fraction {config.validation_fraction} is not between 0 and 1"
+        )
+    if len(train.documents) == 1:
+        return _cut_tail(train, config, tokenizer)
+    lengths = np.diff(_token_ends(train), prepend=0)
+    held = _hold_back(lengths, config.validation_fraction)
+    kept = np.ones(len(lengths), bool)
+    kept[held] = False
+    return (
+        _select(train, np.flatnonzero(kept), config.data, tokenizer),
+        _select(train, held, config.data, tokenizer),
+    )
+
+
+def prepare_whole(config: CorpusConfig, tokenizer: Tokenizer) -> Corpus:
+    """Encode a text, once, and open all of it: nothing is held back.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    data = _encode(open_source_of(config), tokenizer, config, "encoding")
+    return _select(data, np.arange(len(data.documents)), config.data, tokenizer)
+
+
+def open_source_of(config: CorpusConfig) -> Source:
+    """The training documents, to be read."""
+    return open_source(config.data, config.text_column, config.encoding_errors)
+
+
+def prepare_tokenizer(
+    vocabulary: VocabularyConfig, size: int, corpus: CorpusConfig
+) -> tuple[Tokenizer, TrainingReport | None]:
+    """The tokenizer that the settings name, or one trained on the corpus (with a report).
+
+    Without validation text, training sees the documents that are held back too: a vocabulary
+    learns no more of them than how words are cut.
+
+    Args:
+        vocabulary: which tokenizer.
+        size: number of ids, the model's ``vocabulary_size``.
+        corpus: what to train on.
+
+    Raises:
+        UserError: no tokenizer there, another size, or a size that the corpus cannot fill.
+    """
+    if vocabulary.tokenizer is not None:
+        return load_tokenizer(vocabulary.tokenizer, size, vocabulary.mode), None
+    documents = (document.chunks for document in open_source_of(corpus).documents())
+    try:
+        return train_sentencepiece(documents, size, vocabulary)
+    except UserError as error:
+        raise UserError(f"--data {corpus.data}: {error}") from error
+
+
+def token_counts(corpus: Corpus) -> np.ndarray:
+    """How often each id occurs in the text, int64 [V]; context-only tokens not counted."""
+    counts = np.zeros(corpus.vocabulary_size, np.int64)
+    for start, end in runs(corpus.starts, corpus.ends):
+        for block in range(start, end, COUNT_BLOCK):
+            part = corpus.tokens[block : min(block + COUNT_BLOCK, end)]
+            counts += np.bincount(part, minlength=corpus.vocabulary_size)
+    first, repeats = np.unique(corpus.tokens[corpus.starts], return_counts=True)
+    counts[first] -= repeats
+    return counts
+
+
+def unigram_perplexity(train: Corpus, valid: Corpus) -> float:
+    """Perplexity per token of the validation text under the training text's token frequencies.
+
+    p(t) = (count of t + 1) / (tokens + V), add-one smoothing; exp of the mean of -log p. What a
+    model without any context reaches.
+    """
+    counts = token_counts(train)
+    log_probability = np.log(counts + 1.0) - np.log(counts.sum() + float(train.vocabulary_size))
+    seen = token_counts(valid)
+    return float(np.exp(-(seen @ log_probability) / max(seen.sum(), 1)))
+
+
+def runs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Neighbouring documents joined: the fewest [start, end) that cover the same tokens."""
+    breaks = np.flatnonzero(starts[1:] != ends[:-1])
+    for start, end in zip(
+        starts[np.append(0, breaks + 1)], ends[np.append(breaks, len(ends) - 1)], strict=True
+    ):
+        yield int(start), int(end)
+
+
+def _encode(source: Source, tokenizer: Tokenizer, config: CorpusConfig, label: str) -> Encoded:
+    settings = {"text_column": config.text_column, "encoding_errors": config.encoding_errors}
+    cache = Path(config.cache).expanduser() if config.cache else cache_folder()
+    return encoded(source, tokenizer, settings, cache, label)
+
+
+def _token_ends(data: Encoded) -> np.ndarray:
+    return np.asarray(data.pieces[data.documents - 1, 0])
+
+
+def _hold_back(lengths: np.ndarray, fraction: float) -> np.ndarray:
+    """Sorted numbers of the documents to hold back; at least one and never all."""
+    target = fraction * lengths.sum()
+    order = np.random.default_rng(0).permutation(len(lengths))
+    order = order[lengths[order] <= 2 * target]
+    if not len(order):
+        return np.array([np.argmin(lengths)])
+    before = np.cumsum(lengths[order]) - lengths[order]
+    held = order[before < target]
+    return np.sort(held[: len(lengths) - 1])
+
+
+def _select(data: Encoded, chosen: np.ndarray, name: str, tokenizer: Tokenizer) -> Corpus:
+    """The chosen documents (sorted numbers) of an encoded corpus."""
+    document_ends = np.asarray(data.documents)
+    ends = np.asarray(data.pieces[document_ends - 1])
+    starts = np.concatenate([np.zeros((1, 3), np.int64), ends[:-1]])
+    totals = (ends[chosen] - starts[chosen]).sum(axis=0)
+    whole = len(chosen) == len(document_ends)
+    choice = "" if whole else hashlib.sha256(chosen.astype(np.int64).tobytes()).hexdigest()
+    return Corpus(
+        name=name,
+        tokens=data.tokens,
+        starts=starts[chosen, 0],
+        ends=ends[chosen, 0],
+        separator=tokenizer.separator,
+        vocabulary_size=tokenizer.size,
+        bytes=int(totals[1]),
+        words=int(totals[2]),
+        dropped=data.dropped,
+        fingerprint=hashlib.sha256((data.fingerprint + choice).encode()).hexdigest(),
+        origins=data.origins,
+        indices=chosen.astype(np.int64),
+    )
+
+
+def _cut_tail(data: Encoded, config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]:
+    pieces = np.asarray(data.pieces)
+    if len(pieces) < 2:
+        raise UserError(
+            f"--data {config.data}: a single document of {int(pieces[-1, 1]):,} bytes is too short "
+            "to hold some of it back; give more text, or name --corpus.validation"
+        )
+    target = (1 - config.validation_fraction) * pieces[-1, 0]
+    last = max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)
+    at, total = pieces[last], pieces[-1]
+
+    def part(start: int, end: int, counts: np.ndarray) -> Corpus:
+        return Corpus(
+            name=config.data,
+            tokens=data.tokens,
+            starts=np.array([start]),
+            ends=np.array([end]),
+            separator=tokenizer.separator,
+            vocabulary_size=tokenizer.size,
+            bytes=int(counts[1]),
+            words=int(counts[2]),
+            dropped=data.dropped,
+            fingerprint=hashlib.sha256(f"{data.fingerprint}{start}:{end}".encode()).hexdigest(),
+            origins=data.origins,
+            indices=np.zeros(1, np.int64),
+        )
+
+    return part(0, int(at[0]), at), part(int(at[0]) - 1, int(total[0]), total - at)

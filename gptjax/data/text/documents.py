@@ -1,0 +1,66 @@
+"""What a corpus is made of: documents, where they come from, and a hash of files."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from gptjax.data.tables.readers import BLOCK_BYTES
+from gptjax.errors import UserError
+
+
+class Document(NamedTuple):
+    """One document: the file (or topic, or split) it is from, and its text in chunks.
+
+    The chunks are read once, in order, before the next document is asked for.
+    """
+
+    origin: str
+    chunks: Iterator[str]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Some documents that can be read again and again."""
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        ...
+
+    @property
+    def total_bytes(self) -> int | None:
+        """About how many bytes of text there are, or None if nobody knows."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash (hex) of the content, or of what fixes it."""
+        ...
+
+    def documents(self) -> Iterator[Document]:
+        """Every document, in a fixed order."""
+        ...
+
+
+def hash_files(root: Path, files: Iterable[Path]) -> str:
+    """sha256 of the relative name, size and content of files under a root (or the root itself).
+
+    The content is read every time: sizes and dates alone would miss some changes.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        relative = file.name if file == root else file.relative_to(root).as_posix()
+        try:
+            with file.open("rb") as stream:
+                digest.update(f"\0{relative}\0{os.fstat(stream.fileno()).st_size}\0".encode())
+                while block := stream.read(BLOCK_BYTES):
+                    digest.update(block)
+        except OSError as error:
+            raise unreadable(file, error) from error
+    return digest.hexdigest()
+
+
+def unreadable(file: Path, error: OSError) -> UserError:
+    """The refusal of a file that cannot be read."""
+    return UserError(f"{file}: cannot be read ({error.strerror or error}); check its permissions")

@@ -1,0 +1,132 @@
+"""Documents from a dataset on the hub, or from a local folder with the hub's layout."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import datasets
+from huggingface_hub import HfApi
+
+from gptjax.data.tables.readers import EncodingErrors, clean_row, column_error
+from gptjax.data.text.documents import Document, hash_files
+from gptjax.errors import UnreachableError, UserError
+
+# What people call each part, most usual first.
+SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev", "test")}
+TIMEOUT_SECONDS = 10.0
+
+
+class HubSource:
+    """One split of a dataset on the hub, streamed: ``hub:ID[:CONFIG][@REVISION]``.
+
+    ID may be a local folder with the layout of a hub dataset. The revision is resolved to a
+    commit once, so that everything read afterwards is that commit's.
+
+    Raises:
+        UserError: no such dataset, configuration or split, or the hub cannot be reached.
+    """
+
+    total_bytes: int | None = None
+
+    def __init__(
+        self,
+        data: str,
+        text_column: str,
+        encoding_errors: EncodingErrors,
+        split: Literal["train", "validation"],
+    ) -> None:
+        self.name = data
+        self._text_column = text_column
+        self._encoding_errors = encoding_errors
+        identifier, _, revision = data.removeprefix("hub:").partition("@")
+        self._id, _, config = identifier.partition(":")
+        if not self._id:
+            raise UserError(f"--data {data}: no dataset named; write hub:ID[:CONFIG][@REVISION]")
+        self._id, self._revision, self._content = locate(self._id, revision or None, data)
+        self._config, self._split = self._choose(config, split)
+
+    def fingerprint(self) -> str:
+        """What fixes the content: the commit (the files' hash, if local), config and split."""
+        return f"{self._content}:{self._config}:{self._split}"
+
+    def documents(self) -> Iterator[Document]:
+        """One document per row, in the dataset's order."""
+        try:
+            rows = datasets.load_dataset(
+                self._id, self._config, split=self._split, revision=self._revision, streaming=True
+            )
+            for number, row in enumerate(rows):
+                name = f"{self.name} {self._split}: row {number}"
+                if self._text_column not in row:
+                    raise column_error(name, self._text_column, list(row))
+                text = clean_row(row[self._text_column], name, self._encoding_errors)
+                yield Document(f"{self.name} {self._split}", iter([text]))
+        except UserError:
+            raise
+        except Exception as error:  # (see failure)
+            raise failure(self.name, error) from error
+
+    def _choose(self, config: str, split: str) -> tuple[str, str]:
+        try:
+            configs = datasets.get_dataset_config_names(self._id, revision=self._revision)
+            if config and config not in configs:
+                raise UserError(
+                    f"--data {self.name}: no configuration {config!r}; {_list(configs)}"
+                )
+            if not config and len(configs) > 1 and "default" not in configs:
+                raise UserError(
+                    f"--data {self.name}: choose a configuration with hub:ID:CONFIG; "
+                    f"{_list(configs)}"
+                )
+            config = config or ("default" if "default" in configs else configs[0])
+            splits = datasets.get_dataset_split_names(self._id, config, revision=self._revision)
+        except UserError:
+            raise
+        except Exception as error:  # (see failure)
+            raise failure(self.name, error) from error
+        for name in SPLITS[split]:
+            if name in splits:
+                return config, name
+        raise UserError(f"--data {self.name}: no {split} split; {_list(splits)}")
+
+
+def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str | None, str]:
+    """Where a dataset is loaded from, and what fixes its content.
+
+    Args:
+        identifier: an id on the hub, or a local folder with the layout of a hub dataset.
+        revision: a branch, tag or commit, or None.
+        name: what the user called it.
+
+    Returns:
+        The id or folder; the commit that the revision stands for (None of a folder); and that
+        commit, or a hash of the folder's files.
+
+    Raises:
+        UserError: no such dataset, or the hub cannot be reached.
+    """
+    local = Path(identifier).expanduser()
+    if local.is_dir():
+        files = sorted(file for file in local.rglob("*") if file.is_file())
+        return str(local), None, hash_files(local, files)
+    # Asked first and once: the loader itself tries for 23 s before it gives up.
+    try:
+        info = HfApi().dataset_info(identifier, revision=revision, timeout=TIMEOUT_SECONDS)
+    except Exception as error:  # (see failure)
+        raise failure(name, error) from error
+    return identifier, str(info.sha), str(info.sha)
+
+
+def failure(name: str, error: Exception) -> UnreachableError:
+    """What to tell a user whose dataset cannot be read, whatever it was."""
+    # What lies below (the loader, the hub's client, its HTTP client) raises types of its own that
+    # change between versions, and none of them is our bug.
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UnreachableError(
+        f"--data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
+        f"{reason}); check the name and the network, or give a local file or folder"
+    )
+
+
+def _list(names: list[str]) -> str:
+    return f"it has {', '.join(map(repr, names))}"

@@ -1,0 +1,247 @@
+"""Batches for pre-training: windows of T + 1 tokens in which every token is predicted once.
+
+Consecutive windows of a document share one token: the last target of one is the first context
+of the next. A document begins with a separator, the context of its first token. Separators are
+never predicted, so that every setting divides by the same count: the tokens of the text.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gptjax.batch import Batch
+from gptjax.data.text.corpus import Corpus, runs
+from gptjax.errors import UserError
+
+
+class Pieces(NamedTuple):
+    """Which stretches of a corpus lie where in which window.
+
+    Window w holds pieces ``first[w]`` to ``first[w + 1] - 1``; the rest of it is separators.
+
+    Attributes:
+        start: int64 [P], position in the corpus of the piece's first token (context only).
+        length: int32 [P], tokens, the context included; from 2 to T + 1.
+        context: int32 [P], how many of them are context only, at the front; at least 1.
+        offset: int32 [P], where in the window it begins.
+        first: int64 [W + 1].
+    """
+
+    start: np.ndarray
+    length: np.ndarray
+    context: np.ndarray
+    offset: np.ndarray
+    first: np.ndarray
+
+
+class Windows:
+    """Windows over a corpus, as `gptjax.batch.Batches` for pre-training (K = 1, C = 1).
+
+    Shapes: tokens int32 [B, 1, T + 1], lm_weights float32 [B, 1, T + 1], extract int32 [B, 1]
+    (zeros), targets float32 [B, 1] (ones), weights float32 [B]. What lies in an epoch's batches
+    is a permutation of the windows that depends on (seed, epoch) only.
+
+    Args:
+        corpus: the documents.
+        context_length: T, tokens that the model sees at once.
+        batch_size: B, windows per batch over all devices and processes.
+        seed: of the order.
+        shuffle: another order every epoch; otherwise the corpus's own.
+        drop_last: leave out the windows that do not fill a batch (other ones every epoch, if
+            shuffled); otherwise the last batch is filled up with rows of weight 0.
+        short_documents: what fills a window where a document ends (see `CorpusConfig`).
+        stride: tokens by which a window moves on, from 1 to T. Below T the windows of a document
+            overlap: the first predicts all of its tokens, each further one its last ``stride``,
+            so that they have at least T - stride tokens of context, and every token still counts
+            once.
+
+    Raises:
+        UserError: ``drop_last`` and fewer windows than a batch has; a stride outside its range.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        context_length: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        short_documents: Literal["pad", "pack", "cross"] = "pad",
+        stride: int | None = None,
+    ) -> None:
+        stride = context_length if stride is None else stride
+        if not 1 <= stride <= context_length:
+            raise UserError(
+                f"--stride {stride}: it must be from 1 to the context of {context_length} tokens"
+            )
+        self.corpus = corpus
+        self.context_length = context_length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.short_documents = short_documents
+        self._pieces = _lay_out(corpus, context_length, stride, short_documents)
+        self.num_windows = len(self._pieces.first) - 1
+        self._order: tuple[int, np.ndarray] | None = None
+        if drop_last and self.num_windows < batch_size:
+            raise UserError(
+                f"{corpus.name}: {corpus.num_tokens:,} tokens are {self.num_windows:,} windows of "
+                f"{context_length} tokens, fewer than one batch of {batch_size}; give more text, "
+                "or lower --train.batch-size or --model.context-length"
+            )
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        whole, rest = divmod(self.num_windows, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
+        """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
+        windows = self._windows(epoch, index)
+        wanted = np.arange(self.batch_size)[rows]
+        count = len(wanted)
+        present = wanted < len(windows)
+        tokens, weights = self._gather(windows[wanted[present]])
+        missing = count - len(tokens)  # Only the last rows can be.
+        tokens = np.pad(tokens, ((0, missing), (0, 0)), constant_values=self.corpus.separator)
+        weights = np.pad(weights, ((0, missing), (0, 0)))
+        return Batch(
+            tokens=tokens[:, None, :],
+            lm_weights=weights[:, None, :],
+            extract=np.zeros((count, 1), np.int32),
+            targets=np.ones((count, 1), np.float32),
+            weights=present.astype(np.float32),
+        )
+
+    def describe(self, epoch: int, index: int) -> str:
+        """File, document and token where each window of a batch begins."""
+        starts = self._pieces.start[self._pieces.first[self._windows(epoch, index)]]
+        return "; ".join(self.corpus.locate(int(start)) for start in starts)
+
+    def report(self) -> str:
+        """One line: windows, and the shares of padding, short documents and shared windows."""
+        pieces_in = np.diff(self._pieces.first)
+        lengths = self.corpus.ends - self.corpus.starts - 1
+        short = lengths < self.context_length
+        padding = 1 - self.corpus.num_tokens / (self.num_windows * self.context_length)
+        line = (
+            f"{self.num_windows:,} windows of {self.context_length} tokens, {padding:.1%} of their "
+            f"positions without a target; {short.mean():.1%} of the documents "
+            f"({lengths[short].sum() / max(lengths.sum(), 1):.1%} of the tokens) are shorter than "
+            "a window"
+        )
+        if self.short_documents == "pack":
+            line += f"; {(pieces_in > 1).mean():.1%} of the windows are packed"
+        return line
+
+    def _windows(self, epoch: int, index: int) -> np.ndarray:
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        begin = index * self.batch_size
+        end = min(begin + self.batch_size, self.num_windows)
+        if not self.shuffle:
+            return np.arange(begin, end)
+        order = self._order
+        if order is None or order[0] != epoch:
+            # 8 bytes for a window of 1 KiB: under 1 % of the corpus.
+            order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self.num_windows))
+            self._order = order
+        return order[1][begin:end]
+
+    def _gather(
+        self, windows: np.ndarray
+    ) -> tuple[Int[np.ndarray, "B S"], Float[np.ndarray, "B S"]]:
+        """Tokens and weights of some windows, S = T + 1."""
+        first = self._pieces.first
+        row, piece = _ranges(first[windows], first[windows + 1] - first[windows])
+        piece_row, source = _ranges(self._pieces.start[piece], self._pieces.length[piece])
+        within = source - self._pieces.start[piece][piece_row]
+        target = (row[piece_row], self._pieces.offset[piece][piece_row] + within)
+        found = self.corpus.tokens[source]
+        shape = (len(windows), self.context_length + 1)
+        tokens = np.full(shape, self.corpus.separator, np.int32)
+        weights = np.zeros(shape, np.float32)
+        tokens[target] = found
+        new = within >= self._pieces.context[piece][piece_row]
+        weights[target] = new & ~self._begins_document(source)
+        return tokens, weights
+
+    def _begins_document(self, source: np.ndarray) -> np.ndarray:
+        """Whether these positions of the corpus hold the separator before a document.
+
+        Told by the position: GPT-1 has no token of its own for a separator.
+        """
+        starts = self.corpus.starts
+        return starts[np.searchsorted(starts, source, side="right") - 1] == source
+
+
+def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Several ranges one after the other: which range an entry is of, and its value.
+
+    ([7, 20], [2, 3]) gives [0, 0, 1, 1, 1] and [7, 8, 20, 21, 22].
+    """
+    owner = np.repeat(np.arange(len(start)), length)
+    before = np.cumsum(length, dtype=np.int64) - length
+    return owner, np.arange(len(owner)) + (start - before)[owner]
+
+
+def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: str) -> Pieces:
+    if short_documents == "cross":
+        spans = np.array(list(runs(corpus.starts, corpus.ends)), np.int64).reshape(-1, 2)
+        starts, ends = spans[:, 0], spans[:, 1]
+    else:
+        starts, ends = corpus.starts, corpus.ends
+    # Of n tokens after the first, one window predicts T and each further one S; window k begins
+    # at token k S.
+    targets = ends - starts - 1
+    further = np.maximum(-(-(targets - context_length) // stride), 0)
+    counts = np.where(targets > 0, 1 + further, 0)
+    document, step = _ranges(np.zeros_like(counts), counts)
+    start = starts[document] + step * stride
+    length = np.minimum(targets[document] - step * stride, context_length) + 1
+    length = length.astype(np.int32)
+    context = np.where(step == 0, 1, context_length - stride + 1).astype(np.int32)
+    if short_documents == "pack":
+        return _pack(start, length, context, step > 0, context_length)
+    return Pieces(
+        start=start,
+        length=length,
+        context=context,
+        offset=np.zeros(len(start), np.int32),
+        first=np.arange(len(start) + 1),
+    )
+
+
+def _pack(
+    start: np.ndarray,
+    length: np.ndarray,
+    context: np.ndarray,
+    continued: np.ndarray,
+    context_length: int,
+) -> Pieces:
+    """Full windows first, then the shorter pieces in order, as many to a window as fit.
+
+    A piece that does not begin with the separator of its document gets one before it.
+    """
+    size = context_length + 1
+    full = length == size
+    start = np.concatenate([start[full], start[~full]])
+    context = np.concatenate([context[full], context[~full]])
+    gap = np.concatenate([np.zeros(full.sum(), np.int64), continued[~full].astype(np.int64)])
+    length = np.concatenate([length[full], length[~full]])
+    ends = np.cumsum(length + gap)
+    first = list(range(full.sum()))
+    at = len(first)
+    while at < len(start):
+        first.append(at)
+        before = ends[at - 1] if at else 0
+        at = int(np.searchsorted(ends, before + size, side="right"))
+    first_array = np.array([*first, len(start)], np.int64)
+    window_of = np.repeat(np.arange(len(first)), np.diff(first_array))
+    begins = ends - length - gap
+    offset = begins - begins[first_array[:-1]][window_of] + gap
+    return Pieces(start, length, context, offset.astype(np.int32), first_array)

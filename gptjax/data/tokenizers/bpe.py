@@ -1,0 +1,277 @@
+"""The tokenizers of GPT-1 and GPT-2: byte pair encodings of words, and of bytes.
+
+GPT-1's forgets capitals, spaces and what its vocabulary lacks: ``decode(encode(text))`` is a
+tidied text. GPT-2's gives every text back.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from gptjax.data.tokenizers import bpe_files
+from gptjax.data.tokenizers.bpe_files import Bpe
+from gptjax.data.tokenizers.gpt1_text import NEWLINE, ExactWords
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode
+from gptjax.errors import UserError
+
+WORD_END = "</w>"  # on the last piece of a word of GPT-1
+UNKNOWN = "<unk>"
+END_OF_TEXT = "<|endoftext|>"  # between the documents of GPT-2
+SETTINGS = "gptjax.json"  # beside vocab.json and merges.txt in a run's folder
+# Words whose ids are remembered; English text has a new one about every fifty.
+MOST_WORDS = 500_000
+_SPACE = re.compile(r"\s+")
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder holds a byte pair encoding."""
+    return bool(bpe_files.find(folder))
+
+
+def read(folder: Path, mode: Mode | None = None) -> "Gpt1Tokenizer | Gpt2Tokenizer":
+    """The tokenizer of a folder with the files of GPT-1 or GPT-2, told apart by their pieces.
+
+    Args:
+        folder: as OpenAI or the hub published it, or as a run keeps it.
+        mode: of GPT-1's tokenizer; None is what was saved, else exact.
+
+    Raises:
+        UserError: the files are missing or damaged, or of neither.
+    """
+    bpe = bpe_files.read(folder)
+    if NEWLINE + WORD_END in bpe.vocabulary and UNKNOWN in bpe.vocabulary:
+        return Gpt1Tokenizer(bpe, mode or _saved_mode(folder))
+    if END_OF_TEXT in bpe.vocabulary:
+        if mode is not None:
+            raise UserError(
+                f"--vocabulary.mode {mode}: is for GPT-1's tokenizer; {folder} is GPT-2's"
+            )
+        return Gpt2Tokenizer(bpe)
+    raise UserError(
+        f"{folder}: its vocabulary is neither GPT-1's (with {UNKNOWN} and a line end) nor GPT-2's "
+        f"(with {END_OF_TEXT})"
+    )
+
+
+def _saved_mode(folder: Path) -> Mode:
+    file = folder / SETTINGS
+    if not file.exists():
+        return "exact"
+    try:
+        mode = json.loads(file.read_text(encoding="utf-8"))["mode"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    if mode not in ("exact", "fast"):
+        raise UserError(f"{file}: the mode is {mode!r}; known are exact and fast")
+    return mode
+
+
+class Gpt1Tokenizer:
+    """GPT-1's tokenizer behind the `Tokenizer` interface.
+
+    *Exact* gives the ids that the released code gave. *Fast* prepares the text by BERT's rules,
+    as the hub's fast tokenizer of GPT-1 does. The vocabulary has no token for the end of a text;
+    before a document stands the line end.
+
+    Args:
+        bpe: the vocabulary and the merges.
+        mode: how text becomes words.
+    """
+
+    end: int | None = None
+
+    def __init__(self, bpe: Bpe, mode: Mode = "exact") -> None:
+        self.bpe = bpe
+        self.mode = mode
+        self.size = len(bpe.vocabulary)
+        self.separator = bpe.vocabulary[NEWLINE + WORD_END]
+        self.fingerprint = _fingerprint("gpt1", mode, bpe)
+        self._pieces = {index: piece for piece, index in bpe.vocabulary.items()}
+        self._encoder = tokenizers.Tokenizer(
+            models.BPE(
+                vocab=dict(bpe.vocabulary),
+                merges=list(bpe.merges),
+                unk_token=UNKNOWN,
+                end_of_word_suffix=WORD_END,
+            )
+        )
+        self._known: dict[str, list[int]] = {}
+        if mode == "exact":
+            self._words = ExactWords()
+        else:
+            self._encoder.normalizer = normalizers.BertNormalizer(lowercase=True)
+            self._encoder.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+    def cut(self, chunks: Iterable[str]) -> Iterator[str]:
+        """Pieces that begin with a word, after a line end where there is one."""
+        return _cut(chunks, _after_space)
+
+    def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of pieces that `cut` made.
+
+        The line end after a piece is kept, also after the last one: `encode` has none around a
+        text, as the original, but in a corpus it ends the last paragraph.
+        """
+        encoded = self.encode(pieces)
+        if self.mode == "fast":  # There line ends are none anywhere.
+            return encoded
+        line_end = np.array([self.separator], np.int32)
+        return [
+            np.concatenate([ids, line_end]) if NEWLINE in piece[len(piece.rstrip()) :] else ids
+            for piece, ids in zip(pieces, encoded, strict=True)
+        ]
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text, int32 [n]; line ends around it are none.
+
+        Raises:
+            UserError: a text holds half of a surrogate pair; the mode is exact, and its libraries
+                are not installed.
+        """
+        for text in texts:
+            _check_text(text)
+        if self.mode == "exact":
+            return [self._encode(self._words(text)) for text in texts]
+        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in found]
+
+    def _encode(self, words: Sequence[str]) -> np.ndarray:
+        if len(self._known) > MOST_WORDS:
+            self._known.clear()
+        known = self._known
+        if new := [word for word in dict.fromkeys(words) if word not in known]:
+            for word, found in zip(
+                new, self._encoder.encode_batch_fast(new, add_special_tokens=False), strict=True
+            ):
+                known[word] = found.ids
+        return np.array([i for word in words for i in known[word]], np.int32)
+
+    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
+        """The text of some ids, in lower case, with a space after every word but at line ends."""
+        text = "".join(self._pieces[int(i)] for i in ids).replace(WORD_END, " ")
+        return re.sub(r" ?\n ?", "\n", text)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write vocab.json, merges.txt and gptjax.json, which names the mode."""
+        _save(self.bpe, folder, {"kind": "gpt1", "mode": self.mode})
+
+
+class Gpt2Tokenizer:
+    """GPT-2's tokenizer behind the `Tokenizer` interface: it works on bytes, and loses nothing."""
+
+    end: int | None
+
+    def __init__(self, bpe: Bpe) -> None:
+        self.bpe = bpe
+        self.size = len(bpe.vocabulary)
+        self.separator = self.end = bpe.vocabulary[END_OF_TEXT]
+        self.fingerprint = _fingerprint("gpt2", "", bpe)
+        # Without END_OF_TEXT among the added tokens: in a text it is text.
+        self._encoder = tokenizers.Tokenizer(
+            models.BPE(vocab=dict(bpe.vocabulary), merges=list(bpe.merges))
+        )
+        self._encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._encoder.decoder = decoders.ByteLevel()
+
+    def cut(self, chunks: Iterable[str]) -> Iterator[str]:
+        """Pieces that begin with a single space or line end before a word."""
+        return _cut(chunks, _before_single_space)
+
+    def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of pieces that `cut` made."""
+        return self.encode(pieces)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text, int32 [n].
+
+        Raises:
+            UserError: a text holds half of a surrogate pair.
+        """
+        for text in texts:
+            _check_text(text)
+        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in found]
+
+    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
+        """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
+        return self._encoder.decode([int(i) for i in ids if i != self.end])
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write vocab.json, merges.txt and gptjax.json."""
+        _save(self.bpe, folder, {"kind": "gpt2"})
+
+
+def _save(bpe: Bpe, folder: str | os.PathLike[str], settings: dict[str, Any]) -> None:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe_files.write(bpe, folder)
+    (folder / SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
+def _fingerprint(kind: str, mode: str, bpe: Bpe) -> str:
+    content = json.dumps([kind, mode, sorted(bpe.vocabulary.items()), list(bpe.merges)])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
+            "encoded; remove that character"
+        ) from None
+
+
+def _after_space(space: re.Match[str]) -> tuple[int, int]:
+    return (NEWLINE in space[0], space.end())  # better after a line end
+
+
+def _before_single_space(space: re.Match[str]) -> tuple[int, int] | None:
+    return (0, space.start()) if space.end() - space.start() == 1 else None
+
+
+def _cut(
+    chunks: Iterable[str], place: Callable[[re.Match[str]], tuple[int, int] | None]
+) -> Iterator[str]:
+    """Pieces that end at white space, where ``place`` says (how good, where), the last of the best.
+
+    A piece has at most so many characters, unless there is no place among them; then it ends at
+    the next one, or, if there is none within sixteen times as many, after so many.
+    """
+    buffer, look = "", 16 * PIECE_CHARACTERS
+    for chunk in chunks:
+        buffer += chunk
+        start = 0
+        while len(buffer) - start > look:
+            end = start + _end_of_piece(buffer[start : start + look], place)
+            yield buffer[start:end]
+            start = end
+        buffer = buffer[start:]
+    while len(buffer) > PIECE_CHARACTERS:
+        end = _end_of_piece(buffer, place)
+        yield buffer[:end]
+        buffer = buffer[end:]
+    if buffer:
+        yield buffer
+
+
+def _end_of_piece(text: str, place: Callable[[re.Match[str]], tuple[int, int] | None]) -> int:
+    near: tuple[int, int] | None = None
+    for space in _SPACE.finditer(text):
+        found = place(space)
+        if found is None or found[1] == 0 or space.end() == len(text):
+            continue
+        if found[1] <= PIECE_CHARACTERS:
+            near = max(near or found, found)
+        else:
+            return near[1] if near else found[1]
+    return near[1] if near else PIECE_CHARACTERS

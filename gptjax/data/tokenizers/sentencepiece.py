@@ -1,0 +1,189 @@
+"""SentencePiece BPE, trained by `gptjax tokenizer`.
+
+Text round-trips: ``decode(encode(text)) == text`` for every Unicode string. Spaces, newlines
+and control characters are kept, and nothing in a text becomes a control id.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS
+from gptjax.errors import UserError
+
+SEPARATOR_PIECE = "<|separator|>"
+MODEL_FILE = "tokenizer.model"
+# SentencePiece writes a space as this character, so that it cannot tell the two apart.
+SPACE_SYMBOL = "\u2581"
+
+
+def cut(chunks: Iterable[str]) -> Iterator[str]:
+    """One document, arriving in chunks of any size, as pieces of bounded size.
+
+    A piece ends after the last newline among its first 4,096 characters, else before the last
+    space that follows another character, else there. No token reaches across a newline or the
+    start of a word, so that (a run of 4,096 characters without either apart) the ids of a
+    document are its pieces' ids in a row. The places depend on the text alone, never on how it
+    was chunked, and a piece is its own only piece.
+    """
+    buffer, start = "", 0
+    for chunk in chunks:
+        buffer, start = buffer[start:] + chunk, 0
+        while len(buffer) - start > PIECE_CHARACTERS:
+            end = _last_boundary(buffer, start, start + PIECE_CHARACTERS)
+            yield buffer[start:end]
+            start = end
+    if start < len(buffer):
+        yield buffer[start:]
+
+
+def _last_boundary(text: str, start: int, end: int) -> int:
+    newline = text.rfind("\n", start, end)
+    if newline >= 0:
+        return newline + 1
+    space = text.rfind(" ", start + 1, end)
+    while space > start and text[space - 1] == " ":
+        space = text.rfind(" ", start + 1, space)
+    return space if space > start else end
+
+
+class SentencePieceTokenizer:
+    """SentencePiece behind the `Tokenizer` interface.
+
+    Args:
+        model: the bytes of a .model file.
+        name: where they come from, for messages.
+
+    Raises:
+        UserError: not a SentencePiece model, no separator in it, or text does not round-trip.
+    """
+
+    end: int | None
+
+    def __init__(self, model: bytes, name: str = "the tokenizer") -> None:
+        processor = sentencepiece.SentencePieceProcessor()
+        try:
+            loaded = processor.LoadFromSerializedProto(model)
+        except (RuntimeError, OSError, TypeError) as error:
+            raise UserError(f"{name} is not a SentencePiece model; give a .model file") from error
+        if not model or not loaded:
+            raise UserError(f"{name} is not a SentencePiece model; give a .model file")
+        self._model = model
+        self._processor = processor
+        self._threads = _available_cores()
+        self.size = int(processor.vocab_size())
+        self.fingerprint = hashlib.sha256(model).hexdigest()
+        separator = processor.piece_to_id(SEPARATOR_PIECE)
+        if not processor.is_control(separator):  # Another's model: its end of sentence will do.
+            separator = processor.eos_id()
+        if separator < 0 or not processor.is_control(separator):
+            raise UserError(
+                f"{name} has no token to put between documents (neither {SEPARATOR_PIECE} nor an "
+                "end of sentence); train one with `gptjax tokenizer`"
+            )
+        self.separator = self.end = int(separator)
+        # U+2581 in a text is spelled in bytes around SentencePiece, which would make it a space.
+        self._space_symbol = [
+            int(processor.piece_to_id(f"<0x{byte:02X}>")) for byte in SPACE_SYMBOL.encode()
+        ]
+        probe = " A  b\n\n\tc\u00e9e\u0301\U0001f600\ufb01\x00\u2581\r\n </s> "
+        if self.decode(self.encode([probe])[0]) != probe:
+            raise UserError(
+                f"{name} does not give back the text it encodes (it normalises, or has no byte "
+                "fallback); train one with `gptjax tokenizer`"
+            )
+
+    def cut(self, chunks: Iterable[str]) -> Iterator[str]:
+        """See `cut`."""
+        return cut(chunks)
+
+    def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of pieces that `cut` made."""
+        return self.encode(pieces)
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text, int32 [n]; texts are encoded in parallel threads.
+
+        Raises:
+            UserError: a text holds half of a surrogate pair, which no encoding can write.
+        """
+        pieces: list[str] = []
+        owners: list[int] = []
+        plain = True
+        for owner, text in enumerate(texts):
+            for piece in cut([text]):
+                if SPACE_SYMBOL in piece:
+                    plain = False
+                    parts = re.split(f"({SPACE_SYMBOL})", piece)
+                else:
+                    parts = [piece]
+                pieces += parts
+                owners += [owner] * len(parts)
+        if not pieces:
+            return [np.zeros(0, np.int32) for _ in texts]
+        try:
+            encoded = self._processor.encode(
+                pieces, out_type=int, num_threads=min(self._threads, len(pieces))
+            )
+        except (UnicodeEncodeError, TypeError) as error:
+            raise _surrogate_error(pieces) or error from error
+        if not plain:
+            encoded = [
+                self._space_symbol if piece == SPACE_SYMBOL else ids
+                for piece, ids in zip(pieces, encoded, strict=True)
+            ]
+        if len(pieces) == len(texts) == len(set(owners)):
+            return [np.array(ids, np.int32) for ids in encoded]
+        gathered: list[list[int]] = [[] for _ in texts]
+        for owner, ids in zip(owners, encoded, strict=True):
+            gathered[owner] += ids
+        return [np.array(ids, np.int32) for ids in gathered]
+
+    def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
+        """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
+        return str(self._processor.decode([int(i) for i in ids]))
+
+    def pieces(self) -> list[tuple[str, float]]:
+        """Every piece with its score, in the order of the ids."""
+        processor = self._processor
+        return [(processor.id_to_piece(i), processor.get_score(i)) for i in range(self.size)]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``tokenizer.model`` into a folder (made if it is missing)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write(folder / MODEL_FILE)
+
+    def write(self, file: str | os.PathLike[str]) -> None:
+        """Write the model as one file, whole or not at all."""
+        file = Path(file)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(self._model)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _surrogate_error(texts: Iterable[str]) -> UserError | None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return UserError(
+                f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
+                "encoded; remove that character"
+            )
+    return None
+
+
+def _available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

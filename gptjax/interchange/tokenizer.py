@@ -1,0 +1,130 @@
+"""Our tokenizers as the hub's: a tokenizer.json that transformers loads by itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+
+from gptjax.data.tokenizers import bpe_files
+from gptjax.data.tokenizers.bpe import END_OF_TEXT, UNKNOWN, WORD_END, Gpt1Tokenizer, Gpt2Tokenizer
+from gptjax.data.tokenizers.sentencepiece import (
+    SPACE_SYMBOL,
+    SentencePieceTokenizer,
+)
+from gptjax.data.tokenizers.tokenizer import Tokenizer
+from gptjax.errors import UserError
+
+PROBE = "The house of Mary's -  it is\tnot, 42 \u00e9\u4e2d!\n\nAnd?"
+# Names of the adapter's tokens: start, delimiter, extract.
+SPECIALS = ("<|start|>", "<|delimiter|>", "<|extract|>")
+
+
+def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: bool) -> None:
+    """Write the tokenizer's files into a folder.
+
+    Args:
+        folder: there already.
+        tokenizer: ours. Of GPT-1's the hub has the fast mode only.
+        context_length: the most tokens of a text.
+        specials: with the adapter's three tokens after the vocabulary, and put around a text (or
+            a pair of texts) by themselves, as in fine-tuning.
+
+    Raises:
+        UserError: a kind of tokenizer that the hub's format does not hold.
+    """
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        backend, named = _sentencepiece(tokenizer)
+        tokenizer.save(folder)
+    elif isinstance(tokenizer, Gpt1Tokenizer):
+        backend, named = _gpt1(tokenizer), {"unk_token": UNKNOWN}
+        bpe_files.write(tokenizer.bpe, folder)
+    elif isinstance(tokenizer, Gpt2Tokenizer):
+        backend, named = _gpt2(tokenizer), {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+        bpe_files.write(tokenizer.bpe, folder)
+    else:
+        raise UserError(f"a tokenizer of the kind {type(tokenizer).__name__} cannot be exported")
+    if specials:
+        backend.add_special_tokens(list(SPECIALS))
+        start, delimiter, extract = SPECIALS
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A {extract}",
+            pair=f"{start} $A {delimiter} $B {extract}",
+            special_tokens=[(name, tokenizer.size + k) for k, name in enumerate(SPECIALS)],
+        )
+    backend.save(str(folder / "tokenizer.json"))
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context_length,
+        "padding_side": "right",
+        "clean_up_tokenization_spaces": False,
+        # Nothing in a text becomes a control id: `<|start|>` in it is text, as with us.
+        "split_special_tokens": True,
+        "pad_token": backend.id_to_token(padding(tokenizer)),
+        **named,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def padding(tokenizer: Tokenizer) -> int:
+    """The id to pad with: one that ends no sequence (the unknown token, where there is one)."""
+    return tokenizer.separator if isinstance(tokenizer, Gpt2Tokenizer) else 0
+
+
+def _gpt1(tokenizer: Gpt1Tokenizer) -> tokenizers.Tokenizer:
+    backend = _bpe(tokenizer.bpe, unk_token=UNKNOWN, end_of_word_suffix=WORD_END)
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.BPEDecoder(suffix=WORD_END)
+    backend.add_special_tokens([UNKNOWN])
+    return backend
+
+
+def _gpt2(tokenizer: Gpt2Tokenizer) -> tokenizers.Tokenizer:
+    backend = _bpe(tokenizer.bpe)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([END_OF_TEXT])
+    return backend
+
+
+def _bpe(bpe: bpe_files.Bpe, **options: Any) -> tokenizers.Tokenizer:
+    model = models.BPE(vocab=dict(bpe.vocabulary), merges=list(bpe.merges), **options)
+    return tokenizers.Tokenizer(model)
+
+
+def _sentencepiece(tokenizer: SentencePieceTokenizer) -> tuple[tokenizers.Tokenizer, dict]:
+    """SentencePiece's BPE as pairs to merge: a piece's score says when it is made, and it may be
+    made of any two pieces. A text is read after the separator, as in training."""
+    pieces = tokenizer.pieces()
+    vocabulary = {piece: number for number, (piece, _) in enumerate(pieces)}
+    merges = []
+    for piece, score in pieces:
+        halves = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
+        merges += [
+            (score, half) for half in halves if half[0] in vocabulary and half[1] in vocabulary
+        ]
+    merges.sort(key=lambda merge: -merge[0])
+    backend = _bpe(
+        bpe_files.Bpe(vocabulary, [pair for _, pair in merges]),
+        byte_fallback=True,
+        unk_token=pieces[0][0],
+    )
+    backend.normalizer = normalizers.Replace(" ", SPACE_SYMBOL)
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE_SYMBOL, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    backend.add_tokens([AddedToken("\n", normalized=False)])
+    found = backend.encode(PROBE, add_special_tokens=False).ids
+    if found != tokenizer.encode([PROBE])[0].tolist() or backend.get_vocab_size() != len(pieces):
+        raise UserError(
+            "this SentencePiece model cannot be written as the hub's tokenizer: it is not a BPE as "
+            "`gptjax tokenizer` trains it"
+        )
+    separator = pieces[tokenizer.separator][0]
+    backend.add_special_tokens([separator])
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{separator} $A", special_tokens=[(separator, tokenizer.separator)]
+    )
+    return backend, {"bos_token": separator, "eos_token": separator}

@@ -1,0 +1,212 @@
+"""Figures and tables as data, in figures.json.
+
+What computes a figure writes its numbers and where they come from; how it looks is decided in
+`gptjax.report.drawing` alone, for pictures in a folder and for the page of `gptjax report`.
+"""
+
+import dataclasses
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from gptjax import config
+from gptjax.errors import UserError
+
+FILE = "figures.json"
+Kind = Literal["lines", "bars", "heatmap"]
+Number = int | float
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, one colour of bars, or one row of a heatmap.
+
+    Attributes:
+        label: its name in the legend, or of the row.
+        x: [N], numbers, or names (of bars, of a heatmap's columns).
+        y: [N], finite numbers.
+        low, high: [N] each, the ends of the spread around ``y``; None draws none.
+        source: the run or runs that it came from, as the user named them.
+    """
+
+    label: str
+    x: tuple[Number | str, ...]
+    y: tuple[Number, ...]
+    low: tuple[Number, ...] | None = None
+    high: tuple[Number, ...] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise UserError(f"series {self.label!r}: low and high come together")
+        for name in ("y", "low", "high"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if len(values) != len(self.x):
+                raise UserError(
+                    f"series {self.label!r}: {len(values)} numbers in {name} for {len(self.x)} in x"
+                )
+            if not all(map(math.isfinite, values)):
+                raise UserError(f"series {self.label!r}: {name} has a number that is not finite")
+
+
+def over_seeds(label: str, values: Mapping[Any, Sequence[Number]], source: str = "") -> Series:
+    """Means over seeds and their sample standard deviation; one seed alone has no spread.
+
+    Args:
+        label: of the series.
+        values: x -> the values of its seeds.
+        source: as of a series.
+    """
+    means = [statistics.fmean(group) for group in values.values()]
+    spreads = [statistics.stdev(group) if len(group) > 1 else 0.0 for group in values.values()]
+    several = any(len(group) > 1 for group in values.values())
+    ends = list(zip(means, spreads, strict=True))
+    return Series(
+        label,
+        tuple(values),
+        tuple(means),
+        low=tuple(mean - spread for mean, spread in ends) if several else None,
+        high=tuple(mean + spread for mean, spread in ends) if several else None,
+        source=source,
+    )
+
+
+def mean_text(values: Sequence[Number], places: int) -> str:
+    """Mean ± sample standard deviation over seeds for people; of one seed its value."""
+    mean = f"{statistics.fmean(values):.{places}f}"
+    return f"{mean} ± {statistics.stdev(values):.{places}f}" if len(values) > 1 else mean
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a picture shows, with its words.
+
+    Attributes:
+        name: the stem of its files: small letters, digits, dots, dashes and underscores.
+        title: above it.
+        caption: a sentence or two: what is seen, on how much data, what the spread is.
+        x_label, y_label: of the axes, with units.
+        series: what is drawn; of a heatmap its rows, from the top, all with the same ``x``.
+        kind: lines over numbers, bars over names, or a heatmap with its numbers in the cells.
+        log_x: a logarithmic axis, of lines.
+        levels: horizontal lines for reference, each with its label ("paper", "guessing").
+        diagonal: label of the line y = x, of lines over numbers that should be equal; "" has none.
+    """
+
+    name: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    kind: Kind = "lines"
+    log_x: bool = False
+    levels: tuple[tuple[str, Number], ...] = ()
+    diagonal: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if not self.series or not any(series.x for series in self.series):
+            raise UserError(f"figure {self.name}: has nothing to draw")
+        if self.kind == "lines":
+            if any(isinstance(x, str) for series in self.series for x in series.x):
+                raise UserError(f"figure {self.name}: lines are over numbers, not over names")
+            if self.log_x and any(float(x) <= 0 for series in self.series for x in series.x):
+                raise UserError(f"figure {self.name}: a logarithmic axis is of positive numbers")
+        elif self.log_x or self.diagonal:
+            raise UserError(f"figure {self.name}: log_x and diagonal are of lines")
+        if self.kind == "heatmap" and len({series.x for series in self.series}) > 1:
+            raise UserError(f"figure {self.name}: the rows of a heatmap have the same columns")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text.
+
+    Attributes:
+        name: as of a figure.
+        title, caption: as of a figure.
+        columns: their heads.
+        rows: of one cell per column, formatted.
+        sources: the run or runs that each row came from; "" where there is none.
+    """
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    sources: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise UserError(f"table {self.name}: a row has not {len(self.columns)} cells")
+        if len(self.sources) != len(self.rows):
+            raise UserError(
+                f"table {self.name}: {len(self.sources)} sources for {len(self.rows)} rows"
+            )
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r}: is no name of a figure; use small letters, digits, dots and dashes"
+        )
+
+
+def markdown(table: Table) -> str:
+    """A table for a report in Markdown, with its title and caption."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    lines = [line(table.columns), line(["---"] * len(table.columns)), *map(line, table.rows)]
+    return "\n".join([f"**{table.title}.** {table.caption}", "", *lines, ""])
+
+
+def load(folder: Path) -> tuple[list[Figure], list[Table]]:
+    """What `save` wrote in a folder.
+
+    Raises:
+        UserError: no figures.json there, or a damaged one.
+    """
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}); write it again") from None
+    try:
+        figures = [_figure(table, str(path)) for table in content["figures"]]
+        tables = [config.from_table(Table, table, where=str(path)) for table in content["tables"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: is damaged, or no file of figures ({what})") from None
+    return figures, tables
+
+
+def _figure(table: Mapping[str, Any], where: str) -> Figure:
+    """A figure from its table in figures.json; of what is not there the defaults."""
+    plain = {key: value for key, value in table.items() if key not in ("series", "levels")}
+    series = tuple(config.from_table(Series, one, where=where) for one in table["series"])
+    levels = tuple((str(label), float(value)) for label, value in table["levels"])
+    fields = {field.name for field in dataclasses.fields(Figure)}
+    if unknown := plain.keys() - fields:
+        raise UserError(f"{where}: unknown key {min(unknown)!r} of a figure")
+    if plain["kind"] not in get_args(Kind):
+        raise UserError(f"{where}: unknown kind of figure {plain['kind']!r}")
+    try:
+        return Figure(**plain, series=series, levels=levels)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -1,0 +1,118 @@
+"""What lies in the folders that a report is made of, told by their content.
+
+A folder is a pre-trained run, a fine-tuned run or several seeds of one, what `gptjax evaluate` or
+`gptjax zeroshot` wrote, figures and tables of an experiment, or a folder of such folders. What was
+measured for an experiment, and lies below its figures, is in these and not reported once more.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gptjax.errors import UserError
+from gptjax.report import figures
+from gptjax.report.entries import Drawn, Sources
+from gptjax.report.readers import (
+    add_results,
+    add_tuned,
+    incomplete,
+    read_drawn,
+    read_pretrained,
+)
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.open import read_table
+
+# Folders inside of a run, where nothing else is looked for.
+INNER = ("checkpoints", "tokenizer", "tensorboard")
+
+
+def find(runs: Sequence[str]) -> Sources:
+    """Read everything in the folders, and below them.
+
+    Args:
+        runs: folders, as the user names them.
+
+    Raises:
+        UserError: no such folder, nothing to report in it, or a damaged file.
+    """
+    sources = Sources()
+    seen: set[Path] = set()
+    for given in runs:
+        base = Path(given)
+        if not base.is_dir():
+            raise UserError(f"{given}: no such folder; name run folders, or a folder of them")
+        before = len(sources.origins), len(sources.left_out)
+        again = any(path.is_relative_to(base.resolve()) for path in seen)
+        experiments: list[Path] = []
+        for folder in _walk(base, seen):
+            inside = any(folder.is_relative_to(experiment) for experiment in experiments)
+            _read(folder, _shown(given, base, folder), sources, inside=inside)
+            if (folder / figures.FILE).exists():
+                experiments.append(folder)
+        if len(sources.origins) == before[0] and not again:
+            left_out = sources.left_out[before[1] :]
+            why = f": {left_out[0]}" if left_out else " (no run, results.json or figures.json)"
+            raise UserError(f"{given}: nothing to report in it{why}")
+    sources.drawn = [_without(drawn, sources) for drawn in sources.drawn]
+    paths = [origin.path for origin in sources.origins]
+    if twice := sorted({path for path in paths if paths.count(path) > 1}):
+        raise UserError(
+            f"--runs: two folders would both be called {twice[0]}; name them relative to here"
+        )
+    return sources
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """The folder and those below it, in order, each once; not the inside of runs."""
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
+    yield folder
+    if _is_run(folder):
+        return
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and not inner.name.startswith(".") and inner.name not in INNER:
+            yield from _walk(inner, seen)
+
+
+def _is_run(folder: Path) -> bool:
+    return RunFolder(folder).config.exists() or bool(RunFolder(folder).seeds())
+
+
+def _shown(given: str, base: Path, folder: Path) -> str:
+    """How the report calls a folder: as the user did, but never by an absolute path."""
+    if base.is_absolute():
+        here = Path.cwd()
+        base = base.relative_to(here) if base.is_relative_to(here) else Path("…", base.name)
+    return (base / folder.relative_to(given)).as_posix()
+
+
+def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
+    """Add what a folder itself holds; ``inside`` of an experiment no measurement."""
+    try:
+        if (folder / figures.FILE).exists():
+            sources.drawn.append(read_drawn(folder, shown))
+        if seeds := [run.path for run in RunFolder(folder).seeds()]:
+            add_tuned(shown, {path: f"{shown}/{path.name}" for path in seeds}, sources)
+        elif RunFolder(folder).config.exists():
+            if "task" in read_table(folder):
+                add_tuned(shown, {folder: shown}, sources)
+            elif reason := incomplete(folder):
+                sources.left_out.append(f"{shown}: {reason}")
+            else:
+                sources.pretrained.append(read_pretrained(folder, shown))
+        elif (folder / "results.json").exists() and not inside:
+            add_results(folder, shown, sources)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{folder}: its files are damaged, or of another version of gptjax ({what})"
+        ) from None
+
+
+def _without(drawn: Drawn, sources: Sources) -> Drawn:
+    """The same, without listing the runs that have entries of their own, as those of a sweep."""
+    origins = [*(run.origin for run in sources.pretrained), *(run.origin for run in sources.tuned)]
+    own = {one.path for origin in origins for one in origin.made}
+    made = tuple(one for one in drawn.origin.made if one.path not in own)
+    return replace(drawn, origin=replace(drawn.origin, made=made))

@@ -1,0 +1,217 @@
+"""A run folder: its paths and its meta.json, whether a run may start in it, and where it was made.
+
+    runs/pretrain/NAME/, runs/finetune/TASK/NAME/
+      config.toml  meta.json  metrics.jsonl  results.json  samples.txt
+      tokenizer/  tensorboard/  checkpoints/last/N  checkpoints/best/N  checkpoints/curve/N
+      of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  adapter.safetensors
+
+Nothing in it names another folder that is needed later, so it can be moved or copied.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from gptjax import __version__
+from gptjax.errors import UserError
+from gptjax.training.checkpoint import has_checkpoint
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run folder, and its meta.json."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config; `gptjax pretrain --config` reads it back."""
+        return self.path / "config.toml"
+
+    @property
+    def meta(self) -> Path:
+        """Status, versions, commit, devices, fingerprints and command."""
+        return self.path / "meta.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of the run's own copy of its tokenizer."""
+        return self.path / "tokenizer"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `last/N`, `best/N` and `curve/N`."""
+        return self.path / "checkpoints"
+
+    @property
+    def results(self) -> Path:
+        """What the run came to: task, split, metrics, data, checkpoint, seed."""
+        return self.path / "results.json"
+
+    @property
+    def samples(self) -> Path:
+        """Text that the model wrote."""
+        return self.path / "samples.txt"
+
+    @property
+    def predictions(self) -> Path:
+        """What a fine-tuned model says to each example of a split."""
+        return self.path / "predictions.tsv"
+
+    @property
+    def task_file(self) -> Path:
+        """The run's own copy of the task file that it was given, if it was given one."""
+        return self.path / "task.toml"
+
+    @property
+    def adapter(self) -> Path:
+        """The best checkpoint's adapter, apart from its backbone."""
+        return self.path / "adapter.safetensors"
+
+    def seeds(self) -> list["RunFolder"]:
+        """The runs of several seeds, which lie in `seed-N` here, by number."""
+        found = [path.parent for path in self.path.glob("seed-*/config.toml")]
+        found.sort(key=lambda path: (len(path.name), path.name))  # seed-2 before seed-10
+        return [RunFolder(path) for path in found]
+
+    def owned(self) -> list[Path]:
+        """Everything that a run writes, and all that `--overwrite` removes."""
+        names = ("metrics.jsonl", "tensorboard", "wandb-id.txt")
+        return [
+            *(self.config, self.meta, self.tokenizer, self.checkpoints),
+            *(self.results, self.samples, self.predictions, self.task_file, self.adapter),
+            *(self.path / name for name in names),
+            *sorted(self.path.glob("predictions-*.tsv")),
+        ]
+
+    def clear(self) -> None:
+        """Remove what an earlier run wrote, and nothing else."""
+        for item in self.owned():
+            shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
+
+    def read_meta(self) -> dict[str, Any]:
+        """The content of meta.json, empty if there is none yet."""
+        return json.loads(self.meta.read_text(encoding="utf-8")) if self.meta.exists() else {}
+
+    def check_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
+        """Refuse to go on with something else than the run was started with.
+
+        Raises:
+            UserError: a fingerprint in meta.json is another one.
+        """
+        started = self.read_meta().get("fingerprints", {})
+        for name, value in fingerprints.items():
+            if started.get(name, value) != value:
+                raise UserError(
+                    f"{self.path}: was started with another {name}: its fingerprint is "
+                    f"{started[name]}, that of this one {value}; give the same {name}, or start "
+                    "anew in another --out"
+                )
+
+    def update_meta(self, **values: Any) -> None:
+        """Set keys of meta.json; the file is replaced whole, so that it is never torn."""
+        write_json(self.meta, {**self.read_meta(), **values})
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file by replacing it, so that a reader or a crash never sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: none there, or damaged; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged, no JSON ({error})") from None
+
+
+def open_folder(
+    path: str | Path, *, resume: str, overwrite: bool, trains: bool = True
+) -> tuple[RunFolder, str]:
+    """The folder of a run that is about to start or to go on. Nothing in it is touched yet.
+
+    Args:
+        path: the folder; it may be absent, empty, or an earlier run's.
+        resume: "never", "auto", or a step.
+        overwrite: an earlier run's files are going to be removed.
+        trains: whether the command could also continue what is there.
+
+    Returns:
+        The folder, and "never" if the run starts from nothing, else ``resume``.
+
+    Raises:
+        UserError: the folder is not empty and neither ``resume`` nor ``overwrite`` was given,
+            or ``resume`` is none of the known words.
+    """
+    folder = RunFolder(Path(path))
+    if resume not in ("never", "auto") and not resume.isdigit():
+        raise UserError(f"--resume {resume}: known are auto, never, or the number of a step")
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"{folder.path}: is a file; choose another folder with --out")
+    occupied = folder.path.exists() and any(folder.path.iterdir())
+    if occupied and overwrite and resume != "never":
+        raise UserError("--overwrite and --resume contradict each other; give one of them")
+    if occupied and resume == "never" and not overwrite:
+        resumed = "continue it with --resume auto, " if trains else ""
+        raise UserError(
+            f"{folder.path}: is not empty; {resumed}replace it with --overwrite, or choose another "
+            "--out"
+        )
+    if resume != "never" and "imported" in folder.read_meta():
+        raise UserError(
+            f"{folder.path}: was imported, so that there is no training to go on with; start from "
+            f"it with --init {folder.path} and another --out"
+        )
+    if resume == "auto" and not has_checkpoint(folder.checkpoints):
+        resume = "never"  # nothing to go on from was ever saved
+    return folder, resume
+
+
+def provenance(devices: str) -> dict[str, Any]:
+    """What meta.json, or results.json of a measurement, says of where and how it was made."""
+    program = Path(sys.argv[0]).name
+    script = program.endswith(".py") and program != "__main__.py"
+    return {
+        "command": " ".join([program if script else "gptjax", *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "gptjax": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
+        "commit": _commit(),
+        "devices": devices,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package runs from, marked if it was changed."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        words = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

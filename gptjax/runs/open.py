@@ -1,0 +1,293 @@
+"""A trained model, opened: config, tokenizer, task and parameters.
+
+It is a run folder, or what others published: `openai:FOLDER` (GPT-1 in OpenAI's files) and
+`hf:ID_OR_FOLDER` (GPT-1 or GPT-2 in the hub's).
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors import numpy as safetensors
+
+from gptjax import config
+from gptjax.data.tasks.task import Task, with_columns
+from gptjax.data.tasks.task_file import parse_task
+from gptjax.data.tasks.table import find_task
+from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.errors import UserError
+from gptjax.interchange import hub as hub_files
+from gptjax.interchange import openai as openai_files
+from gptjax.models import objective
+from gptjax.models.task_head import AdapterConfig
+from gptjax.models.config import ModelConfig
+from gptjax.models.objective import lm
+from gptjax.runs.folder import RunFolder
+from gptjax.training.checkpoint import restore_params
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model, ready to use.
+
+    Attributes:
+        folder: where it was loaded from; only of a run folder more than the path is there.
+        model: the backbone's config.
+        tokenizer: the tokenizer it was trained with.
+        params: its parameters, numpy float32; of a fine-tuned one backbone and adapter.
+        step: the number of updates that made them.
+        checkpoint: which checkpoint that is, such as `best/120`; of others' files `published`.
+        task: what it was fine-tuned on, or None.
+    """
+
+    folder: RunFolder
+    model: ModelConfig
+    tokenizer: Tokenizer
+    params: Any
+    step: int
+    checkpoint: str
+    task: Task | None = None
+
+    @property
+    def backbone(self) -> Any:
+        """The parameters of the backbone, without an adapter."""
+        return self.params if self.task is None else self.params["backbone"]
+
+
+def sample_notice(run: Run) -> str | None:
+    """What to say of a run that was fine-tuned on the offline sample, or None."""
+    if not run.folder.read_meta().get("data", {}).get("sample"):
+        return None
+    return f"{run.folder.path} WAS FINE-TUNED ON THE OFFLINE SAMPLE, not on a published task"
+
+
+def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> AdapterConfig:
+    """The head that a task needs."""
+    head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
+    return AdapterConfig(head, task.num_classes, dropout)
+
+
+OPENAI, HUB = "openai:", "hf:"
+
+
+def is_published(path: str | Path) -> bool:
+    """Whether a path names other people's files instead of a run folder."""
+    return str(path).startswith((OPENAI, HUB))
+
+
+def published_folder(path: str | Path, *, weights: bool = True) -> Path:
+    """Where other people's files lie; those of the hub are fetched if they are not here.
+
+    Args:
+        path: openai:FOLDER or hf:ID_OR_FOLDER.
+        weights: whether they are needed too.
+
+    Raises:
+        UserError: no such folder, and not on the hub either.
+    """
+    kind, _, name = str(path).partition(":")
+    if f"{kind}:" == HUB:
+        return hub_files.locate(name, weights=weights)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such folder")
+    return folder
+
+
+def read_table(path: str | Path) -> Mapping[str, Any]:
+    """The config.toml of a run folder, as a table.
+
+    Raises:
+        UserError: there is no run at ``path``, or its config is damaged.
+    """
+    folder = RunFolder(Path(path))
+    if seeds := folder.seeds():
+        raise UserError(f"{path}: holds several seeds; name one of them, such as {seeds[0].path}")
+    if not folder.config.exists():
+        raise UserError(f"{path}: no run folder (it has no config.toml)")
+    try:
+        table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{folder.config}: cannot be read as TOML: {error}") from None
+    if "model" not in table:
+        raise UserError(f"{folder.config}: has no section [model]; it is no run's config")
+    return table
+
+
+def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
+    """The model config of a run folder, or of others' files.
+
+    Args:
+        path: which.
+        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
+
+    Raises:
+        UserError: as `read_table`, what is published is no model that can be taken over, or heads
+            other than these are given of files that tell them.
+    """
+    if str(path).startswith(OPENAI):
+        return openai_files.read_config(published_folder(path, weights=False), num_heads)
+    if is_published(path):
+        model = hub_files.read_config(published_folder(path, weights=False))
+    else:
+        where = str(RunFolder(Path(path)).config)
+        model = config.from_table(ModelConfig, read_table(path)["model"], where=where)
+    if num_heads not in (None, model.num_heads):
+        raise UserError(
+            f"--heads {num_heads}: {path} has {model.num_heads} heads; the option is for "
+            "openai:FOLDER"
+        )
+    return model
+
+
+def load_task(path: str | Path) -> Task | None:
+    """The task that a run was fine-tuned on, or None.
+
+    Raises:
+        UserError: as `read_table`, or the task is unknown.
+    """
+    section = read_table(path).get("task")
+    if section is None:
+        return None
+    own = RunFolder(Path(path)).task_file
+    task = find_task(str(own) if own.exists() else section["name"])
+    name = Path(section["name"]).stem if own.exists() else task.name
+    return with_columns(replace(task, name=name), tuple(section.get("columns", ())))
+
+
+def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
+    """The tokenizer that a model was trained with.
+
+    Raises:
+        UserError: there is none, or its mode cannot be had.
+    """
+    if is_published(path):
+        return load_tokenizer(published_folder(path, weights=False), mode=mode)
+    return load_tokenizer(RunFolder(Path(path)).tokenizer, mode=mode)
+
+
+def load(
+    path: str | Path,
+    checkpoint: str = "auto",
+    adapter: str | Path | None = None,
+    *,
+    num_heads: int | None = None,
+    mode: Mode | None = None,
+) -> Run:
+    """Open a trained model.
+
+    Args:
+        path: the run folder, openai:FOLDER, or hf:ID_OR_FOLDER.
+        checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
+            kept, else the last.
+        adapter: a file `adapter.safetensors` of a run that was fine-tuned from this pre-trained
+            one with its backbone frozen.
+        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
+        mode: of GPT-1's tokenizer; None is as it was saved, else exact.
+
+    Raises:
+        UserError: nothing there or damaged, no such checkpoint, an adapter of another backbone, or
+            a checkpoint or heads asked for where there is no choice.
+        NoCheckpointError: checkpoints exist, but none is intact.
+    """
+    model = load_config(path, num_heads)
+    if is_published(path):
+        if checkpoint != "auto":
+            raise UserError(
+                f"--checkpoint {checkpoint}: published weights have no checkpoints to choose from"
+            )
+        run = _load_published(path, model, mode)
+        return run if adapter is None else attach_adapter(run, adapter)
+    folder = RunFolder(Path(path))
+    task = load_task(path)
+    tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
+    init = (
+        lm(model).init
+        if task is None
+        else objective.task(model, adapter_config(task)).objective.init
+    )
+    target = jax.eval_shape(init, jax.random.key(0))
+    params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
+    run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
+    return run if adapter is None else attach_adapter(run, adapter)
+
+
+def _load_published(path: str | Path, model: ModelConfig, mode: Mode | None) -> Run:
+    folder = published_folder(path)
+    tokenizer = load_tokenizer(folder, mode=mode)
+    if tokenizer.size != model.vocabulary_size:
+        raise UserError(
+            f"{path}: its weights are for {model.vocabulary_size:,} tokens, and its tokenizer's "
+            f"files have {tokenizer.size:,}; are they of the same model?"
+        )
+    files = openai_files if str(path).startswith(OPENAI) else hub_files
+    params = files.read_params(folder, model)
+    return Run(RunFolder(folder), model, tokenizer, params, 0, "published")
+
+
+def backbone_fingerprint(backbone: Any) -> str:
+    """sha256 (hex) of a backbone's parameters."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(backbone):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape}\0".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def save_adapter(run: Run) -> None:
+    """Write a fine-tuned run's adapter apart from its backbone, with its task and what it needs."""
+    assert run.task is not None
+    own = run.folder.task_file
+    description = {
+        "task": run.task.name,
+        "task_file": own.read_text(encoding="utf-8") if own.exists() else "",
+        "backbone": backbone_fingerprint(run.backbone),
+    }
+    safetensors.save_file(_flat(run.params["adapter"]), run.folder.adapter, description)
+
+
+def attach_adapter(run: Run, path: str | Path) -> Run:
+    """A pre-trained run with an adapter that was saved by `save_adapter`.
+
+    Raises:
+        UserError: unreadable, or of another backbone.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            description = file.metadata() or {}
+            names = list(file.keys())
+            flat = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: no adapter can be read there ({error})") from error
+    if not {"task", "task_file", "backbone"} <= description.keys():
+        raise UserError(f"{path}: is no adapter of `gptjax finetune`")
+    fingerprint = backbone_fingerprint(run.backbone)
+    if description["backbone"] != fingerprint:
+        raise UserError(
+            f"{path}: this adapter was trained on another backbone: its fingerprint is "
+            f"{description['backbone'][:16]}…, that of {run.folder.path} {fingerprint[:16]}…"
+        )
+    if description["task_file"]:
+        task = parse_task(description["task_file"], description["task"], str(path))
+    else:
+        task = find_task(description["task"])
+    adapter = {
+        "special_embedding": flat["special_embedding"],
+        "head": {"kernel": flat["head.kernel"], "bias": flat["head.bias"]},
+    }
+    return replace(run, params={"backbone": run.backbone, "adapter": adapter}, task=task)
+
+
+def _flat(adapter: Any) -> dict[str, np.ndarray]:
+    return {
+        "special_embedding": adapter["special_embedding"],
+        "head.kernel": adapter["head"]["kernel"],
+        "head.bias": adapter["head"]["bias"],
+    }

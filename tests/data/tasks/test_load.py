@@ -1,0 +1,117 @@
+"""The splits of a task: from which files, what is held back, and what training asks of them."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from gptjax.data.tasks.load import TaskData, for_training, load_split, load_task_data
+from gptjax.data.tasks.splits import Example, Split, hold_back, targets_of
+from gptjax.data.tasks.table import TASKS, find_task
+from gptjax.errors import UserError
+
+
+def found(split):
+    return [(*example.texts, example.target) for example in split.examples]
+
+
+def split_of(count, name="train", group=1):
+    examples = [Example((f"p{i // group}", f"h{i}"), i % 3, f"line {i}", i) for i in range(count)]
+    return Split(name, "file", examples, fingerprint="f")
+
+
+def test_a_missing_split_is_held_back_by_premise():
+    data = for_training(TaskData({"train": split_of(90, group=3)}), TASKS["snli"])
+    train, valid = data.splits["train"], data.splits["valid"]
+    assert len(train.examples) + len(valid.examples) == 90
+    assert 6 <= len(valid.examples) <= 12
+    assert not {e.texts[0] for e in train.examples} & {e.texts[0] for e in valid.examples}
+    assert [e.row for e in train.examples] == sorted(e.row for e in train.examples)
+    again = for_training(TaskData({"train": split_of(90, group=3)}), TASKS["snli"])
+    assert again.splits["valid"].examples == valid.examples
+    assert "held back" in valid.source
+    from_valid = for_training(TaskData({"valid": split_of(90, "valid")}), TASKS["snli"])
+    assert len(from_valid.splits["train"].examples) > len(from_valid.splits["valid"].examples) > 0
+
+
+def test_a_part_of_a_split():
+    data = for_training(
+        TaskData({"train": split_of(50), "valid": split_of(20, "valid")}),
+        TASKS["snli"],
+        {"train": 10, "valid": None},
+    )
+    rows = [example.row for example in data.splits["train"].examples]
+    assert len(rows) == 10
+    assert rows == sorted(set(rows))
+    assert "10 of 50" in data.splits["train"].source
+    assert data.splits["train"].fingerprint != split_of(50).fingerprint
+    assert len(data.splits["valid"].examples) == 20
+
+
+def test_story_cloze_is_split_as_in_the_released_code():
+    train, valid = hold_back(split_of(1871), TASKS["rocstories"], "valid")
+    rest, taken = train_test_split(np.arange(1871), test_size=374, random_state=3535999445)
+    assert {e.row for e in valid.examples} == set(taken.tolist())
+    assert {e.row for e in train.examples} == set(rest.tolist())
+
+
+def test_training_needs_labels(tmp_path):
+    (tmp_path / "train.tsv").write_text("sentence\nx\ny\n")
+    data = load_task_data((str(tmp_path),), TASKS["sst2"])
+    with pytest.raises(UserError, match=r"train\.tsv: no labels"):
+        for_training(data, TASKS["sst2"])
+
+
+def test_what_data_may_name(tmp_path):
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\nx\t1\n")
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\ny\t0\n")
+    sst2 = TASKS["sst2"]
+    train, dev = str(tmp_path / "train.tsv"), str(tmp_path / "dev.tsv")
+    assert list(load_task_data((str(tmp_path),), sst2).splits) == ["train", "valid"]
+    assert list(load_task_data((train,), sst2).splits) == ["train"]
+    named = load_task_data((f"train={train}", f"valid={dev}"), sst2)
+    assert found(named.splits["valid"]) == [("y", 0)]
+    split, sample = load_split(str(tmp_path), sst2, "valid")
+    assert (found(split), sample) == ([("y", 0)], False)
+    assert found(load_split(dev, sst2, "test")[0]) == [("y", 0)]
+    for words, message in [
+        (("nowhere",), "no such file or folder"),
+        ((f"dev={dev}",), "the splits of sst2 are train, valid, test"),
+        ((train, dev), "SPLIT=PATH"),
+        (("train=nowhere.tsv",), r"nowhere\.tsv: no such file"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            load_task_data(words, sst2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"none of the files of rocstories .*cloze_test_val"):
+        load_task_data((str(tmp_path / "empty"),), TASKS["rocstories"])
+
+
+@pytest.mark.parametrize("task", list(TASKS.values()), ids=TASKS)
+def test_the_sample_of_every_task(task):
+    data = load_task_data(("sample",), task)
+    assert data.sample
+    sizes = {name: len(split.examples) for name, split in data.splits.items()}
+    assert sizes == {"train": 480, "valid": 120, "test": 120}
+    train = data.splits["train"]
+    counts = targets_of(train.examples, task).sum(0)
+    assert counts.min() >= 0.8 * 480 / task.num_classes * (0.5 if task.scores else 1)
+    texts = [{e.texts for e in split.examples} for split in data.splits.values()]
+    assert [len(text) for text in texts] == [480, 120, 120]
+    assert len(set.union(*texts)) == 720
+
+
+def test_a_task_of_ones_own_has_no_sample(tmp_path):
+    (tmp_path / "mine.toml").write_text("format = 'classification'\nlabels = ['a', 'b']")
+    with pytest.raises(UserError, match="no sample of this task; give --data"):
+        load_task_data(("sample",), find_task(str(tmp_path / "mine.toml")))
+
+
+def test_the_files_that_a_task_file_names_have_to_be_there(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        "format = 'classification'\nlabels = ['a', 'b']\n[files]\ntrain = 'trian.csv'\n"
+    )
+    (tmp_path / "train.csv").write_text("text,label\nx,a\ny,b\n")
+    task = find_task(str(tmp_path / "mine.toml"))
+    with pytest.raises(UserError, match=r"trian\.csv: no such file; mine names it under .*train"):
+        load_task_data((), task, folder=tmp_path)
+    assert list(load_task_data((str(tmp_path),), task).splits) == ["train"]  # named by --data

@@ -1,0 +1,343 @@
+import errno
+import math
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gptjax.data.text import cache as cache_module
+from gptjax.data.text.corpus import (
+    CorpusConfig,
+    prepare,
+    prepare_tokenizer,
+    prepare_whole,
+    token_counts,
+    unigram_perplexity,
+)
+from gptjax.data.tokenizers.tokenizer import VocabularyConfig
+from gptjax.errors import UserError
+
+
+class Counting:
+    """A tokenizer that counts the texts it encodes."""
+
+    def __init__(self, tokenizer, size=None):
+        self._tokenizer = tokenizer
+        self.size = size or tokenizer.size
+        self.separator = tokenizer.separator
+        self.end = tokenizer.end
+        self.fingerprint = tokenizer.fingerprint
+        self.texts = 0
+
+    def cut(self, chunks):
+        return self._tokenizer.cut(chunks)
+
+    def encode_pieces(self, pieces):
+        self.texts += len(pieces)
+        return self.encode(pieces)
+
+    def encode(self, texts):
+        return self._tokenizer.encode(texts)
+
+    def decode(self, ids):
+        return self._tokenizer.decode(ids)
+
+    def save(self, folder):
+        self._tokenizer.save(folder)
+
+
+@pytest.fixture
+def books(tmp_path, prose):
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for i, words in enumerate([3000, 40, 700, 5, 2500, 300, 1800, 60, 900, 1200]):
+        text = prose(words, seed=i)
+        (folder / f"{i}.txt").write_text(text, encoding="utf-8")
+    (folder / "blank.txt").write_text(" \n\n\t\n", encoding="utf-8")
+    return folder
+
+
+def texts_of(corpus, tokenizer):
+    return [
+        tokenizer.decode(corpus.tokens[start:end])
+        for start, end in zip(corpus.starts, corpus.ends, strict=True)
+    ]
+
+
+def files_of(folder):
+    return [file.read_text(encoding="utf-8") for file in sorted(folder.glob("[0-9].txt"))]
+
+
+def test_whole_corpus_is_the_files(books, tokenizer):
+    corpus = prepare_whole(CorpusConfig(data=str(books)), tokenizer)
+    texts = files_of(books)
+    assert texts_of(corpus, tokenizer) == texts
+    assert corpus.bytes == sum(len(text.encode()) for text in texts)
+    assert corpus.words == sum(len(text.split()) for text in texts)
+    assert corpus.num_tokens == sum(len(ids) for ids in tokenizer.encode(texts))
+    assert corpus.num_documents == 10
+    assert corpus.dropped == {"empty": 1}
+    assert np.all(corpus.tokens[corpus.starts] == tokenizer.separator)
+    assert np.count_nonzero(corpus.tokens == tokenizer.separator) == 10
+    assert corpus.tokens.dtype == np.uint16
+    assert isinstance(corpus.tokens, np.memmap)
+    assert "1 empty left out" in str(corpus)
+
+
+def test_held_back_documents(books, tokenizer):
+    config = CorpusConfig(data=str(books), validation_fraction=0.2)
+    train, valid = prepare(config, tokenizer)
+    together = sorted(texts_of(train, tokenizer) + texts_of(valid, tokenizer))
+    assert together == sorted(files_of(books))
+    whole = prepare_whole(config, tokenizer)
+    assert train.num_tokens + valid.num_tokens == whole.num_tokens
+    assert train.bytes + valid.bytes == whole.bytes
+    assert train.words + valid.words == whole.words
+    assert valid.words == sum(len(text.split()) for text in texts_of(valid, tokenizer))
+    assert 0 < valid.num_tokens <= 0.6 * whole.num_tokens
+    assert len({train.fingerprint, valid.fingerprint, whole.fingerprint}) == 3
+    again = prepare(config, tokenizer)
+    assert [part.fingerprint for part in again] == [train.fingerprint, valid.fingerprint]
+
+
+def test_hold_back_at_least_one_and_never_all(books, tokenizer):
+    for fraction in (1e-6, 0.999):
+        train, valid = prepare(
+            CorpusConfig(data=str(books), validation_fraction=fraction), tokenizer
+        )
+        assert valid.num_documents >= 1
+        assert train.num_documents >= 1
+    with pytest.raises(UserError, match="not between 0 and 1"):
+        prepare(CorpusConfig(data=str(books), validation_fraction=0.0), tokenizer)
+
+
+def test_end_of_a_single_document(tmp_path, tokenizer, prose):
+    file = tmp_path / "book.txt"
+    text = prose(12_000)
+    file.write_text(text, encoding="utf-8")
+    train, valid = prepare(CorpusConfig(data=str(file), validation_fraction=0.2), tokenizer)
+    first = tokenizer.decode(train.tokens[train.starts[0] : train.ends[0]])
+    last = tokenizer.decode(valid.tokens[valid.starts[0] + 1 : valid.ends[0]])
+    assert first + last == text
+    assert first.endswith("\n")
+    assert 0.19 < len(last) / len(text) < 0.3
+    assert (train.words, valid.words) == (len(first.split()), len(last.split()))
+    assert train.num_tokens + valid.num_tokens == len(tokenizer.encode([text])[0])
+    file.write_text("too short", encoding="utf-8")
+    with pytest.raises(UserError, match="single document of 9 bytes is too short"):
+        prepare(CorpusConfig(data=str(file)), tokenizer)
+
+
+def test_given_validation(books, tmp_path, tokenizer):
+    (tmp_path / "v.txt").write_text("the old house", encoding="utf-8")
+    config = CorpusConfig(data=str(books), validation=str(tmp_path / "v.txt"))
+    train, valid = prepare(config, tokenizer)
+    assert train.num_documents == 10
+    assert texts_of(valid, tokenizer) == ["the old house"]
+
+
+def test_encoded_once(books, tokenizer, cache):
+    counting = Counting(tokenizer)
+    config = CorpusConfig(data=str(books))
+    first = prepare_whole(config, counting)
+    texts = counting.texts
+    assert texts >= 10
+    assert prepare_whole(config, counting).fingerprint == first.fingerprint
+    assert counting.texts == texts, "encoded again"
+    altered = books / "3.txt"
+    date = altered.stat().st_mtime_ns
+    text = altered.read_text(encoding="utf-8")
+    altered.write_text(text.swapcase(), encoding="utf-8")
+    os.utime(altered, ns=(date, date))  # Same size, same date.
+    second = prepare_whole(config, counting)
+    assert counting.texts == 2 * texts, "an altered file was not seen"
+    assert second.fingerprint != first.fingerprint
+    assert text.swapcase() in texts_of(second, tokenizer)
+    assert not list(cache.rglob(".*.*")), "temporary files left"
+
+
+def test_settings_and_place_of_the_cache(books, tmp_path, tokenizer, cache):
+    prepare_whole(CorpusConfig(data=str(books), cache=str(tmp_path / "other")), tokenizer)
+    assert (tmp_path / "other" / "corpus").is_dir()
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "pieces.bin", "documents.bin", "meta.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damaged_cache_is_encoded_again(books, tokenizer, cache, name, damage):
+    config = CorpusConfig(data=str(books))
+    counting = Counting(tokenizer)
+    texts = texts_of(prepare_whole(config, counting), tokenizer)
+    before = counting.texts
+    (file,) = cache.rglob(name)
+    partial = file.parent.with_name(f".{file.parent.name}.partial")
+    partial.mkdir()  # As a killed process leaves it.
+    (partial / "tokens.bin").write_bytes(b"torn")
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 0x80
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[:-1])
+    else:
+        file.unlink()
+    assert texts_of(prepare_whole(config, counting), tokenizer) == texts
+    assert counting.texts == 2 * before
+    assert not partial.exists()
+
+
+def test_wide_ids_for_large_vocabularies(books, tokenizer):
+    class Shifted(Counting):
+        fingerprint = "shifted"
+
+        def encode(self, texts):
+            return [ids + 100_000 for ids in super().encode(texts)]
+
+    small = prepare_whole(CorpusConfig(data=str(books)), Counting(tokenizer, size=1 << 16))
+    assert small.tokens.dtype == np.uint16
+    shifted = Shifted(tokenizer, size=(1 << 16) + 100_000)
+    shifted.fingerprint = "shifted"
+    large = prepare_whole(CorpusConfig(data=str(books)), shifted)
+    assert large.tokens.dtype == np.uint32
+    text = large.tokens != tokenizer.separator
+    np.testing.assert_array_equal(large.tokens[text], small.tokens[text].astype(int) + 100_000)
+
+
+def test_nothing_to_train_on(tmp_path, tokenizer, cache):
+    (tmp_path / "blank.txt").write_text("\n \n", encoding="utf-8")
+    with pytest.raises(UserError, match="nothing to train on, 1 empty documents"):
+        prepare(CorpusConfig(data=str(tmp_path / "blank.txt")), tokenizer)
+    assert not list(cache.rglob("*.bin"))
+
+
+def test_a_refused_file_leaves_nothing(books, tokenizer, cache):
+    (books / "8.txt").write_bytes(b"fine \xff")
+    with pytest.raises(UserError, match=r"8\.txt: not UTF-8 at byte 5"):
+        prepare(CorpusConfig(data=str(books)), tokenizer)
+    assert not list(cache.rglob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")],
+)
+def test_disk_errors(books, tokenizer, cache, monkeypatch, number, message):
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cache_module.os, "fsync", refuse)
+    with pytest.raises(UserError, match=rf"{cache}: {message}.*GPTJAX_CACHE") as refused:
+        prepare(CorpusConfig(data=str(books)), tokenizer)
+    assert "\n" not in str(refused.value)
+    assert not list(cache.rglob("*.bin"))
+
+
+def test_a_file_in_the_place_of_the_cache(books, tokenizer, cache):
+    cache.write_text("in the way")
+    with pytest.raises(UserError, match="choose another folder"):
+        prepare(CorpusConfig(data=str(books)), tokenizer)
+
+
+def test_two_processes_encode_once(books, tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer")
+    script = textwrap.dedent(
+        """
+        import sys
+        from gptjax.data.text import cache
+        from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+        from gptjax.data.tokenizers.open import load_tokenizer
+        tokenizer = load_tokenizer(sys.argv[1])
+        write = cache._write
+        cache._write = lambda *arguments: print("encoding") or write(*arguments)
+        print(prepare_whole(CorpusConfig(data=sys.argv[2]), tokenizer).fingerprint)
+        """
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "tokenizer"), str(books)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    outputs = [process.communicate()[0].decode().split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    here = prepare_whole(CorpusConfig(data=str(books)), tokenizer)
+    assert {words[-1] for words in outputs} == {here.fingerprint}
+    assert sum("encoding" in words for words in outputs) == 1
+
+
+def test_memory_stays_flat(tokenizer, tmp_path, prose):
+    """Peak memory grows by far less than the corpus does: 3 MB, then 30 MB in one file."""
+    tokenizer.save(tmp_path / "tokenizer")
+    small, large = tmp_path / "small.txt", tmp_path / "large.txt"
+    text = prose(60_000) * 8
+    small.write_text(text, encoding="utf-8")
+    with large.open("w", encoding="utf-8") as stream:
+        for _ in range(10):
+            stream.write(text)
+    script = textwrap.dedent(
+        """
+        import resource, sys
+        from gptjax.data.text.corpus import CorpusConfig, prepare
+        from gptjax.data.tokenizers.open import load_tokenizer
+        tokenizer = load_tokenizer(sys.argv[1])
+        for data in sys.argv[2:]:
+            prepare(CorpusConfig(data=data), tokenizer)
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        """
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "tokenizer"), str(small), str(large)],
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    before, after = map(int, output.split())
+    grown = large.stat().st_size - small.stat().st_size
+    assert grown > 20_000_000
+    assert (after - before) * 1024 < 0.4 * grown
+
+
+def test_unigram_perplexity(tmp_path, tokenizer, prose):
+    for name, seed in (("train", 1), ("valid", 2)):
+        (tmp_path / f"{name}.txt").write_text(prose(3000, seed), encoding="utf-8")
+    config = CorpusConfig(data=str(tmp_path / "train.txt"), validation=str(tmp_path / "valid.txt"))
+    train, valid = prepare(config, tokenizer)
+    ids = {name: tokenizer.encode([prose(3000, seed)])[0] for name, seed in (("t", 1), ("v", 2))}
+    counts = np.bincount(ids["t"], minlength=400)
+    np.testing.assert_array_equal(token_counts(train), counts)
+    total = 0.0
+    for token in ids["v"]:
+        total -= math.log((counts[token] + 1) / (len(ids["t"]) + 400))
+    assert unigram_perplexity(train, valid) == pytest.approx(math.exp(total / len(ids["v"])))
+
+
+def test_counts_of_a_held_back_end(tmp_path, tokenizer, prose):
+    (tmp_path / "book.txt").write_text(prose(6000), encoding="utf-8")
+    train, valid = prepare(CorpusConfig(data=str(tmp_path / "book.txt")), tokenizer)
+    assert token_counts(train).sum() == train.num_tokens
+    assert token_counts(valid).sum() == valid.num_tokens
+    counts = np.bincount(tokenizer.encode([prose(6000)])[0], minlength=400)
+    np.testing.assert_array_equal(token_counts(train) + token_counts(valid), counts)
+
+
+def test_prepare_tokenizer(books, tmp_path, tokenizer):
+    corpus = CorpusConfig(data=str(books))
+    trained, report = prepare_tokenizer(VocabularyConfig(), 350, corpus)
+    assert trained.size == report.size == 350
+    tokenizer.save(tmp_path / "t")
+    given, report = prepare_tokenizer(VocabularyConfig(tokenizer=str(tmp_path / "t")), 400, corpus)
+    assert given.fingerprint == tokenizer.fingerprint
+    assert report is None
+    with pytest.raises(UserError, match="has 400 tokens"):
+        prepare_tokenizer(VocabularyConfig(tokenizer=str(tmp_path / "t")), 350, corpus)
+
+
+def test_locate(books, tokenizer):
+    _, valid = prepare(CorpusConfig(data=str(books), validation_fraction=0.3), tokenizer)
+    texts = [file.read_text(encoding="utf-8") for file in sorted(books.glob("*.txt"))]
+    for i in range(valid.num_documents):
+        place = valid.locate(int(valid.starts[i]) + 4)
+        file, rest = place.split(" document ")
+        assert rest == "0 token 4"
+        text = tokenizer.decode(valid.tokens[valid.starts[i] : valid.ends[i]])
+        assert Path(file).read_text(encoding="utf-8") == text
+        assert text in texts

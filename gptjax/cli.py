@@ -1,6 +1,7 @@
 """The command line: one subcommand per file of commands/."""
 
 import importlib
+import keyword
 import os
 import sys
 import typing
@@ -27,13 +28,6 @@ COMMANDS = {
     "import": "make a run of OpenAI's or the hub's weights",
     "export": "give a model to the hub's tools, or in OpenAI's format",
     "doctor": "versions, devices, memory, disk and a 3-step run",
-}
-
-# A command that runs another one several times stands above them, and import is a word of Python.
-HOMES = {
-    "finetune": "gptjax.commands.seeds",
-    "sweep": "gptjax.commands.sweep",
-    "import": "gptjax.commands.import_model",
 }
 
 USAGE = "\n".join(
@@ -66,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # jax reads this when it is imported, with the command.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
     try:
-        command = importlib.import_module(
-            HOMES.get(name, f"gptjax.commands.{name.replace('-', '_')}")
-        )
+        # A module cannot have the name of a word of Python, such as import.
+        module = name.replace("-", "_") + "_" * keyword.iskeyword(name)
+        command = importlib.import_module(f"gptjax.commands.{module}")
         kind = typing.get_type_hints(command.run)["config"]
         if kind == list[str]:  # another program's command line
             command.run(options)

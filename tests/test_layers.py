@@ -24,12 +24,10 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Inside data: a folder knows those before it.
 DATA = ["tokenizers", "tables", "text", "tasks"]
-# A command runs no other command, but for these: fine-tuning's options and seeds are rooms of one
-# command, and a sweep hands the configs of the commands that it runs to `gptjax.sweep`.
+# A command knows no other command, but for these: fine-tuning's options have a room of their own,
+# and a sweep hands the configs of the commands that it runs to `gptjax.sweep`.
 COMMANDS = {
     ("commands.finetune", "commands.finetune_config"),
-    ("commands.seeds", "commands.finetune"),
-    ("commands.seeds", "commands.finetune_config"),
     ("commands.sweep", "commands.finetune"),
     ("commands.sweep", "commands.finetune_config"),
     ("commands.sweep", "commands.pretrain"),
@@ -43,7 +41,7 @@ OPEN = {
     "sweep.options imports commands.finetune_config",
     "sweep.options imports commands.pretrain",
     "sweep.plan imports commands.finetune_config",
-    "sweep.plan imports commands.seeds",
+    "sweep.plan imports commands.finetune",
 }
 
 Graph = Mapping[str, set[str]]

@@ -1,21 +1,19 @@
-"""`gptjax finetune`: train a pre-trained model on a task."""
+"""`gptjax finetune`: train a pre-trained model on a task, with one seed or several."""
 
+import dataclasses
 import shutil
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptjax.commands.finetune_config import (
-    ABSENT,
-    FinetuneConfig,
-    default_out,
-    task_folder,
-    task_of,
-)
+from gptjax.commands.finetune_config import FinetuneConfig, default_out, task_folder, task_of
+from gptjax.commands.finetune_config import defaults as defaults
 from gptjax.data.tasks.buckets import Bucketed
-from gptjax.data.tasks.formats import encode
+from gptjax.data.tasks.formats import Encoded, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
+from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.open import load_tokenizer
@@ -24,16 +22,12 @@ from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
 from gptjax.models import objective
 from gptjax.models.task_head import adapter_only
-from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
-from gptjax.runs import start as backbone
-from gptjax.runs import train as job
+from gptjax.runs import start
+from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.train import Problem, Trained, create, fingerprint, say, train_run
 from gptjax.training import parallel
-from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.history import Best
-from gptjax.training.loop import fit, total_steps
-from gptjax.training.optimizer import make_optimizer, resolve_update
-from gptjax.training.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,8 @@ class FinetuneResult:
     sample: bool
 
 
-def run(config: FinetuneConfig) -> FinetuneResult:
-    """Read the task, train, evaluate every split, and print a table.
+def run(config: FinetuneConfig) -> Sequence[FinetuneResult]:
+    """Fine-tune once, or once for each of the seeds and summarise them.
 
     Raises:
         UserError: see `gptjax finetune --help`; one line says what to do.
@@ -64,18 +58,42 @@ def run(config: FinetuneConfig) -> FinetuneResult:
     """
     parallel.initialize(config.distributed)
     with parallel.end_together():
-        return _run(config)
+        out = Path(config.out) if config.out is not None else default_out(config)
+        return run_seeds(config, out) if config.seeds else [run_one(config, out)]
 
 
-def _run(config: FinetuneConfig) -> FinetuneResult:
-    out = config.out if config.out is not None else str(default_out(config))
-    # What can be refused at once is refused before anything is read.
-    task = task_of(config, run_folder.RunFolder(Path(out)))
-    parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
-    total_steps(config.train, 1)
-    folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
-    if resume == "never" and not (config.like or config.tokenizer or config.init not in ABSENT):
-        backbone.newest_run()
+def run_one(config: FinetuneConfig, out: Path) -> FinetuneResult:
+    """Read the task, train, evaluate every split, and print a table."""
+
+    def prepare(folder: RunFolder, resume: str) -> Problem[FinetuneResult]:
+        task = task_of(config, folder)
+        _check_source(config, folder, resume)
+        data = _data(config, task)
+        if data.sample and parallel.is_main():
+            print(SAMPLE_WARNING.format(task=task.name), flush=True)
+        if resume != "never":
+            tokenizer, loaded = load_tokenizer(folder.tokenizer, config.model.vocabulary_size), None
+        else:
+            tokenizer, loaded = start.open_source(
+                config.model,
+                init=config.init,
+                like=config.like,
+                tokenizer=config.tokenizer,
+                mode=config.vocabulary.mode,
+            )
+        create(folder)
+        return _problem(config, folder, task, data, tokenizer, loaded)
+
+    return train_run(config, str(out), prepare)
+
+
+def _check_source(config: FinetuneConfig, folder: RunFolder, resume: str) -> None:
+    """What can be refused of --init before the data are read."""
+    if resume == "never":
+        if not (config.like or config.tokenizer or config.init not in start.ABSENT):
+            start.newest_run()
+        if config.overwrite:
+            start.check_not_source(folder, (config.init, config.like))
     layers = config.task.transfer_layers
     if layers is not None and config.init == "none":
         raise UserError("--transfer-layers: with --init none there is nothing to transfer")
@@ -83,130 +101,6 @@ def _run(config: FinetuneConfig) -> FinetuneResult:
         raise UserError(
             f"--transfer-layers {layers}: the model has {config.model.num_layers} blocks"
         )
-    data = _data(config, task)
-    if data.sample and parallel.is_main():
-        print(SAMPLE_WARNING.format(task=task.name), flush=True)
-    devices = job.greet()
-    if resume != "never":
-        tokenizer, loaded = load_tokenizer(folder.tokenizer, config.model.vocabulary_size), None
-    else:
-        _check_not_source(config, folder)
-        tokenizer, loaded = backbone.open_source(
-            config.model,
-            init=config.init,
-            like=config.like,
-            tokenizer=config.tokenizer,
-            mode=config.vocabulary.mode,
-        )
-    if parallel.is_main():
-        folder.path.mkdir(parents=True, exist_ok=True)
-    for notice in data.notices:
-        job.say(notice)
-    encoded = {
-        name: encode(split.examples, task, tokenizer, config.model.context_length)
-        for name, split in data.splits.items()
-    }
-    for name, split in data.splits.items():
-        for line in split.report():
-            job.say(line)
-        if cut := encoded[name].truncated:
-            job.say(
-                f"  {cut:,} ({cut / len(split.examples):.1%}) truncated to the context of "
-                f"{config.model.context_length} tokens"
-            )
-    positions = None
-    if config.model.fidelity == "released":
-        positions = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
-    train = data.splits["train"]
-    batches = Bucketed(
-        encoded["train"].sequences,
-        train.examples,
-        task,
-        context_length=config.model.context_length,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        shuffle=True,
-    )
-    job.say(batches.report())
-
-    fingerprints = {
-        "model": job.shape_fingerprint(config.model),
-        "tokenizer": tokenizer.fingerprint,
-        "task": job.fingerprint(_identity(config, task, positions)),
-        "data": train.fingerprint,
-        "data order": job.fingerprint({"seed": config.train.seed}),
-    }
-    steps = total_steps(config.train, len(batches))
-    functions = objective.task(
-        config.model,
-        runs.adapter_config(task, config.task.classifier_dropout),
-        lm_coefficient=config.task.lm_coefficient,
-        freeze_backbone=config.task.freeze_backbone,
-        positions=positions,
-    )
-    optimizer = make_optimizer(
-        resolve_update(config.optimizer, config.model.fidelity),
-        steps,
-        adapter_only if config.task.freeze_backbone else None,
-    )
-    job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
-    evaluators = {
-        name: TaskEvaluator(
-            functions.log_probabilities,
-            encoded[name].sequences,
-            split.examples,
-            task,
-            context_length=config.model.context_length,
-            batch_size=config.train.batch_size // config.train.accumulate,
-        )
-        for name, split in data.splits.items()
-        if name != "train"
-    }
-    job.say(
-        f"model: {job.num_parameters(functions.objective):,} parameters; {steps:,} updates of "
-        f"{config.train.batch_size} examples"
-    )
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints)
-    with job.recorded(folder), Tracker(folder.path, config.tracking) as tracker:
-        result = fit(
-            functions.objective,
-            batches,
-            config.train,
-            optimizer,
-            params=None
-            if loaded is None
-            else backbone.initial_params(
-                config.model, task, loaded, config.task.transfer_layers, config.train.seed
-            ),
-            evaluate=lambda params: evaluators["valid"](params).metrics,
-            best=Best(task.metrics[0], "max"),
-            checkpoints=checkpoints,
-            tracker=tracker,
-            resume=resume,
-            on_start=lambda: _describe(
-                config, folder, tokenizer, fingerprints, devices, data, task
-            ),
-        )
-    best = None
-    if parallel.is_main():
-        kept = (folder.checkpoints / f"best/{result.history.best_step}").exists()
-        best = runs.load(folder.path, "best" if kept else "last")
-    # Process 0 alone is sure to see the folder; all of them evaluate.
-    params = parallel.broadcast_arrays(best.params if best else parallel.fetch(result.params))
-    checkpoint = parallel.broadcast_json({"name": best.checkpoint} if best else None)["name"]
-    scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
-    outcome = FinetuneResult(folder.path, task, checkpoint, scores, data.sample)
-    if best is not None:
-        _write(config, folder, best, outcome, data)
-        _show(outcome)
-    parallel.barrier("concluded")
-    return outcome
-
-
-def _check_not_source(config: FinetuneConfig, folder: run_folder.RunFolder) -> None:
-    sources = [name for name in (config.init, config.like) if name not in ABSENT]
-    if config.overwrite and folder.path.resolve() in [Path(str(s)).resolve() for s in sources]:
-        raise UserError(f"--out {folder.path}: is the run of --init too; choose another --out")
 
 
 def _data(config: FinetuneConfig, task: Task) -> TaskData:
@@ -219,6 +113,90 @@ def _data(config: FinetuneConfig, task: Task) -> TaskData:
     )
     return for_training(
         data, task, {"train": config.task.max_train, "valid": config.task.max_valid}
+    )
+
+
+def _encode(
+    config: FinetuneConfig, task: Task, data: TaskData, tokenizer: Tokenizer
+) -> dict[str, Encoded]:
+    """Every split as sequences; says what was left out and cut."""
+    context = config.model.context_length
+    for notice in data.notices:
+        say(notice)
+    encoded = {}
+    for name, split in data.splits.items():
+        encoded[name] = encode(split.examples, task, tokenizer, context)
+        for line in split.report():
+            say(line)
+        if cut := encoded[name].truncated:
+            share = cut / len(split.examples)
+            say(f"  {cut:,} ({share:.1%}) truncated to the context of {context} tokens")
+    return encoded
+
+
+def _problem(
+    config: FinetuneConfig,
+    folder: RunFolder,
+    task: Task,
+    data: TaskData,
+    tokenizer: Tokenizer,
+    loaded: runs.Run | None,
+) -> Problem[FinetuneResult]:
+    encoded = _encode(config, task, data, tokenizer)
+    positions = None
+    if config.model.fidelity == "released":
+        positions = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
+    functions = objective.task(
+        config.model,
+        runs.adapter_config(task, config.task.classifier_dropout),
+        lm_coefficient=config.task.lm_coefficient,
+        freeze_backbone=config.task.freeze_backbone,
+        positions=positions,
+    )
+    batches = Bucketed(
+        encoded["train"].sequences,
+        data.splits["train"].examples,
+        task,
+        context_length=config.model.context_length,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=True,
+    )
+    say(batches.report())
+    evaluators = {
+        name: TaskEvaluator(
+            functions.log_probabilities,
+            encoded[name].sequences,
+            split.examples,
+            task,
+            context_length=config.model.context_length,
+            batch_size=config.train.batch_size // config.train.accumulate,
+        )
+        for name, split in data.splits.items()
+        if name != "train"
+    }
+
+    def params() -> Any:
+        assert loaded is not None
+        layers = config.task.transfer_layers
+        return start.initial_params(config.model, task, loaded, layers, config.train.seed)
+
+    return Problem(
+        tokenizer=tokenizer,
+        objective=functions.objective,
+        batches=batches,
+        unit="examples",
+        evaluate=lambda params: evaluators["valid"](params).metrics,
+        conclude=lambda trained: _conclude(config, task, data, evaluators, trained),
+        best=Best(task.metrics[0], "max"),
+        content={
+            "task": fingerprint(_identity(config, task, positions)),
+            "data": data.splits["train"].fingerprint,
+        },
+        facts={**{n: _facts(split) for n, split in data.splits.items()}, "sample": data.sample},
+        params=None if loaded is None else params,
+        trainable=adapter_only if config.task.freeze_backbone else None,
+        on_start=lambda: _copy_task_file(config, folder),
     )
 
 
@@ -247,37 +225,32 @@ def _facts(split: Split) -> dict[str, Any]:
     }
 
 
-def _describe(
-    config: FinetuneConfig,
-    folder: run_folder.RunFolder,
-    tokenizer: Tokenizer,
-    fingerprints: Mapping[str, str],
-    devices: str,
-    data: TaskData,
-    task: Task,
-) -> None:
-    if config.task.name.endswith(".toml") and (
-        config.resume == "never" or not folder.task_file.exists()
-    ):
+def _copy_task_file(config: FinetuneConfig, folder: RunFolder) -> None:
+    new = config.resume == "never" or not folder.task_file.exists()
+    if config.task.name.endswith(".toml") and new:
         shutil.copyfile(config.task.name, folder.task_file)
-    facts: dict[str, Any] = {name: _facts(split) for name, split in data.splits.items()}
-    job.describe(
-        folder,
-        config,
-        tokenizer,
-        fingerprints=fingerprints,
-        devices=devices,
-        data={**facts, "sample": data.sample},
-    )
 
 
-def _write(
+def _conclude(
     config: FinetuneConfig,
-    folder: run_folder.RunFolder,
-    best: runs.Run,
-    outcome: FinetuneResult,
+    task: Task,
     data: TaskData,
-) -> None:
+    evaluators: Mapping[str, TaskEvaluator],
+    trained: Trained,
+) -> FinetuneResult:
+    """The scores of every split at the best checkpoint, written and shown."""
+    best = runs.load(trained.folder.path, trained.kind) if parallel.is_main() else None
+    # Process 0 alone is sure to see the folder; all of them evaluate.
+    params = parallel.broadcast_arrays(best.params if best else parallel.fetch(trained.params))
+    scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
+    outcome = FinetuneResult(trained.folder.path, task, trained.checkpoint, scores, data.sample)
+    if best is not None:
+        _write(config, best, outcome, data)
+        _show(outcome)
+    return outcome
+
+
+def _write(config: FinetuneConfig, best: runs.Run, outcome: FinetuneResult, data: TaskData) -> None:
     valid = outcome.scores["valid"]
     results = {
         "task": outcome.task.name,
@@ -298,18 +271,128 @@ def _write(
             for name, scores in outcome.scores.items()
         },
     }
-    run_folder.write_json(folder.results, results)
+    folder = best.folder
+    write_json(folder.results, results)
     for name, scores in outcome.scores.items():
         file = folder.predictions if name == "valid" else folder.path / f"predictions-{name}.tsv"
         write_predictions(file, scores, outcome.task)
-    runs.save_adapter(best)
-    folder.update_meta(status="finished")
+    runs.save_head(best)
 
 
 def _show(outcome: FinetuneResult) -> None:
     task = outcome.task
     print(f"{task.name}, {outcome.checkpoint}:")
     print("\n".join(report(task, outcome.scores, not outcome.sample)), flush=True)
-    job.say(f"run folder: {outcome.out}")
+    say(f"run folder: {outcome.out}")
     if outcome.sample:
+        print(SAMPLE_WARNING.format(task=task.name), flush=True)
+
+
+def run_seeds(config: FinetuneConfig, out: Path) -> list[FinetuneResult]:
+    """Fine-tune with each of the seeds into OUT/seed-N, and summarise them.
+
+    Raises:
+        UserError: a seed twice, or the folder holds a run of one seed.
+    """
+    check_seeds(config.seeds)
+    task = task_of(config, RunFolder(out / f"seed-{config.seeds[0]}"))
+    if RunFolder(out).config.exists():
+        raise UserError(f"{out}: holds a run of one seed; choose another --out for several")
+    if config.overwrite and parallel.is_main():
+        for folder in out.glob("seed-*"):
+            RunFolder(folder).clear()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    parallel.barrier("cleared")
+    outcomes = []
+    for seed in config.seeds:
+        say(f"seed {seed}")
+        train = dataclasses.replace(config.train, seed=seed)
+        one = dataclasses.replace(config, seeds=(), train=train)
+        outcomes.append(run_one(one, out / f"seed-{seed}"))
+    if parallel.is_main():
+        summary = summarise(task, config.seeds, outcomes)
+        write_json(out / "results.json", summary)
+        _show_seeds(summary, task, out)
+    parallel.barrier("summarised")
+    return outcomes
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that cannot have a run each.
+
+    Raises:
+        UserError: a seed twice.
+    """
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {' '.join(map(str, seeds))}: a seed occurs twice")
+
+
+def summarise(
+    task: Task, seeds: Sequence[int], outcomes: Sequence[FinetuneResult]
+) -> dict[str, Any]:
+    """Mean, sample standard deviation, median and best of every metric on every split."""
+    splits: dict[str, Any] = {}
+    for name, scores in outcomes[0].scores.items():
+        metrics = {}
+        for metric in scores.metrics:
+            values = [outcome.scores[name].metrics[metric] for outcome in outcomes]
+            metrics[metric] = _spread(values, min if metric == "loss" else max)
+        splits[name] = {"examples": scores.num_examples, "metrics": metrics}
+    collapsed = [
+        seed
+        for seed, outcome in zip(seeds, outcomes, strict=True)
+        if outcome.scores["valid"].collapsed
+    ]
+    return {
+        "task": task.name,
+        "split": "valid",
+        "examples": outcomes[0].scores["valid"].num_examples,
+        "metrics": {
+            metric: spread["mean"] for metric, spread in splits["valid"]["metrics"].items()
+        },
+        "seeds": list(seeds),
+        "majority_class_only": collapsed,
+        "data": {"sample": outcomes[0].sample},
+        "paper": {"metric": task.metrics[0], "value": task.paper},
+        "splits": splits,
+    }
+
+
+def _spread(values: Sequence[float], best: Any) -> dict[str, Any]:
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "median": statistics.median(values),
+        "best": best(values),
+        "values": list(values),
+    }
+
+
+def _show_seeds(summary: Mapping[str, Any], task: Task, out: Path) -> None:
+    seeds = summary["seeds"]
+    several = len(seeds) > 1
+    how_many = f"{len(seeds)} seed{'s' if several else ''}"
+    print(f"\n{task.name}, {how_many} ({', '.join(map(str, seeds))})")
+    print(f"  {'split':16} {'metric':22} {'mean':>7} {'std':>6} {'median':>7} {'best':>7}")
+    for name, split in summary["splits"].items():
+        for number, metric in enumerate(task.metrics):
+            if metric not in split["metrics"]:
+                continue
+            spread = split["metrics"][metric]
+            mean, std, median, best = (
+                100 * spread[key] for key in ("mean", "std", "median", "best")
+            )
+            paper = ""
+            if number == 0 and task.paper is not None and not summary["data"]["sample"]:
+                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            deviation = f"{std:6.2f}" if several else f"{'-':>6}"
+            print(
+                f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {deviation} {median:7.2f} {best:7.2f}"
+                f"{paper}"
+            )
+    for seed in summary["majority_class_only"]:
+        print(f"  seed {seed} collapsed: every prediction is the same class")
+    print(f"summary: {out / 'results.json'}", flush=True)
+    if summary["data"]["sample"]:
         print(SAMPLE_WARNING.format(task=task.name), flush=True)

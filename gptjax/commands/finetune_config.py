@@ -14,21 +14,19 @@ from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
-from gptjax.models.config import ModelConfig
-from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
-from gptjax.runs import start as backbone
-from gptjax.training.checkpoint import CheckpointConfig
+from gptjax.runs import start
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.published import is_published, short_name
+from gptjax.runs.start import ABSENT
+from gptjax.runs.train import RunConfig, Selection
 from gptjax.training.loop import TrainConfig
 from gptjax.training.optimizer import OptimizerConfig
-from gptjax.training.parallel import DistributedConfig
-from gptjax.training.tracking import TrackingConfig
 
 # The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
 LEARNING_RATE_SHARE = 0.25
 EPOCHS = 3
 BATCH_SIZE = 32
-ABSENT = (None, "none")  # of --init: no run is named
 
 
 @dataclass(frozen=True)
@@ -79,19 +77,12 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class Selection:
+class FinetuneSelection(Selection):
     """The options that choose what the others are defaults of."""
 
-    config: str | None = configs.invocation(None)
-    """TOML file with any of the options below."""
     out: str | None = configs.invocation(None)
     """Run folder; None is runs/finetune/TASK/NAME, with the stem of --config, or the name of the
     --init run, as NAME."""
-    resume: str = configs.invocation("never")
-    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
-    from the checkpoint of that step, never refuses."""
-    overwrite: bool = configs.invocation(False)
-    """Remove the files of an earlier run in the folder first."""
     init: str | None = None
     """Pre-trained run to start from, openai:FOLDER or hf:ID_OR_FOLDER (what others published), or
     none for the same model and tokenizer untrained. Absent: the newest finished run under
@@ -99,16 +90,13 @@ class Selection:
     like: str | None = None
     """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
     been."""
-    heads: int | None = None
-    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
     tokenizer: str | None = None
     """With --init none and no run to be like: the tokenizer; the model is that of the settings."""
-    train: TrainConfig = field(default_factory=TrainConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(Selection):
+class FinetuneConfig(FinetuneSelection, RunConfig):
     """Fine-tune a pre-trained model on a task (section 3.2 of the GPT-1 paper).
 
     The options of a TOML file (--config) are overridden by those given here.
@@ -119,21 +107,15 @@ class FinetuneConfig(Selection):
     )
     seeds: tuple[int, ...] = configs.invocation(())
     """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
-    model: ModelConfig = field(default_factory=ModelConfig)
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             learning_rate=6.25e-5, warmup=0.002, schedule="linear"
         )
     )
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    distributed: DistributedConfig = field(
-        default_factory=DistributedConfig, metadata={"toml": False}
-    )
 
 
-def defaults(given: Selection) -> FinetuneConfig:
+def defaults(given: FinetuneSelection) -> FinetuneConfig:
     """What the command line overrides: the config file, over the model of --init.
 
     The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
@@ -149,29 +131,29 @@ def defaults(given: Selection) -> FinetuneConfig:
     return dataclasses.replace(base, train=length)
 
 
-def _own_config(given: Selection) -> Path | None:
+def _own_config(given: FinetuneSelection) -> Path | None:
     """The config of the run, or of the first of its seeds, that is resumed."""
     if given.config is not None or given.resume == "never":
         return None
     if given.out is not None:
         out = Path(given.out)
-    elif given.task.name and (given.init is not None or backbone.find_newest_run()):
+    elif given.task.name and (given.init is not None or start.find_newest_run()):
         out = default_out(given)
     else:  # `run` says what is missing.
         return None
-    folders = [run_folder.RunFolder(out), *run_folder.RunFolder(out).seeds()]
+    folders = [RunFolder(out), *RunFolder(out).seeds()]
     files = (folder.config for folder in folders)
     return next((file for file in files if file.exists()), None)
 
 
-def _over_source(given: Selection) -> FinetuneConfig:
+def _over_source(given: FinetuneSelection) -> FinetuneConfig:
     """The file of --config over what comes with the run of --init."""
-    start = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
+    plain = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
 
     def with_file(base: FinetuneConfig) -> FinetuneConfig:
         return base if given.config is None else configs.read(FinetuneConfig, given.config, base)
 
-    named = with_file(start)
+    named = with_file(plain)
     init = given.init if given.init is not None else named.init
     like = given.like if given.like is not None else named.like
     if like is not None and init != "none":
@@ -189,16 +171,16 @@ def _over_source(given: Selection) -> FinetuneConfig:
         return dataclasses.replace(named, model=model)
     source = like if init == "none" else init
     if source is None:
-        newest = backbone.find_newest_run()
+        newest = start.find_newest_run()
         if newest is None:  # Help is given all the same; `run` refuses.
             return named
         source = str(newest)
-    rate = _learning_rate(source, start.optimizer.learning_rate)
+    rate = _learning_rate(source, plain.optimizer.learning_rate)
     heads = given.heads if given.heads is not None else named.heads
     base = dataclasses.replace(
-        start,
+        plain,
         model=runs.load_config(source, heads),
-        optimizer=dataclasses.replace(start.optimizer, learning_rate=rate),
+        optimizer=dataclasses.replace(plain.optimizer, learning_rate=rate),
     )
     scratch = init == "none"
     return dataclasses.replace(
@@ -208,13 +190,13 @@ def _over_source(given: Selection) -> FinetuneConfig:
 
 def _learning_rate(source: str, default: float) -> float:
     """A quarter of the pre-training's, or that of a run that was fine-tuned already."""
-    table = {} if runs.is_published(source) else runs.read_table(source)
+    table = {} if is_published(source) else runs.read_table(source)
     if "optimizer" not in table:  # Others' models, whose settings are not known.
         return default
     return table["optimizer"]["learning_rate"] * (1 if "task" in table else LEARNING_RATE_SHARE)
 
 
-def task_of(config: FinetuneConfig, folder: run_folder.RunFolder) -> Task:
+def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
     """The task to train on; of a run that is resumed its own copy of a task file.
 
     Raises:
@@ -240,15 +222,12 @@ def task_folder(config: FinetuneConfig) -> Path | None:
     return Path(config.task.name).parent if config.task.name.endswith(".toml") else None
 
 
-def default_out(config: Selection) -> Path:
+def default_out(config: FinetuneSelection) -> Path:
     """runs/finetune/TASK/NAME."""
     if config.config is not None:
         name = Path(config.config).stem
     elif config.init == "none":
         name = "from-scratch"
     else:
-        source = str(config.init or backbone.newest_run()).removeprefix(runs.OPENAI)
-        if source.startswith(runs.HUB):
-            source = source.removeprefix(runs.HUB).partition("@")[0]
-        name = Path(source).resolve().name
+        name = short_name(str(config.init or start.newest_run()))
     return Path("runs/finetune") / Path(config.task.name).stem / name

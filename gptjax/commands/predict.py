@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from gptjax.data.tables.readers import EncodingErrors
 from gptjax.data.tasks.examples import read_split
@@ -35,8 +38,8 @@ class PredictConfig:
     heads: int | None = None
     """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
-    adapter: str | None = None
-    """An adapter.safetensors, with --run the pre-trained run whose backbone it was trained on."""
+    head: Annotated[str | None, tyro.conf.arg(aliases=("--adapter",))] = None
+    """A head.safetensors, with --run the pre-trained run whose backbone it was trained on."""
 
 
 def run(config: PredictConfig) -> SplitScores:
@@ -48,7 +51,7 @@ def run(config: PredictConfig) -> SplitScores:
     loaded = load(
         config.run,
         config.checkpoint,
-        config.adapter,
+        config.head,
         num_heads=config.heads,
         mode=config.vocabulary.mode,
     )

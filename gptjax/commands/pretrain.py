@@ -7,73 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
-from gptjax.data.text.corpus import (
-    Corpus,
-    CorpusConfig,
-    prepare,
-    prepare_tokenizer,
-    unigram_perplexity,
-)
+from gptjax.data.text import corpus
+from gptjax.data.text.corpus import Corpus, CorpusConfig, unigram_perplexity
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.sampling import continuations
-from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
-from gptjax.runs import train as job
+from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.start import check_not_source, load_source
+from gptjax.runs.train import Problem, RunConfig, Selection, Trained, create, say, train_run
 from gptjax.training import parallel
-from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
-from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
-from gptjax.training.parallel import DistributedConfig
-from gptjax.training.tracking import Tracker, TrackingConfig
 
 SAMPLE_TOKENS = 120
 SAMPLE_TOP_K = 40
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The options that choose what the others are defaults of."""
-
-    config: str | None = configs.invocation(None)
-    """TOML file with any of the options below; experiments/configs/ has some."""
-    out: str | None = configs.invocation(None)
-    """Run folder; None is runs/pretrain/NAME, with the stem of --config as NAME."""
-    resume: str = configs.invocation("never")
-    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
-    from the checkpoint of that step, never refuses."""
-    overwrite: bool = configs.invocation(False)
-    """Remove the files of an earlier run in the folder first."""
-    init: str | None = None
-    """A run folder, openai:FOLDER or hf:ID_OR_FOLDER (what others published) to take model,
-    parameters and tokenizer from, with a fresh optimiser."""
-    heads: int | None = None
-    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-
-@dataclass(frozen=True)
-class PretrainConfig(Selection):
+class PretrainConfig(RunConfig):
     """Pre-train a language model on text (section 3.1 of the GPT-1 paper).
 
     The options of a TOML file (--config) are overridden by those given here.
     """
 
-    model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    distributed: DistributedConfig = field(
-        default_factory=DistributedConfig, metadata={"toml": False}
-    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +68,7 @@ def defaults(given: Selection) -> PretrainConfig:
         base = dataclasses.replace(base, model=runs.load_config(given.init, given.heads))
     file = given.config
     if file is None and given.out is not None and given.resume != "never":
-        own = run_folder.RunFolder(Path(given.out)).config
+        own = RunFolder(Path(given.out)).config
         if own.exists():
             base = configs.read_resolved(PretrainConfig, own)
     if file is not None:
@@ -123,38 +85,36 @@ def run(config: PretrainConfig) -> PretrainResult:
     """Prepare the text, train, evaluate, and print where everything lies and a sample.
 
     Raises:
-        UserError: see `gptjax pretrain --help` and docs/; one line says what to do.
+        UserError: see `gptjax pretrain --help`; one line says what to do.
         NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
     """
-    parallel.initialize(config.distributed)
-    with parallel.end_together():
-        return _run(config)
-
-
-def _run(config: PretrainConfig) -> PretrainResult:
-    devices = job.greet()
-    # What can be refused at once is refused before the text is read.
-    parallel.check_batch_size(config.train.batch_size, config.train.accumulate, "train.batch_size")
-    total_steps(config.train, 1)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
-    folder, resume = run_folder.open_folder(out, resume=config.resume, overwrite=config.overwrite)
-    source = None
-    if config.init is not None and resume == "never":
-        source = runs.load(
-            config.init, num_heads=config.model.num_heads, mode=config.vocabulary.mode
-        )
-        job.check_same_shape(config.model, source.model, config.init)
-        if config.init.startswith(runs.OPENAI):
-            model = source.model
-            job.say(f"{model.num_heads} heads of {model.head_width} (the files do not tell)")
-        if config.overwrite and folder.path.resolve() == source.folder.path.resolve():
-            raise UserError(f"--out {out}: is the run of --init too; choose another --out")
-    if parallel.is_main():
-        folder.path.mkdir(parents=True, exist_ok=True)
 
-    tokenizer = _tokenizer(config, folder, resume, source)
-    train, valid = prepare(config.corpus, tokenizer)
+    def prepare(folder: RunFolder, resume: str) -> Problem[PretrainResult]:
+        source = _source(config, folder) if resume == "never" else None
+        create(folder)
+        tokenizer = _tokenizer(config, folder, resume, source)
+        return _problem(config, tokenizer, source, *corpus.prepare(config.corpus, tokenizer))
+
+    return train_run(config, out, prepare)
+
+
+def _source(config: PretrainConfig, folder: RunFolder) -> runs.Run | None:
+    if config.init is None:
+        return None
+    if config.overwrite:
+        check_not_source(folder, (config.init,))
+    return load_source(config.model, config.init, config.vocabulary.mode)
+
+
+def _problem(
+    config: PretrainConfig,
+    tokenizer: Tokenizer,
+    source: runs.Run | None,
+    train: Corpus,
+    valid: Corpus,
+) -> Problem[PretrainResult]:
     batches = Windows(
         train,
         context_length=config.model.context_length,
@@ -162,23 +122,9 @@ def _run(config: PretrainConfig) -> PretrainResult:
         seed=config.train.seed,
         short_documents=config.corpus.short_documents,
     )
-    job.say(f"training text: {train}")
-    job.say(f"  {batches.report()}")
-    job.say(f"validation text: {valid}")
-
-    fingerprints = {
-        "model": job.shape_fingerprint(config.model),
-        "tokenizer": tokenizer.fingerprint,
-        "corpus": train.fingerprint,
-        "data order": job.fingerprint(
-            {"seed": config.train.seed, "short_documents": config.corpus.short_documents}
-        ),
-    }
-    steps = total_steps(config.train, len(batches))
-    optimizer = make_optimizer(resolve_update(config.optimizer, config.model.fidelity), steps)
-    job.prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
-
-    objective = lm(config.model)
+    say(f"training text: {train}")
+    say(f"  {batches.report()}")
+    say(f"validation text: {valid}")
     # Perplexity is over the tokens, whatever the loss runs over.
     measured = lm(dataclasses.replace(config.model, fidelity="paper"))
     evaluator = Evaluator(measured, _whole(valid, config))
@@ -187,52 +133,39 @@ def _run(config: PretrainConfig) -> PretrainResult:
         means = evaluator(params)
         return {**means, "perplexity": perplexity(means["loss"], valid).perplexity}
 
-    job.say(
-        f"model: {job.num_parameters(objective):,} parameters; {steps:,} updates of "
-        f"{config.train.batch_size} windows"
+    return Problem(
+        tokenizer=tokenizer,
+        objective=lm(config.model),
+        batches=batches,
+        unit="windows",
+        evaluate=evaluate,
+        conclude=lambda trained: _conclude(config, trained, train, valid),
+        content={"corpus": train.fingerprint},
+        order={"short_documents": config.corpus.short_documents},
+        facts={"train": _facts(train), "valid": _facts(valid)},
+        params=None if source is None else lambda: source.params,
     )
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints)
-    with job.recorded(folder), Tracker(folder.path, config.tracking) as tracker:
-        result = fit(
-            objective,
-            batches,
-            config.train,
-            optimizer,
-            params=source.params if source is not None else None,
-            evaluate=evaluate,
-            checkpoints=checkpoints,
-            tracker=tracker,
-            resume=resume,
-            on_start=lambda: job.describe(
-                folder,
-                config,
-                tokenizer,
-                fingerprints=fingerprints,
-                devices=devices,
-                data={"train": _facts(train), "valid": _facts(valid)},
-            ),
-        )
-    return _conclude(config, folder, result, (train, valid))
 
 
 def _tokenizer(
-    config: PretrainConfig, folder: run_folder.RunFolder, resume: str, source: runs.Run | None
+    config: PretrainConfig, folder: RunFolder, resume: str, source: runs.Run | None
 ) -> Tokenizer:
     """The run's own tokenizer when it is resumed, that of --init, or as the settings say."""
     named = config.vocabulary.tokenizer
     if resume != "never" and folder.tokenizer.exists():
+        recorded = configs.read_resolved(PretrainConfig, folder.config)
         # The run has its own copy of what its config names; another one is for comparing.
-        if named is None or named == _recorded(folder).vocabulary.tokenizer:
+        if named is None or named == recorded.vocabulary.tokenizer:
             return load_tokenizer(folder.tokenizer, expected_size=config.model.vocabulary_size)
     elif named is None and source is not None:
         return source.tokenizer
     if named is None:
-        job.say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
-    tokenizer, report = prepare_tokenizer(
+        say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
+    tokenizer, report = corpus.prepare_tokenizer(
         config.vocabulary, config.model.vocabulary_size, config.corpus
     )
     if report is not None:
-        job.say(str(report))
+        say(str(report))
     if source is not None and tokenizer.fingerprint != source.tokenizer.fingerprint:
         raise UserError(
             f"--init {config.init} was trained with another tokenizer: its fingerprint is "
@@ -240,11 +173,6 @@ def _tokenizer(
             f"{tokenizer.fingerprint}; leave --tokenizer out"
         )
     return tokenizer
-
-
-def _recorded(folder: run_folder.RunFolder) -> PretrainConfig:
-    """The config that the run was started with."""
-    return configs.read_resolved(PretrainConfig, folder.config)
 
 
 def _whole(valid: Corpus, config: PretrainConfig) -> Windows:
@@ -271,48 +199,33 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
 
 
 def _conclude(
-    config: PretrainConfig,
-    folder: run_folder.RunFolder,
-    result: FitResult,
-    corpora: tuple[Corpus, Corpus],
+    config: PretrainConfig, trained: Trained, train: Corpus, valid: Corpus
 ) -> PretrainResult:
     """results.json, samples.txt, and the last lines that people see."""
-    train, valid = corpora
-    best = f"best/{result.history.best_step}"
-    # Going back to an earlier step may have lost the best one; the last is always there.
-    kept = not parallel.is_main() or (folder.checkpoints / best).exists()
-    metrics = result.history.best_metrics if kept else result.history.metrics
     outcome = PretrainResult(
-        out=folder.path,
-        steps=result.step,
-        checkpoint=best if kept else f"last/{result.step}",
-        valid=perplexity(metrics["loss"], valid),
+        out=trained.folder.path,
+        steps=trained.steps,
+        checkpoint=trained.checkpoint,
+        valid=perplexity(trained.metrics["loss"], valid),
         unigram_perplexity=unigram_perplexity(train, valid),
     )
     if parallel.is_main():
-        _write_results(config, folder, outcome, metrics, valid)
-        folder.update_meta(status="finished")
-        _show(config, folder, outcome, runs.load(folder.path, "best" if kept else "last"))
-    # The others wait, or they would leave before process 0 has shown its sample.
-    parallel.barrier("concluded")
+        _write_results(config, trained, outcome, valid)
+        _show(config, trained.folder, outcome, runs.load(trained.folder.path, trained.kind))
     return outcome
 
 
 def _write_results(
-    config: PretrainConfig,
-    folder: run_folder.RunFolder,
-    outcome: PretrainResult,
-    metrics: Mapping[str, float],
-    valid: Corpus,
+    config: PretrainConfig, trained: Trained, outcome: PretrainResult, valid: Corpus
 ) -> None:
-    run_folder.write_json(
-        folder.results,
+    write_json(
+        trained.folder.results,
         {
             "task": "language-modelling",
             "split": "valid",
             "examples": valid.num_tokens,
             "metrics": {
-                **metrics,
+                **trained.metrics,
                 **dataclasses.asdict(outcome.valid),
                 "unigram_perplexity": outcome.unigram_perplexity,
             },
@@ -329,7 +242,7 @@ def _write_results(
 
 
 def _show(
-    config: PretrainConfig, folder: run_folder.RunFolder, outcome: PretrainResult, loaded: runs.Run
+    config: PretrainConfig, folder: RunFolder, outcome: PretrainResult, loaded: runs.Run
 ) -> None:
     (sample,) = continuations(
         loaded,
@@ -343,13 +256,13 @@ def _show(
     )[0]
     folder.samples.write_text(sample + "\n", encoding="utf-8")
     measured = outcome.valid
-    job.say(
+    say(
         f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
         f"(token frequencies alone: {outcome.unigram_perplexity:.2f}), "
         f"{measured.word_perplexity:.1f} per word, {measured.bits_per_byte:.3f} bits per byte"
     )
-    job.say("a sample of its writing:\n")
+    say("a sample of its writing:\n")
     print(sample, flush=True)
-    job.say(f"\nrun folder: {folder.path}")
-    job.say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
-    job.say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")
+    say(f"\nrun folder: {folder.path}")
+    say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
+    say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")

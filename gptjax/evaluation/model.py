@@ -79,10 +79,15 @@ class Model(Run):
 def load(
     path: str | Path,
     checkpoint: str = "auto",
-    adapter: str | Path | None = None,
+    head: str | Path | None = None,
     *,
     num_heads: int | None = None,
     mode: Mode | None = None,
+    adapter: str | Path | None = None,
 ) -> Model:
-    """Open a trained model; arguments as in `gptjax.runs.open.load`."""
-    return Model(**vars(load_run(path, checkpoint, adapter, num_heads=num_heads, mode=mode)))
+    """Open a trained model; arguments as in `gptjax.runs.open.load`.
+
+    ``adapter`` is an older name of ``head``.
+    """
+    head = head if head is not None else adapter
+    return Model(**vars(load_run(path, checkpoint, head, num_heads=num_heads, mode=mode)))

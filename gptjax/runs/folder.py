@@ -3,7 +3,7 @@
     runs/pretrain/NAME/, runs/finetune/TASK/NAME/
       config.toml  meta.json  metrics.jsonl  results.json  samples.txt
       tokenizer/  tensorboard/  checkpoints/last/N  checkpoints/best/N  checkpoints/curve/N
-      of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  adapter.safetensors
+      of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  head.safetensors
 
 Nothing in it names another folder that is needed later, so it can be moved or copied.
 """
@@ -75,9 +75,9 @@ class RunFolder:
         return self.path / "task.toml"
 
     @property
-    def adapter(self) -> Path:
-        """The best checkpoint's adapter, apart from its backbone."""
-        return self.path / "adapter.safetensors"
+    def head(self) -> Path:
+        """The best checkpoint's task head, apart from its backbone."""
+        return self.path / "head.safetensors"
 
     def seeds(self) -> list["RunFolder"]:
         """The runs of several seeds, which lie in `seed-N` here, by number."""
@@ -87,10 +87,11 @@ class RunFolder:
 
     def owned(self) -> list[Path]:
         """Everything that a run writes, and all that `--overwrite` removes."""
-        names = ("metrics.jsonl", "tensorboard", "wandb-id.txt")
+        # The last is what older runs called their task head's file.
+        names = ("metrics.jsonl", "tensorboard", "wandb-id.txt", "adapter.safetensors")
         return [
             *(self.config, self.meta, self.tokenizer, self.checkpoints),
-            *(self.results, self.samples, self.predictions, self.task_file, self.adapter),
+            *(self.results, self.samples, self.predictions, self.task_file, self.head),
             *(self.path / name for name in names),
             *sorted(self.path.glob("predictions-*.tsv")),
         ]

@@ -1,7 +1,6 @@
 """A trained model, opened: config, tokenizer, task and parameters.
 
-It is a run folder, or what others published: `openai:FOLDER` (GPT-1 in OpenAI's files) and
-`hf:ID_OR_FOLDER` (GPT-1 or GPT-2 in the hub's).
+It is a run folder, or what others published (see `gptjax.runs.published`).
 """
 
 import hashlib
@@ -23,13 +22,13 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.errors import UserError
-from gptjax.interchange import hub as hub_files
-from gptjax.interchange import openai as openai_files
 from gptjax.models import objective
 from gptjax.models.task_head import AdapterConfig
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
+from gptjax.runs import published
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.published import is_published, published_folder
 from gptjax.training.checkpoint import restore_params
 
 
@@ -74,33 +73,6 @@ def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> Adapte
     return AdapterConfig(head, task.num_classes, dropout)
 
 
-OPENAI, HUB = "openai:", "hf:"
-
-
-def is_published(path: str | Path) -> bool:
-    """Whether a path names other people's files instead of a run folder."""
-    return str(path).startswith((OPENAI, HUB))
-
-
-def published_folder(path: str | Path, *, weights: bool = True) -> Path:
-    """Where other people's files lie; those of the hub are fetched if they are not here.
-
-    Args:
-        path: openai:FOLDER or hf:ID_OR_FOLDER.
-        weights: whether they are needed too.
-
-    Raises:
-        UserError: no such folder, and not on the hub either.
-    """
-    kind, _, name = str(path).partition(":")
-    if f"{kind}:" == HUB:
-        return hub_files.locate(name, weights=weights)
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"{path}: no such folder")
-    return folder
-
-
 def read_table(path: str | Path) -> Mapping[str, Any]:
     """The config.toml of a run folder, as a table.
 
@@ -132,10 +104,8 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
         UserError: as `read_table`, what is published is no model that can be taken over, or heads
             other than these are given of files that tell them.
     """
-    if str(path).startswith(OPENAI):
-        return openai_files.read_config(published_folder(path, weights=False), num_heads)
     if is_published(path):
-        model = hub_files.read_config(published_folder(path, weights=False))
+        model = published.read_config(path, num_heads)
     else:
         where = str(RunFolder(Path(path)).config)
         model = config.from_table(ModelConfig, read_table(path)["model"], where=where)
@@ -176,7 +146,7 @@ def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
 def load(
     path: str | Path,
     checkpoint: str = "auto",
-    adapter: str | Path | None = None,
+    head: str | Path | None = None,
     *,
     num_heads: int | None = None,
     mode: Mode | None = None,
@@ -187,13 +157,13 @@ def load(
         path: the run folder, openai:FOLDER, or hf:ID_OR_FOLDER.
         checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
             kept, else the last.
-        adapter: a file `adapter.safetensors` of a run that was fine-tuned from this pre-trained
-            one with its backbone frozen.
+        head: a file `head.safetensors` (`adapter.safetensors` of older runs) of a run that was
+            fine-tuned from this pre-trained one with its backbone frozen.
         num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
         mode: of GPT-1's tokenizer; None is as it was saved, else exact.
 
     Raises:
-        UserError: nothing there or damaged, no such checkpoint, an adapter of another backbone, or
+        UserError: nothing there or damaged, no such checkpoint, a head of another backbone, or
             a checkpoint or heads asked for where there is no choice.
         NoCheckpointError: checkpoints exist, but none is intact.
     """
@@ -203,8 +173,9 @@ def load(
             raise UserError(
                 f"--checkpoint {checkpoint}: published weights have no checkpoints to choose from"
             )
-        run = _load_published(path, model, mode)
-        return run if adapter is None else attach_adapter(run, adapter)
+        files, tokenizer, params = published.read(path, model, mode)
+        run = Run(RunFolder(files), model, tokenizer, params, 0, "published")
+        return run if head is None else attach_head(run, head)
     folder = RunFolder(Path(path))
     task = load_task(path)
     tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
@@ -216,20 +187,7 @@ def load(
     target = jax.eval_shape(init, jax.random.key(0))
     params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
     run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
-    return run if adapter is None else attach_adapter(run, adapter)
-
-
-def _load_published(path: str | Path, model: ModelConfig, mode: Mode | None) -> Run:
-    folder = published_folder(path)
-    tokenizer = load_tokenizer(folder, mode=mode)
-    if tokenizer.size != model.vocabulary_size:
-        raise UserError(
-            f"{path}: its weights are for {model.vocabulary_size:,} tokens, and its tokenizer's "
-            f"files have {tokenizer.size:,}; are they of the same model?"
-        )
-    files = openai_files if str(path).startswith(OPENAI) else hub_files
-    params = files.read_params(folder, model)
-    return Run(RunFolder(folder), model, tokenizer, params, 0, "published")
+    return run if head is None else attach_head(run, head)
 
 
 def backbone_fingerprint(backbone: Any) -> str:
@@ -241,8 +199,8 @@ def backbone_fingerprint(backbone: Any) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(run: Run) -> None:
-    """Write a fine-tuned run's adapter apart from its backbone, with its task and what it needs."""
+def save_head(run: Run) -> None:
+    """Write a fine-tuned run's task head apart from its backbone, with its task."""
     assert run.task is not None
     own = run.folder.task_file
     description = {
@@ -250,11 +208,11 @@ def save_adapter(run: Run) -> None:
         "task_file": own.read_text(encoding="utf-8") if own.exists() else "",
         "backbone": backbone_fingerprint(run.backbone),
     }
-    safetensors.save_file(_flat(run.params["adapter"]), run.folder.adapter, description)
+    safetensors.save_file(_flat(run.params["adapter"]), run.folder.head, description)
 
 
-def attach_adapter(run: Run, path: str | Path) -> Run:
-    """A pre-trained run with an adapter that was saved by `save_adapter`.
+def attach_head(run: Run, path: str | Path) -> Run:
+    """A pre-trained run with a task head that was saved by `save_head`.
 
     Raises:
         UserError: unreadable, or of another backbone.
@@ -265,13 +223,13 @@ def attach_adapter(run: Run, path: str | Path) -> Run:
             names = list(file.keys())
             flat = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: no adapter can be read there ({error})") from error
+        raise UserError(f"{path}: no task head can be read there ({error})") from error
     if not {"task", "task_file", "backbone"} <= description.keys():
-        raise UserError(f"{path}: is no adapter of `gptjax finetune`")
+        raise UserError(f"{path}: is no task head of `gptjax finetune`")
     fingerprint = backbone_fingerprint(run.backbone)
     if description["backbone"] != fingerprint:
         raise UserError(
-            f"{path}: this adapter was trained on another backbone: its fingerprint is "
+            f"{path}: this task head was trained on another backbone: its fingerprint is "
             f"{description['backbone'][:16]}…, that of {run.folder.path} {fingerprint[:16]}…"
         )
     if description["task_file"]:

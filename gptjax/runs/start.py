@@ -1,21 +1,23 @@
-"""What fine-tuning begins with: a pre-trained run's tokenizer and backbone, and a fresh adapter."""
+"""What a run begins with: the model, tokenizer and parameters of another one, a fresh task head."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from gptjax.runs import train as job
-from gptjax.runs import open as run
 from gptjax.data.tasks.task import Task
-from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
-from gptjax.models.task_head import init_adapter, init_backbone, transfer
 from gptjax.models.config import ModelConfig
+from gptjax.models.task_head import init_adapter, init_backbone, transfer
+from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.published import OPENAI
+from gptjax.runs.train import check_same_shape, say
 
 PRETRAINED = Path("runs/pretrain")
+ABSENT = (None, "none")  # of --init: no run is named
 
 
 def find_newest_run() -> Path | None:
@@ -37,10 +39,29 @@ def newest_run() -> Path:
     found = find_newest_run()
     if found is None:
         raise UserError(
-            f"no finished run under {PRETRAINED}: run `make pretrain` first, or name a pre-trained "
-            "run with --init"
+            f"no finished run under {PRETRAINED}: pre-train one first (gptjax pretrain --config "
+            "tiny), or name a pre-trained run with --init"
         )
     return found
+
+
+def load_source(model: ModelConfig, source: str, mode: Mode | None) -> runs.Run:
+    """The model that a run begins with.
+
+    Args:
+        model: as the settings have it; the loaded one must agree with it.
+        source: a run or what others published (see `gptjax.runs.open.load`).
+        mode: of GPT-1's tokenizer.
+
+    Raises:
+        UserError: no such model, or one of another shape.
+    """
+    check_same_shape(model, runs.load_config(source, model.num_heads), source)
+    loaded = runs.load(source, num_heads=model.num_heads, mode=mode)
+    if source.startswith(OPENAI):
+        say(f"{model.num_heads} heads of {model.head_width} (the files do not tell)")
+    say(f"backbone: {source} ({loaded.checkpoint})")
+    return loaded
 
 
 def open_source(
@@ -50,13 +71,13 @@ def open_source(
     like: str | None,
     tokenizer: str | None,
     mode: Mode | None = None,
-) -> tuple[Tokenizer, run.Run | None]:
+) -> tuple[Tokenizer, runs.Run | None]:
     """The tokenizer, and the run whose backbone to start from (None: a fresh one).
 
     Args:
-        model: as the settings have it; a loaded one must agree with it.
-        init: a pre-trained run or what others published (see `gptjax.runs.open`), "none", or None for
-            the newest finished run.
+        model: as the settings have it.
+        init: a pre-trained run or what others published, "none", or None for the newest finished
+            run.
         like: with "none", the run whose tokenizer to take; None is the newest finished run.
         tokenizer: with "none" and no ``like``, the tokenizer itself.
         mode: of GPT-1's tokenizer.
@@ -65,32 +86,39 @@ def open_source(
         UserError: no such run, or the settings ask for a model of another shape.
     """
     if tokenizer is not None:
-        job.say(f"tokenizer {tokenizer}; the model is untrained")
+        say(f"tokenizer {tokenizer}; the model is untrained")
         return load_tokenizer(tokenizer, model.vocabulary_size, mode), None
     named = like if init == "none" else init
     source = str(newest_run()) if named is None else named
-    job.check_same_shape(model, run.load_config(source, model.num_heads), source)
-    if init == "none":
-        job.say(f"model and tokenizer as in {source}, untrained")
-        return run.load_own_tokenizer(source, mode), None
-    loaded = run.load(source, num_heads=model.num_heads, mode=mode)
-    if source.startswith(run.OPENAI):
-        job.say(f"{model.num_heads} heads of {model.head_width} (the files do not tell)")
-    job.say(f"backbone: {source} ({loaded.checkpoint})")
-    return loaded.tokenizer, loaded
+    if init != "none":
+        loaded = load_source(model, source, mode)
+        return loaded.tokenizer, loaded
+    check_same_shape(model, runs.load_config(source, model.num_heads), source)
+    say(f"model and tokenizer as in {source}, untrained")
+    return runs.load_own_tokenizer(source, mode), None
+
+
+def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None:
+    """Refuse to overwrite the run that another one begins with.
+
+    Raises:
+        UserError: the folder is one of these.
+    """
+    if folder.path.resolve() in [Path(str(s)).resolve() for s in sources if s not in ABSENT]:
+        raise UserError(f"--out {folder.path}: is the run of --init too; choose another --out")
 
 
 def initial_params(
-    model: ModelConfig, task: Task, loaded: run.Run, num_layers: int | None, seed: int
+    model: ModelConfig, task: Task, loaded: runs.Run, num_layers: int | None, seed: int
 ) -> Any:
-    """A fresh adapter on the loaded backbone, of which the first blocks may be all that is taken.
+    """A fresh task head on the loaded backbone, of which the first blocks may be all.
 
     Raises:
         UserError: a parameter of the loaded backbone does not fit; names it.
     """
-    backbone, adapter = jax.random.split(jax.random.key(seed))
+    backbone, head = jax.random.split(jax.random.key(seed))
     fresh = jax.device_get(jax.jit(lambda key: init_backbone(model, key))(backbone))
     return {
         "backbone": transfer(fresh, loaded.backbone, num_layers),
-        "adapter": init_adapter(model, run.adapter_config(task), adapter),
+        "adapter": init_adapter(model, runs.adapter_config(task), head),
     }

@@ -1,23 +1,221 @@
-"""A run that trains: whether it may start or go on in a folder, and what it records of itself."""
+"""The one way to train a run: where it may start or go on, what it records, how it ends.
+
+Pre-training and fine-tuning give it what differs: a `Problem`, and what is made of a trained run.
+"""
 
 import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import jax
 
 from gptjax import config as configs
-from gptjax.runs import folder as run_folder
-from gptjax.batch import Objective
+from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.models.config import ModelConfig
+from gptjax.runs.folder import RunFolder, open_folder, provenance
 from gptjax.training import parallel
-from gptjax.training.checkpoint import has_checkpoint
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
+from gptjax.training.history import Best
+from gptjax.training.loop import TrainConfig, fit, total_steps
+from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
+from gptjax.training.parallel import DistributedConfig
+from gptjax.training.tracking import Tracker, TrackingConfig
+
+PyTree = Any
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The options that choose what the others are defaults of."""
+
+    config: str | None = configs.invocation(None)
+    """TOML file with any of the options below; experiments/configs/ has some."""
+    out: str | None = configs.invocation(None)
+    """Run folder; None is runs/pretrain/NAME, with the stem of --config as NAME."""
+    resume: str = configs.invocation("never")
+    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
+    from the checkpoint of that step, never refuses."""
+    overwrite: bool = configs.invocation(False)
+    """Remove the files of an earlier run in the folder first."""
+    init: str | None = None
+    """A run folder, openai:FOLDER or hf:ID_OR_FOLDER (what others published) to take model,
+    parameters and tokenizer from, with a fresh optimiser."""
+    heads: int | None = None
+    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class RunConfig(Selection):
+    """The sections that every training command has."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    distributed: DistributedConfig = field(
+        default_factory=DistributedConfig, metadata={"toml": False}
+    )
+
+
+@dataclass(frozen=True)
+class Problem(Generic[Outcome]):
+    """What is trained, on what, and what is made of it.
+
+    Attributes:
+        tokenizer: the run keeps a copy of it.
+        objective: what is minimised.
+        batches: the training data.
+        unit: what a batch consists of, in words.
+        evaluate: replicated parameters -> metrics of the validation data.
+        conclude: evaluates what was trained, and writes and shows what came out; called on every
+            process.
+        best: which of these decides about the best checkpoint.
+        content: fingerprints of the data and of what is learnt, by name; a run goes on with the
+            same ones only.
+        order: settings beside the seed that decide about the order of the data.
+        facts: what meta.json says of the data, as JSON.
+        params: makes the parameters to begin with; None: those of ``objective.init``.
+        trainable: params -> True for each array that is trained; None: all are.
+        on_start: writes further files when the run is accepted.
+    """
+
+    tokenizer: Tokenizer
+    objective: Objective
+    batches: Batches
+    unit: str
+    evaluate: Callable[[PyTree], Mapping[str, float]]
+    conclude: Callable[["Trained"], Outcome]
+    content: Mapping[str, str]
+    facts: Mapping[str, Any]
+    best: Best = Best("loss", "min")
+    order: Mapping[str, Any] = field(default_factory=dict)
+    params: Callable[[], PyTree] | None = None
+    trainable: Callable[[PyTree], PyTree] | None = None
+    on_start: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that has come to its end.
+
+    Attributes:
+        folder: its folder.
+        steps: updates done.
+        checkpoint: the best one that is still there, such as `best/120`.
+        metrics: of the validation data at that checkpoint.
+        params: the parameters after the last update, on the devices.
+    """
+
+    folder: RunFolder
+    steps: int
+    checkpoint: str
+    metrics: Mapping[str, float]
+    params: PyTree
+
+    @property
+    def kind(self) -> str:
+        """The checkpoint's kind: best or last."""
+        return self.checkpoint.partition("/")[0]
+
+
+def train_run(
+    config: RunConfig,
+    out: str,
+    prepare: Callable[[RunFolder, str], Problem[Outcome]],
+) -> Outcome:
+    """Train a run in its folder, or go on with it.
+
+    What can be refused at once is refused before any data are read.
+
+    Args:
+        config: its settings.
+        out: its folder.
+        prepare: given the folder, and "never" (it starts from nothing) or where it goes on, reads
+            the data.
+
+    Returns:
+        What ``conclude`` of the problem returns.
+
+    Raises:
+        UserError: a setting, the folder or the data are refused; one line says what to do.
+        NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
+    """
+    parallel.initialize(config.distributed)
+    with parallel.end_together():
+        devices = greet()
+        train = config.train
+        parallel.check_batch_size(train.batch_size, train.accumulate, "train.batch_size")
+        total_steps(train, 1)
+        folder, resume = open_folder(out, resume=config.resume, overwrite=config.overwrite)
+        problem = prepare(folder, resume)
+        outcome = problem.conclude(_train(config, folder, resume, problem, devices))
+        if parallel.is_main():
+            folder.update_meta(status="finished")
+        # The others wait, or they would leave before process 0 has written and shown it.
+        parallel.barrier("concluded")
+        return outcome
+
+
+def _train(
+    config: RunConfig, folder: RunFolder, resume: str, problem: Problem[Any], devices: str
+) -> Trained:
+    train = config.train
+    fingerprints = {
+        "model": shape_fingerprint(config.model),
+        "tokenizer": problem.tokenizer.fingerprint,
+        **problem.content,
+        "data order": fingerprint({"seed": train.seed, **problem.order}),
+    }
+    steps = total_steps(train, len(problem.batches))
+    update = resolve_update(config.optimizer, config.model.fidelity)
+    optimizer = make_optimizer(update, steps, problem.trainable)
+    prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
+    say(
+        f"model: {num_parameters(problem.objective):,} parameters; {steps:,} updates of "
+        f"{train.batch_size} {problem.unit}"
+    )
+
+    def on_start() -> None:
+        if problem.on_start is not None:
+            problem.on_start()
+        describe(folder, config, problem, fingerprints, devices)
+
+    with recorded(folder), Tracker(folder.path, config.tracking) as tracker:
+        result = fit(
+            problem.objective,
+            problem.batches,
+            train,
+            optimizer,
+            params=None if problem.params is None else problem.params(),
+            evaluate=problem.evaluate,
+            best=problem.best,
+            checkpoints=Checkpoints(folder.checkpoints, config.checkpoint, fingerprints),
+            tracker=tracker,
+            resume=resume,
+            on_start=on_start,
+        )
+    best, history = f"best/{result.history.best_step}", result.history
+    # Going back to an earlier step may have lost the best one; the last is always there. Process 0
+    # alone is sure to see the folder.
+    there = {"kept": (folder.checkpoints / best).exists()} if parallel.is_main() else None
+    kept = parallel.broadcast_json(there)["kept"]
+    return Trained(
+        folder,
+        result.step,
+        best if kept else f"last/{result.step}",
+        history.best_metrics if kept else history.metrics,
+        result.params,
+    )
+
 
 # What makes a model the same model; dropout, compute type and the like may change.
 SHAPE = (
@@ -46,6 +244,12 @@ def greet() -> str:
     if warning := parallel.unused_accelerator():
         say(f"warning: {warning}")
     return devices
+
+
+def create(folder: RunFolder) -> None:
+    """Make the folder, on process 0: before anything that takes long."""
+    if parallel.is_main():
+        folder.path.mkdir(parents=True, exist_ok=True)
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:
@@ -83,7 +287,7 @@ def num_parameters(objective: Objective) -> int:
 
 
 def prepare_folder(
-    folder: run_folder.RunFolder,
+    folder: RunFolder,
     config: Any,
     fingerprints: Mapping[str, str],
     *,
@@ -104,28 +308,27 @@ def prepare_folder(
 
 
 def describe(
-    folder: run_folder.RunFolder,
-    config: Any,
-    tokenizer: Tokenizer,
-    *,
+    folder: RunFolder,
+    config: RunConfig,
+    problem: Problem[Any],
     fingerprints: Mapping[str, str],
     devices: str,
-    data: Mapping[str, Any],
 ) -> None:
     """Write config.toml, the tokenizer and meta.json, when a run has been accepted.
 
     Of a run that goes on, meta.json keeps how it was started; `resumed` lists when it went on.
     """
-    made = run_folder.provenance(devices)
+    made = provenance(devices)
     if has_checkpoint(folder.checkpoints):
         made = {"resumed": [*folder.read_meta().get("resumed", []), made]}
     configs.write(config, folder.config)
-    tokenizer.save(folder.tokenizer)
-    folder.update_meta(status="running", **made, fingerprints=dict(fingerprints), data=dict(data))
+    problem.tokenizer.save(folder.tokenizer)
+    data = dict(problem.facts)
+    folder.update_meta(status="running", **made, fingerprints=dict(fingerprints), data=data)
 
 
 @contextmanager
-def recorded(folder: run_folder.RunFolder) -> Iterator[None]:
+def recorded(folder: RunFolder) -> Iterator[None]:
     """Note in meta.json how training ended, if it did not reach its end."""
     try:
         yield
@@ -136,7 +339,7 @@ def recorded(folder: run_folder.RunFolder) -> Iterator[None]:
         raise
 
 
-def _differences(folder: run_folder.RunFolder, config: Any) -> Iterator[str]:
+def _differences(folder: RunFolder, config: Any) -> Iterator[str]:
     """What is set otherwise than when the run was started, a line each."""
     before = configs.to_table(configs.read_resolved(type(config), folder.config))
     now = configs.to_table(config)

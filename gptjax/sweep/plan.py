@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
-from gptjax.commands import seeds
+from gptjax.commands import finetune
 from gptjax.commands.finetune_config import ABSENT, FinetuneConfig, task_folder, task_of
 from gptjax.config import nearest
 from gptjax.data.tasks.load import find_task_files
@@ -232,7 +232,7 @@ def _plan_point(
     own_seeds: tuple[int, ...] = ()
     if isinstance(config, FinetuneConfig):
         own_seeds = config.seeds
-        seeds.check(own_seeds)
+        finetune.check_seeds(own_seeds)
         find_task_files(config.task.data, task_of(config, RunFolder(folder)), task_folder(config))
         if config.init in ABSENT and not (config.like or config.tokenizer):
             backbone.newest_run()

@@ -156,7 +156,7 @@ def test_out_of_device_memory(folder, capsys, monkeypatch):
     def exhausted(*_: object, **__: object) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
 
-    monkeypatch.setattr("gptjax.commands.pretrain.fit", exhausted)
+    monkeypatch.setattr("gptjax.runs.train.fit", exhausted)
     line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
     for advice in ("--train.batch-size", "--train.accumulate", "--model.rematerialize"):
         assert advice in line
@@ -166,6 +166,6 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
     def broken(*_: object, **__: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("gptjax.commands.pretrain.fit", broken)
+    monkeypatch.setattr("gptjax.runs.train.fit", broken)
     with pytest.raises(KeyError):
         main([*PRETRAIN, "--data", "books", "--out", "run"])

@@ -284,7 +284,7 @@ def test_a_frozen_backbone_is_the_pretrained_one(options, pretrained, tmp_path):
     run, source = load(out), load(pretrained)
     jax.tree.map(np.testing.assert_array_equal, run.backbone, source.params)
     # Its adapter alone, on the pre-trained run, is the same model.
-    both = package.load(pretrained, adapter=out / "adapter.safetensors")
+    both = package.load(pretrained, head=out / "head.safetensors")
     rows = [{"text": "the red house"}, {"text": "walked slowly"}]
     assert both.predict(rows) == package.load(out).predict(rows)
 
@@ -293,7 +293,7 @@ def test_an_adapter_of_another_backbone_is_refused(tuned, pretrained):
     from gptjax.errors import UserError
 
     with pytest.raises(UserError, match="trained on another backbone"):
-        load(pretrained, adapter=tuned / "adapter.safetensors")
+        load(pretrained, adapter=tuned / "head.safetensors")
 
 
 def test_from_nothing(options, pretrained, tmp_path, capsys):

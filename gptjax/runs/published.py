@@ -1,0 +1,75 @@
+"""Models that others published: `openai:FOLDER` (GPT-1, OpenAI's files), `hf:ID_OR_FOLDER`."""
+
+from pathlib import Path
+from typing import Any
+
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
+from gptjax.errors import UserError
+from gptjax.interchange import hub, openai
+from gptjax.models.config import ModelConfig
+
+OPENAI, HUB = "openai:", "hf:"
+
+
+def is_published(path: str | Path) -> bool:
+    """Whether a path names other people's files instead of a run folder."""
+    return str(path).startswith((OPENAI, HUB))
+
+
+def published_folder(path: str | Path, *, weights: bool = True) -> Path:
+    """Where other people's files lie; those of the hub are fetched if they are not here.
+
+    Args:
+        path: openai:FOLDER or hf:ID_OR_FOLDER.
+        weights: whether they are needed too.
+
+    Raises:
+        UserError: no such folder, and not on the hub either.
+    """
+    kind, _, name = str(path).partition(":")
+    if f"{kind}:" == HUB:
+        return hub.locate(name, weights=weights)
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such folder")
+    return folder
+
+
+def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
+    """The config of a published model; ``num_heads`` as of `gptjax.runs.open.load_config`.
+
+    Raises:
+        UserError: nothing there, or no model that can be taken over.
+    """
+    folder = published_folder(path, weights=False)
+    if str(path).startswith(OPENAI):
+        return openai.read_config(folder, num_heads)
+    return hub.read_config(folder)
+
+
+def read(
+    path: str | Path, model: ModelConfig, mode: Mode | None
+) -> tuple[Path, Tokenizer, Any]:
+    """Folder, tokenizer and parameters of a published model.
+
+    Raises:
+        UserError: damaged, or the tokenizer is of another model.
+    """
+    folder = published_folder(path)
+    tokenizer = load_tokenizer(folder, mode=mode)
+    if tokenizer.size != model.vocabulary_size:
+        raise UserError(
+            f"{path}: its weights are for {model.vocabulary_size:,} tokens, and its tokenizer's "
+            f"files have {tokenizer.size:,}; are they of the same model?"
+        )
+    files = openai if str(path).startswith(OPENAI) else hub
+    return folder, tokenizer, files.read_params(folder, model)
+
+
+def short_name(path: str) -> str:
+    """A name for a run that begins with this model: the last part of its folder or id."""
+    name = path.removeprefix(OPENAI)
+    if name.startswith(HUB):
+        name = name.removeprefix(HUB).partition("@")[0]
+    return Path(name).resolve().name

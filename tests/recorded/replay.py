@@ -1,0 +1,214 @@
+"""What is done with the recorded runs, by public commands alone: resumed, measured, reported.
+
+Each step gets a fresh copy of this folder as the current folder, and returns what it found as
+plain values. make.py notes them in expected.json, and tests/runs/test_recorded.py compares.
+"""
+
+import contextlib
+import html.parser
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+Found = dict[str, Any]
+
+
+@contextlib.contextmanager
+def copied(to: Path) -> Iterator[None]:
+    """A copy of the recorded folders, as the current folder."""
+    shutil.copytree(HERE, to, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    before = Path.cwd()
+    os.chdir(to)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def gptjax(*words: str) -> str:
+    """Run a command in this process; what it printed on standard output."""
+    from gptjax.cli import main
+
+    printed, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        code = main(list(words))
+    assert code == 0, said.getvalue()
+    return printed.getvalue()
+
+
+def _json(path: str) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _cells(path: str) -> list[list[str]]:
+    """The cells of a TSV, without its head."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines[1:]]
+
+
+def _resumed(run: str, command: str) -> Found:
+    """Resume an interrupted run to its end: every loss, and its results.
+
+    Not its parameters: the bias of the attention's keys has no gradient but rounding, which Adam
+    blows up, and which changes nothing. The losses would change with any other parameter.
+    """
+    import gptjax as package
+
+    assert _json(f"{run}/meta.json")["status"] == "interrupted"
+    gptjax(command, "--out", run, "--resume", "auto")
+    meta, results = _json(f"{run}/meta.json"), _json(f"{run}/results.json")
+    lines = Path(f"{run}/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return {
+        "status": meta["status"],
+        "resumed": len(meta["resumed"]),
+        "losses": [[record["split"], record["step"], record["loss"]] for record in records],
+        "metrics": results["metrics"],
+        "checkpoint": results["checkpoint"],
+        "last": package.load(run, "last").step,
+    }
+
+
+def pretraining() -> Found:
+    """The interrupted pre-training run goes on, and writes the same text at its end."""
+    run = "interrupted-pretraining"
+    found = _resumed(run, "pretrain")
+    return {**found, "sample": Path(f"{run}/samples.txt").read_text(encoding="utf-8")}
+
+
+def finetuning() -> Found:
+    """The interrupted fine-tuning run, of a task of one's own, goes on."""
+    run = "interrupted-finetuning"
+    found = _resumed(run, "finetune")
+    predictions = _cells(f"{run}/predictions.tsv")
+    return {**found, "predictions": predictions}
+
+
+def texts() -> Found:
+    """Perplexities of a text: of both kinds of model, and of one that was interrupted."""
+    found = {}
+    for name, run, *more in (
+        ("transformer", "pretrained", "--stride", "8"),
+        ("interrupted", "interrupted-pretraining", "--checkpoint", "4"),
+        ("lstm", "lstm"),
+    ):
+        gptjax("evaluate", "--run", run, "--data", "data/unseen.txt", *more, "--out", name)
+        found[name] = _json(f"{name}/results.json")["metrics"]
+    return found
+
+
+def tasks() -> Found:
+    """A fine-tuned run measured, asked for labels, and its head put on the pre-trained run."""
+    seed, sst2 = "seeds/seed-2", ("--data", "data/sst2", "--split", "valid")
+    gptjax("evaluate", "--run", seed, *sst2, "--out", "measured")
+    rows = ("predict", "--data", "data/unlabelled.tsv")
+    gptjax(*rows, "--run", seed, "--out", "own.tsv")
+    head = ("--run", "pretrained", "--adapter", f"{seed}/adapter.safetensors")
+    gptjax(*rows, *head, "--out", "put-on.tsv")
+    assert Path("own.tsv").read_bytes() == Path("put-on.tsv").read_bytes()
+    compared = gptjax("compare", "seeds", seed, "--resamples", "200")
+    return {
+        "metrics": _json("measured/results.json")["metrics"],
+        "measured": _cells("measured/predictions.tsv"),
+        "new rows": _cells("own.tsv"),
+        "compared": [line.split(": ")[1] for line in compared.splitlines()[1:3]],
+    }
+
+
+def zero_shot() -> Found:
+    """Questions to both kinds of model without training."""
+    sst2 = ("--task", "sst2", "--data", "data/sst2", "--out", "sst2")
+    gptjax("zeroshot", "--run", "pretrained", *sst2)
+    lambada = ("--task", "lambada", "--data", "data/lambada.jsonl", "--out", "lambada")
+    gptjax("zeroshot", "--run", "lstm", *lambada)
+    return {
+        "sst2": _json("sst2/results.json")["metrics"],
+        "scores": _cells("sst2/predictions.tsv"),
+        "lambada": _json("lambada/results.json")["metrics"],
+    }
+
+
+def writing() -> Found:
+    """What both kinds of model write."""
+    words = ("--prompt", "The", "--max-tokens", "16", "--seed", "3")
+    return {run: gptjax("generate", "--run", run, *words) for run in ("pretrained", "lstm")}
+
+
+def sweep() -> Found:
+    """The sweep goes on: it is finished, so that no run starts again."""
+    runs = [
+        path for path in Path("sweep").rglob("*") if path.is_file() and path.parent.name != "sweep"
+    ]
+    files = [*runs, *Path("sweep").glob("*.log")]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    printed = gptjax("sweep", "sweep.toml")
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
+    lines = [line.strip("* ") for line in printed.splitlines()]
+    rows = [line.split() for line in lines if line[:1].isdigit()]
+    points = _json("sweep/results.json")["points"]
+    keys = ("values", "status", "mean", "values_by_seed")
+    return {"table": rows, "points": [{key: point[key] for key in keys} for point in points]}
+
+
+class _Page(html.parser.HTMLParser):
+    """The cells of each row of a page's tables, by the section they are in; headings left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.listed: list[str] = []
+        self._inside = ""
+        self._list = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._list = self._list or (tag == "section" and ("id", "runs") in attrs)
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.rows[-1].append("")
+        if tag == "h3" and self._list:
+            self.listed.append("")
+        self._inside = tag if tag in ("td", "h3") else self._inside
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag == self._inside else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "td":
+            self.rows[-1][-1] += data.strip()
+        if self._inside == "h3" and self._list:
+            self.listed[-1] += data
+
+
+def report() -> Found:
+    """One page of everything that is there; the interrupted runs are left out, and that is said."""
+    printed = gptjax("report", "--runs", ".", "--out", "page/report.html")
+    page = _Page()
+    page.feed(Path("page/report.html").read_text(encoding="utf-8"))
+    left_out = [line for line in printed.splitlines() if line.startswith("left out: ")]
+    return {
+        "listed": page.listed,
+        "rows": [row for row in page.rows if row],
+        "left out": left_out,
+        "pictures": sorted(path.name for path in Path("page/report-figures").glob("*.svg")),
+    }
+
+
+STEPS: dict[str, Callable[[], Found]] = {
+    step.__name__: step
+    for step in (pretraining, finetuning, texts, tasks, zero_shot, writing, sweep, report)
+}
+
+
+def everything(scratch: Path) -> dict[str, Found]:
+    """All steps."""
+    found = {}
+    for name, step in STEPS.items():
+        with copied(scratch / name):
+            found[name] = step()
+    return found

@@ -21,13 +21,14 @@ from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
-from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
+from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report
 from gptjax.models import objective
 from gptjax.models.task_head import adapter_only
 from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
 from gptjax.runs import start as backbone
 from gptjax.runs import train as job
+from gptjax.runs.predictions import write_predictions
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.history import Best
@@ -301,7 +302,7 @@ def _write(
     run_folder.write_json(folder.results, results)
     for name, scores in outcome.scores.items():
         file = folder.predictions if name == "valid" else folder.path / f"predictions-{name}.tsv"
-        write_predictions(file, scores, outcome.task)
+        write_predictions(file, scores.predictions(outcome.task))
     runs.save_adapter(best)
     folder.update_meta(status="finished")
 

@@ -5,7 +5,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import AdapterConfig
-from gptjax.report.predictions import TOKENS
 from gptjax.runs.open import Run, adapter_config
+from gptjax.runs.predictions import Predictions, class_names
 from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 
@@ -74,6 +73,18 @@ class SplitScores:
     def collapsed(self) -> bool:
         """Whether every example got the same answer."""
         return self.num_examples > 1 and bool(np.ptp(self.predicted) == 0)
+
+    def predictions(self, task: Task) -> Predictions:
+        """What stands in predictions.tsv."""
+        return Predictions(
+            labels=task.labels,
+            columns=class_names(task),
+            index=np.array(self.index, np.int64),
+            gold=np.array([np.nan if gold is None else gold for gold in self.gold], np.float64),
+            predicted=self.predicted,
+            scores=self.probabilities,
+            tokens=np.array(self.tokens, np.int64) if self.tokens else None,
+        )
 
 
 def score(
@@ -155,36 +166,6 @@ class TaskEvaluator:
         log_probabilities = self._batches.in_order(self._predict(params))
         scores = score(log_probabilities, self._examples, self._task)
         return dataclasses.replace(scores, tokens=self._tokens)
-
-
-def label_name(task: Task, value: float | int | None) -> str:
-    """A target or prediction as it is written: the label's name, or the score."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if task.scores is not None else task.labels[int(value)]
-
-
-def class_names(task: Task) -> list[str]:
-    """The names of the columns of probabilities."""
-    if task.scores is not None:
-        return [str(point) for point in range(task.scores[0], task.scores[1] + 1)]
-    return list(task.labels)
-
-
-def write_predictions(path: Path, scores: SplitScores, task: Task) -> None:
-    """A TSV file: index, gold, prediction, one column per score, and tokens; in file order."""
-    last = [TOKENS] if scores.tokens else []
-    lines = ["\t".join(["index", "gold", "prediction", *class_names(task), *last])]
-    predictions = scores.predicted.tolist()
-    tokens = [[str(count)] for count in scores.tokens] or [[] for _ in predictions]
-    rows = zip(scores.index, scores.gold, predictions, scores.probabilities, tokens, strict=True)
-    for index, gold, predicted, probabilities, length in rows:
-        numbers = [f"{p:.6f}" for p in probabilities]
-        words = [str(index), label_name(task, gold), label_name(task, predicted), *numbers]
-        lines.append("\t".join(words + length))
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 @functools.lru_cache(maxsize=16)

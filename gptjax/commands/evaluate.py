@@ -13,10 +13,11 @@ from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
-from gptjax.evaluation.task_scores import SplitScores, predict_split, report, write_predictions
+from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
 from gptjax.runs.folder import provenance, write_json
 from gptjax.runs.open import Run, load, sample_notice
+from gptjax.runs.predictions import write_predictions
 from gptjax.training import parallel
 from gptjax.training.evaluation import evaluate
 
@@ -167,7 +168,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     print("\n".join(report(task, {split.name: scores}, published)))
     if config.out is not None:
         out = Path(config.out)
-        write_predictions(out / "predictions.tsv", scores, task)
+        write_predictions(out / "predictions.tsv", scores.predictions(task))
         write_json(
             out / "results.json",
             {

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from gptjax.data.tasks.task import Format, Task
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.errors import UserError
-from gptjax.evaluation.task_scores import class_names
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import card
 from gptjax.runs import open as runs
+from gptjax.runs.predictions import class_names
 
 HEADS: Mapping[Format, hub_export.HeadKind] = {
     "classification": "single",
@@ -84,4 +84,4 @@ def _results(loaded: runs.Run) -> dict[str, Any]:
 
 
 def _head(loaded: runs.Run, task: Task) -> hub_export.Head:
-    return hub_export.Head(HEADS[task.format], tuple(class_names(task)), loaded.params["adapter"])
+    return hub_export.Head(HEADS[task.format], class_names(task), loaded.params["adapter"])

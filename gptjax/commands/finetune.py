@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,33 @@ from gptjax.commands.finetune_config import defaults as defaults
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import Encoded, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
-from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
-from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator, report, write_predictions
+from gptjax.evaluation.task_scores import (
+    SplitScores,
+    TaskEvaluator,
+    report,
+    report_seeds,
+    summarise,
+)
 from gptjax.models import objective
 from gptjax.models.task_head import adapter_only
 from gptjax.runs import open as runs
 from gptjax.runs import start
-from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.predictions import write_predictions
+from gptjax.runs.records import to_plain
+from gptjax.runs.results import (
+    Data,
+    Paper,
+    SplitResult,
+    TaskRun,
+    dropped,
+    write_results,
+)
 from gptjax.runs.train import Problem, Trained, create, fingerprint, say, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
@@ -193,7 +207,10 @@ def _problem(
             "task": fingerprint(_identity(config, task, positions)),
             "data": data.splits["train"].fingerprint,
         },
-        facts={**{n: _facts(split) for n, split in data.splits.items()}, "sample": data.sample},
+        facts={
+            **{name: to_plain(_facts(split)) for name, split in data.splits.items()},
+            "sample": data.sample,
+        },
         params=None if loaded is None else params,
         trainable=adapter_only if config.task.freeze_backbone else None,
         on_start=lambda: _copy_task_file(config, folder),
@@ -216,13 +233,13 @@ def _identity(config: FinetuneConfig, task: Task, positions: int | None) -> dict
     }
 
 
-def _facts(split: Split) -> dict[str, Any]:
-    return {
-        "source": split.source,
-        "fingerprint": split.fingerprint,
-        "examples": len(split.examples),
-        "dropped": dict(split.dropped),
-    }
+def _facts(split: Split) -> Data:
+    return Data(
+        source=split.source,
+        fingerprint=split.fingerprint,
+        examples=len(split.examples),
+        dropped=dropped(split.dropped),
+    )
 
 
 def _copy_task_file(config: FinetuneConfig, folder: RunFolder) -> None:
@@ -251,31 +268,32 @@ def _conclude(
 
 
 def _write(config: FinetuneConfig, best: runs.Run, outcome: FinetuneResult, data: TaskData) -> None:
-    valid = outcome.scores["valid"]
-    results = {
-        "task": outcome.task.name,
-        "split": "valid",
-        "examples": valid.num_examples,
-        "metrics": valid.metrics,
-        "data": {**_facts(data.splits["valid"]), "sample": data.sample},
-        "checkpoint": outcome.checkpoint,
-        "seed": config.train.seed,
-        "majority_class_only": valid.collapsed,
-        "paper": {"metric": outcome.task.metrics[0], "value": outcome.task.paper},
-        "splits": {
-            name: {
-                "examples": scores.num_examples,
-                "left_out": sum(data.splits[name].dropped.values()),
-                "metrics": scores.metrics,
-            }
-            for name, scores in outcome.scores.items()
-        },
-    }
-    folder = best.folder
-    write_json(folder.results, results)
+    folder, task, valid = best.folder, outcome.task, outcome.scores["valid"]
+    splits = tuple(
+        SplitResult(
+            name=name,
+            examples=scores.num_examples,
+            left_out=sum(data.splits[name].dropped.values()),
+            metrics=dict(scores.metrics),
+        )
+        for name, scores in outcome.scores.items()
+    )
+    results = TaskRun(
+        task=task.name,
+        split="valid",
+        examples=valid.num_examples,
+        metrics=dict(valid.metrics),
+        data=dataclasses.replace(_facts(data.splits["valid"]), sample=data.sample),
+        checkpoint=outcome.checkpoint,
+        seed=config.train.seed,
+        majority_class_only=valid.collapsed,
+        paper=Paper(task.metrics[0], task.paper),
+        splits=splits,
+    )
+    write_results(folder.results, results)
     for name, scores in outcome.scores.items():
         file = folder.predictions if name == "valid" else folder.path / f"predictions-{name}.tsv"
-        write_predictions(file, scores, outcome.task)
+        write_predictions(file, scores.predictions(task))
     runs.save_head(best)
 
 
@@ -311,9 +329,13 @@ def run_seeds(config: FinetuneConfig, out: Path) -> list[FinetuneResult]:
         one = dataclasses.replace(config, seeds=(), train=train)
         outcomes.append(run_one(one, out / f"seed-{seed}"))
     if parallel.is_main():
-        summary = summarise(task, config.seeds, outcomes)
-        write_json(out / "results.json", summary)
-        _show_seeds(summary, task, out)
+        scores = [outcome.scores for outcome in outcomes]
+        summary = summarise(task, config.seeds, scores, outcomes[0].sample)
+        write_results(out / "results.json", summary)
+        print("\n" + "\n".join(report_seeds(task, summary)))
+        print(f"summary: {out / 'results.json'}", flush=True)
+        if summary.data.sample:
+            print(SAMPLE_WARNING.format(task=task.name), flush=True)
     parallel.barrier("summarised")
     return outcomes
 
@@ -326,73 +348,3 @@ def check_seeds(seeds: Sequence[int]) -> None:
     """
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds {' '.join(map(str, seeds))}: a seed occurs twice")
-
-
-def summarise(
-    task: Task, seeds: Sequence[int], outcomes: Sequence[FinetuneResult]
-) -> dict[str, Any]:
-    """Mean, sample standard deviation, median and best of every metric on every split."""
-    splits: dict[str, Any] = {}
-    for name, scores in outcomes[0].scores.items():
-        metrics = {}
-        for metric in scores.metrics:
-            values = [outcome.scores[name].metrics[metric] for outcome in outcomes]
-            metrics[metric] = _spread(values, min if metric == "loss" else max)
-        splits[name] = {"examples": scores.num_examples, "metrics": metrics}
-    collapsed = [
-        seed
-        for seed, outcome in zip(seeds, outcomes, strict=True)
-        if outcome.scores["valid"].collapsed
-    ]
-    return {
-        "task": task.name,
-        "split": "valid",
-        "examples": outcomes[0].scores["valid"].num_examples,
-        "metrics": {
-            metric: spread["mean"] for metric, spread in splits["valid"]["metrics"].items()
-        },
-        "seeds": list(seeds),
-        "majority_class_only": collapsed,
-        "data": {"sample": outcomes[0].sample},
-        "paper": {"metric": task.metrics[0], "value": task.paper},
-        "splits": splits,
-    }
-
-
-def _spread(values: Sequence[float], best: Any) -> dict[str, Any]:
-    return {
-        "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
-        "median": statistics.median(values),
-        "best": best(values),
-        "values": list(values),
-    }
-
-
-def _show_seeds(summary: Mapping[str, Any], task: Task, out: Path) -> None:
-    seeds = summary["seeds"]
-    several = len(seeds) > 1
-    how_many = f"{len(seeds)} seed{'s' if several else ''}"
-    print(f"\n{task.name}, {how_many} ({', '.join(map(str, seeds))})")
-    print(f"  {'split':16} {'metric':22} {'mean':>7} {'std':>6} {'median':>7} {'best':>7}")
-    for name, split in summary["splits"].items():
-        for number, metric in enumerate(task.metrics):
-            if metric not in split["metrics"]:
-                continue
-            spread = split["metrics"][metric]
-            mean, std, median, best = (
-                100 * spread[key] for key in ("mean", "std", "median", "best")
-            )
-            paper = ""
-            if number == 0 and task.paper is not None and not summary["data"]["sample"]:
-                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
-            deviation = f"{std:6.2f}" if several else f"{'-':>6}"
-            print(
-                f"  {name:16} {LABELS[metric]:22} {mean:7.2f} {deviation} {median:7.2f} {best:7.2f}"
-                f"{paper}"
-            )
-    for seed in summary["majority_class_only"]:
-        print(f"  seed {seed} collapsed: every prediction is the same class")
-    print(f"summary: {out / 'results.json'}", flush=True)
-    if summary["data"]["sample"]:
-        print(SAMPLE_WARNING.format(task=task.name), flush=True)

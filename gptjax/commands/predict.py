@@ -12,8 +12,9 @@ from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import with_columns
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
-from gptjax.evaluation.task_scores import SplitScores, predict_split, write_predictions
+from gptjax.evaluation.task_scores import SplitScores, predict_split
 from gptjax.runs.open import load, sample_notice
+from gptjax.runs.predictions import write_predictions
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run(config: PredictConfig) -> SplitScores:
     scores = predict_split(loaded, split.examples, config.batch_size)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(out, scores, task)
+    write_predictions(out, scores.predictions(task))
     if scores.truncated:
         print(f"{scores.truncated:,} truncated to the model's context")
     print(f"{scores.num_examples:,} predictions by {config.run} ({loaded.checkpoint}): {out}")

@@ -17,7 +17,8 @@ from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
 from gptjax.runs import open as runs
-from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.start import check_not_source, load_source
 from gptjax.runs.train import Problem, RunConfig, Selection, Trained, create, say, train_run
 from gptjax.training import parallel
@@ -218,27 +219,20 @@ def _conclude(
 def _write_results(
     config: PretrainConfig, trained: Trained, outcome: PretrainResult, valid: Corpus
 ) -> None:
-    write_json(
-        trained.folder.results,
-        {
-            "task": "language-modelling",
-            "split": "valid",
-            "examples": valid.num_tokens,
-            "metrics": {
-                **trained.metrics,
-                **dataclasses.asdict(outcome.valid),
-                "unigram_perplexity": outcome.unigram_perplexity,
-            },
-            "data": {
-                "source": valid.name,
-                "fingerprint": valid.fingerprint,
-                "dropped": dict(valid.dropped),
-            },
-            "checkpoint": outcome.checkpoint,
-            "steps": outcome.steps,
-            "seed": config.train.seed,
+    results = LanguageModelling(
+        split="valid",
+        examples=valid.num_tokens,
+        metrics={
+            **trained.metrics,
+            **dataclasses.asdict(outcome.valid),
+            "unigram_perplexity": outcome.unigram_perplexity,
         },
+        data=Data(source=valid.name, fingerprint=valid.fingerprint, dropped=dropped(valid.dropped)),
+        checkpoint=outcome.checkpoint,
+        steps=outcome.steps,
+        seed=config.train.seed,
     )
+    write_results(trained.folder.results, results)
 
 
 def _show(

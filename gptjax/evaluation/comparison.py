@@ -9,9 +9,9 @@ import numpy as np
 from gptjax.data.tasks.metrics import measure
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
-from gptjax.report.predictions import read_predictions
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import load_task
+from gptjax.runs.predictions import read_predictions
 
 LEVEL = 0.95
 

@@ -13,10 +13,11 @@ from gptjax.data.tables.rows import Row
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError
-from gptjax.evaluation.task_scores import class_names, label_name, predict_split
+from gptjax.evaluation.task_scores import predict_split
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.runs.open import Run
 from gptjax.runs.open import load as load_run
+from gptjax.runs.predictions import class_names
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Model(Run):
         predictions = scores.predicted.tolist()
         for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
             scored = self.task.scores is not None
-            answer = predicted if scored else label_name(self.task, predicted)
+            answer = predicted if scored else self.task.labels[int(predicted)]
             by_name = dict(zip(names, map(float, probabilities), strict=True))
             answers.append({"prediction": answer, "probabilities": by_name})
         return answers

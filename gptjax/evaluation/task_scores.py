@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import AdapterConfig
-from gptjax.report.predictions import TOKENS
 from gptjax.runs.open import Run, adapter_config
+from gptjax.runs.predictions import Predictions, class_names
+from gptjax.runs.results import Data, Paper, Seeds, SplitSpread, Spread
 from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 
@@ -74,6 +75,18 @@ class SplitScores:
     def collapsed(self) -> bool:
         """Whether every example got the same answer."""
         return self.num_examples > 1 and bool(np.ptp(self.predicted) == 0)
+
+    def predictions(self, task: Task) -> Predictions:
+        """What stands in predictions.tsv."""
+        return Predictions(
+            labels=task.labels,
+            columns=class_names(task),
+            index=np.array(self.index, np.int64),
+            gold=np.array([np.nan if gold is None else gold for gold in self.gold], np.float64),
+            predicted=self.predicted,
+            scores=self.probabilities,
+            tokens=np.array(self.tokens, np.int64) if self.tokens else None,
+        )
 
 
 def score(
@@ -157,36 +170,6 @@ class TaskEvaluator:
         return dataclasses.replace(scores, tokens=self._tokens)
 
 
-def label_name(task: Task, value: float | int | None) -> str:
-    """A target or prediction as it is written: the label's name, or the score."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if task.scores is not None else task.labels[int(value)]
-
-
-def class_names(task: Task) -> list[str]:
-    """The names of the columns of probabilities."""
-    if task.scores is not None:
-        return [str(point) for point in range(task.scores[0], task.scores[1] + 1)]
-    return list(task.labels)
-
-
-def write_predictions(path: Path, scores: SplitScores, task: Task) -> None:
-    """A TSV file: index, gold, prediction, one column per score, and tokens; in file order."""
-    last = [TOKENS] if scores.tokens else []
-    lines = ["\t".join(["index", "gold", "prediction", *class_names(task), *last])]
-    predictions = scores.predicted.tolist()
-    tokens = [[str(count)] for count in scores.tokens] or [[] for _ in predictions]
-    rows = zip(scores.index, scores.gold, predictions, scores.probabilities, tokens, strict=True)
-    for index, gold, predicted, probabilities, length in rows:
-        numbers = [f"{p:.6f}" for p in probabilities]
-        words = [str(index), label_name(task, gold), label_name(task, predicted), *numbers]
-        lines.append("\t".join(words + length))
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
 @functools.lru_cache(maxsize=16)
 def _log_probabilities(model: ModelConfig, adapter: AdapterConfig) -> Callable[[Any, Any], Any]:
     """The same function for the same model, so that it is compiled once."""
@@ -260,3 +243,80 @@ def _category_table(task: Task, split: SplitScores) -> list[str]:
         shown = name or "(none)"
         lines.append("  ".join([f"  {shown:{width}}", f"{found.examples:8,}", *values]))
     return [*lines, ""]
+
+
+def summarise(
+    task: Task, seeds: Sequence[int], runs: Sequence[Mapping[str, SplitScores]], sample: bool
+) -> Seeds:
+    """Mean, sample standard deviation, median and best of every metric on every split.
+
+    Args:
+        task: what was trained.
+        seeds: of the runs.
+        runs: the scores of each seed, by split.
+        sample: whether the data were the offline sample.
+    """
+    splits = tuple(
+        SplitSpread(
+            name,
+            scores.num_examples,
+            tuple(
+                _spread(metric, [run[name].metrics[metric] for run in runs])
+                for metric in scores.metrics
+            ),
+        )
+        for name, scores in runs[0].items()
+    )
+    (valid,) = (split for split in splits if split.name == "valid")
+    collapsed = (seed for seed, run in zip(seeds, runs, strict=True) if run["valid"].collapsed)
+    return Seeds(
+        task=task.name,
+        split="valid",
+        examples=valid.examples,
+        metrics={found.metric: found.mean for found in valid.metrics},
+        seeds=tuple(seeds),
+        majority_class_only=tuple(collapsed),
+        data=Data(sample=sample),
+        paper=Paper(task.metrics[0], task.paper),
+        splits=splits,
+    )
+
+
+def _spread(metric: str, values: Sequence[float]) -> Spread:
+    """What several seeds have in common; the best is the highest value, of a loss the lowest."""
+    return Spread(
+        metric=metric,
+        mean=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else 0.0,
+        median=statistics.median(values),
+        best=min(values) if metric == "loss" else max(values),
+        values=tuple(values),
+    )
+
+
+def report_seeds(task: Task, summary: Seeds) -> list[str]:
+    """A line for each metric of each split, the paper's figure beside the first."""
+    several = len(summary.seeds) > 1
+    how_many = f"{len(summary.seeds)} seed{'s' if several else ''}"
+    lines = [
+        f"{task.name}, {how_many} ({', '.join(map(str, summary.seeds))})",
+        f"  {'split':16} {'metric':22} {'mean':>7} {'std':>6} {'median':>7} {'best':>7}",
+    ]
+    for split in summary.splits:
+        for found in split.metrics:
+            if found.metric not in task.metrics:
+                continue
+            paper = ""
+            first = found.metric == task.metrics[0]
+            if first and task.paper is not None and not summary.data.sample:
+                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            deviation = f"{100 * found.std:6.2f}" if several else f"{'-':>6}"
+            lines.append(
+                f"  {split.name:16} {LABELS[found.metric]:22} {100 * found.mean:7.2f} {deviation} "
+                f"{100 * found.median:7.2f} {100 * found.best:7.2f}{paper}"
+            )
+    lines += [
+        f"  seed {seed} collapsed: every prediction is the same class"
+        for seed in summary.majority_class_only
+    ]
+    return lines

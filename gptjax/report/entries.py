@@ -7,7 +7,7 @@ from typing import Any
 from gptjax.data.tasks.task import Task
 from gptjax.models.config import ModelConfig
 from gptjax.report.figures import Figure, Table
-from gptjax.report.predictions import Predictions
+from gptjax.runs.predictions import Predictions
 
 LANGUAGE_MODELLING = "language-modelling"
 

@@ -1,74 +1,17 @@
-"""The predictions of a fine-tuned run, read back from predictions.tsv, and what they show."""
+"""What the predictions of fine-tuned runs show: confusion, reliability, and means by length."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from sklearn import metrics
 
-from gptjax.data.tasks.task import Task
-from gptjax.errors import UserError
-
-TOKENS = "tokens"
-"""The last column of predictions.tsv, which runs from before there was one do not have."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """A model's answers to labelled examples, in file order.
-
-    Attributes:
-        task: what was predicted.
-        index: [N], the row of each example.
-        gold: [N], the number of the class, or the score.
-        predicted: [N], the same of the model.
-        probabilities: [N, C], of the classes, the choices, or the points of the scale.
-        tokens: [N], the length of each example's longest sequence; None: not recorded.
-    """
-
-    task: Task
-    index: Int[np.ndarray, " N"]
-    gold: Float[np.ndarray, " N"]
-    predicted: Float[np.ndarray, " N"]
-    probabilities: Float[np.ndarray, "N C"]
-    tokens: Int[np.ndarray, " N"] | None
-
-
-def read_predictions(path: Path, task: Task) -> Predictions:
-    """A file that `task_scores.write_predictions` wrote.
-
-    Raises:
-        UserError: none there, unreadable, without labels, or of another task.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: no predictions can be read ({error.strerror})") from error
-    head, rows = lines[0].split("\t") if lines else [], [line.split("\t") for line in lines[1:]]
-    recorded = head[3 + task.num_classes :] == [TOKENS]
-    width = 3 + task.num_classes + recorded
-    if not rows or any(len(row) != width for row in rows):
-        raise UserError(f"{path}: not predictions of {task.name} (its rows have {width} columns)")
-    if any(not row[1] for row in rows):
-        raise UserError(f"{path}: has no gold labels, without which nothing can be said of it")
-    values = {label: float(number) for number, label in enumerate(task.labels)}
-    try:
-        gold, predicted = (
-            np.array([float(row[i]) if task.scores else values[row[i]] for row in rows])
-            for i in (1, 2)
-        )
-        index = np.array([int(row[0]) for row in rows])
-        probabilities = np.array([row[3 : 3 + task.num_classes] for row in rows], np.float64)
-        tokens = np.array([int(row[-1]) for row in rows]) if recorded else None
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: not predictions of {task.name} ({error})") from error
-    return Predictions(task, index, gold, predicted, probabilities, tokens)
+from gptjax.runs.predictions import Predictions
 
 
 def confusion(found: Predictions) -> Int[np.ndarray, "C C"]:
     """How many examples of each class (rows) were given each class (columns)."""
-    classes = np.arange(found.task.num_classes)
+    classes = np.arange(len(found.labels))
     return np.asarray(metrics.confusion_matrix(found.gold, found.predicted, labels=classes))
 
 

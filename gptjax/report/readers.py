@@ -27,9 +27,9 @@ from gptjax.report.entries import (
     TunedRun,
     TunedSeed,
 )
-from gptjax.report.predictions import Predictions, read_predictions
 from gptjax.runs.folder import RunFolder, read_json
 from gptjax.runs.open import load_task, read_table
+from gptjax.runs.predictions import Predictions, read_predictions
 
 ZERO_SHOT_SUFFIX = ", zero-shot"
 ABSOLUTE = re.compile(r"(?<![\w.…~])/(?:[^\s/'\"]+/)*(?=[^\s/'\"])")

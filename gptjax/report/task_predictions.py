@@ -5,17 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gptjax.data.tasks.task import Task
-from gptjax.evaluation.task_scores import class_names
 from gptjax.report.entries import TunedRun
 from gptjax.report.figures import Figure, Series, over_seeds
-from gptjax.report.predictions import (
-    Predictions,
-    by_length,
-    confusion,
-    length_edges,
-    reliability,
-)
+from gptjax.report.predictions import by_length, confusion, length_edges, reliability
 from gptjax.report.sections import in_parts, slug
+from gptjax.runs.predictions import Predictions, class_names
 
 FEW = 10  # predictions of a bin, below which its share says nothing
 
@@ -82,7 +76,7 @@ def _examples(predicted: Predicted) -> str:
 def _calibration(task: Task, predicted: Predicted) -> Iterator[Figure]:
     series = []
     for run, label, seeds in predicted:
-        confidence = np.concatenate([found.probabilities.max(-1) for found in seeds])
+        confidence = np.concatenate([found.scores.max(-1) for found in seeds])
         right = np.concatenate([found.gold == found.predicted for found in seeds])
         found = reliability(confidence, right)
         kept = found.count >= FEW
@@ -113,7 +107,7 @@ def _calibration(task: Task, predicted: Predicted) -> Iterator[Figure]:
 
 
 def _confusions(task: Task, predicted: Predicted) -> Iterator[Figure]:
-    names = tuple(class_names(task))
+    names = class_names(task)
     for run, label, seeds in predicted:
         counts = sum(confusion(found) for found in seeds)
         several = f", summed over {len(seeds)} seeds" if len(seeds) > 1 else ""

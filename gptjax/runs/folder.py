@@ -23,6 +23,7 @@ from typing import Any
 
 from gptjax import __version__
 from gptjax.errors import UserError
+from gptjax.runs.records import from_plain, keyed
 from gptjax.training.checkpoint import has_checkpoint
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
@@ -186,6 +187,30 @@ def open_folder(
     if resume == "auto" and not has_checkpoint(folder.checkpoints):
         resume = "never"  # nothing to go on from was ever saved
     return folder, resume
+
+
+@dataclass(frozen=True)
+class Version:
+    """A package and its version."""
+
+    package: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How something was made: command, time (ISO 8601), versions, commit and devices."""
+
+    command: str
+    started: str
+    commit: str | None
+    devices: str
+    versions: tuple[Version, ...] = keyed("package", ())
+
+    @classmethod
+    def now(cls, devices: str) -> "Provenance":
+        """Of this process."""
+        return from_plain(cls, provenance(devices))
 
 
 def provenance(devices: str) -> dict[str, Any]:

@@ -16,16 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from gptjax import config
+from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tasks.task_file import parse_task
-from gptjax.data.tasks.table import find_task
-from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
 from gptjax.models import objective
-from gptjax.models.task_head import AdapterConfig
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
+from gptjax.models.task_head import AdapterConfig
 from gptjax.runs import published
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.published import is_published, published_folder

@@ -48,9 +48,7 @@ def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
     return hub.read_config(folder)
 
 
-def read(
-    path: str | Path, model: ModelConfig, mode: Mode | None
-) -> tuple[Path, Tokenizer, Any]:
+def read(path: str | Path, model: ModelConfig, mode: Mode | None) -> tuple[Path, Tokenizer, Any]:
     """Folder, tokenizer and parameters of a published model.
 
     Raises:

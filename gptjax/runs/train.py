@@ -96,7 +96,7 @@ class Problem(Generic[Outcome]):
     conclude: Callable[["Trained"], Outcome]
     content: Mapping[str, str]
     facts: Mapping[str, Any]
-    best: Best = Best("loss", "min")
+    best: Best = field(default_factory=lambda: Best("loss", "min"))
     order: Mapping[str, Any] = field(default_factory=dict)
     params: Callable[[], PyTree] | None = None
     trainable: Callable[[PyTree], PyTree] | None = None

@@ -11,8 +11,9 @@ import tomli_w
 from gptjax import config
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
-from gptjax.evaluation.task_scores import SplitScores, score, write_predictions
+from gptjax.evaluation.task_scores import SplitScores, score
 from gptjax.models.config import ModelConfig
+from gptjax.runs.predictions import write_predictions
 
 MODEL = ModelConfig(vocabulary_size=50, context_length=16, num_layers=1, num_heads=2, width=8)
 
@@ -134,7 +135,7 @@ def tuned(
         *({"step": s, "split": "valid", "loss": 1.0, metric: (s + seed) / 100} for s in (5, 10)),
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_predictions(folder / "predictions.tsv", found, TASKS[task])
+    write_predictions(folder / "predictions.tsv", found.predictions(TASKS[task]))
     return folder
 
 
@@ -185,7 +186,7 @@ def evaluated(
         },
     }
     write_json(folder / "results.json", results)
-    write_predictions(folder / "predictions.tsv", found, TASKS[task])
+    write_predictions(folder / "predictions.tsv", found.predictions(TASKS[task]))
     return folder
 
 

@@ -1,99 +1,18 @@
-"""Predictions: written and read back, and what is computed from them."""
+"""What is computed from predictions."""
 
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from gptjax.data.tasks.task import Task
-from gptjax.errors import UserError
-from gptjax.evaluation.task_scores import SplitScores, write_predictions
-from gptjax.report.predictions import (
-    by_length,
-    confusion,
-    length_edges,
-    read_predictions,
-    reliability,
-)
-
-TASK = Task("colours", "classification", ("accuracy",), labels=("red", "green", "blue"))
-SCALE = Task("likeness", "similarity", ("pearson",), scores=(0, 2))
-PROBABILITIES = np.array(
-    [[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [0.25, 0.25, 0.5], [0.75, 0.25, 0]], np.float32
-)
+from gptjax.report.predictions import by_length, confusion, length_edges, reliability
+from gptjax.runs.predictions import Predictions
 
 
-def scores(**changes) -> SplitScores:
-    values = {
-        "probabilities": PROBABILITIES,
-        "predicted": np.array([0, 1, 2, 0]),
-        "gold": [0, 2, 2, 1],
-        "index": [0, 1, 3, 7],
-        "metrics": {},
-        "tokens": [5, 9, 12, 4],
-    }
-    return SplitScores(**{**values, **changes})
-
-
-def test_what_was_written_is_read(tmp_path):
-    path = tmp_path / "predictions.tsv"
-    write_predictions(path, scores(), TASK)
-    assert path.read_text().splitlines()[:2] == [
-        "index\tgold\tprediction\tred\tgreen\tblue\ttokens",
-        "0\tred\tred\t0.500000\t0.250000\t0.250000\t5",
-    ]
-    found = read_predictions(path, TASK)
-    assert found.index.tolist() == [0, 1, 3, 7]
-    assert found.gold.tolist() == [0, 2, 2, 1]
-    assert found.predicted.tolist() == [0, 1, 2, 0]
-    np.testing.assert_array_equal(found.probabilities, PROBABILITIES)
-    assert found.tokens is not None
-    assert found.tokens.tolist() == [5, 9, 12, 4]
-
-
-def test_scores_of_a_scale_are_read(tmp_path):
-    path = tmp_path / "predictions.tsv"
-    predicted, gold = np.array([0.75, 1.0, 1.25, 0.25]), [0.5, 1.0, 2.0, 0.0]
-    write_predictions(path, scores(predicted=predicted, gold=gold), SCALE)
-    found = read_predictions(path, SCALE)
-    assert found.predicted.tolist() == predicted.tolist()
-    assert found.gold.tolist() == gold
-
-
-def test_files_from_before_lengths_were_recorded(tmp_path):
-    path = tmp_path / "predictions.tsv"
-    write_predictions(path, scores(tokens=()), TASK)
-    assert path.read_text().splitlines()[0].endswith("\tblue")
-    found = read_predictions(path, TASK)
-    assert found.tokens is None
-    np.testing.assert_array_equal(found.probabilities, PROBABILITIES)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda text: text.replace("\tred\tred", "\t\tred"), "no gold labels"),
-        (lambda text: text.replace("blue\tblue", "blue\tmauve"), "not predictions of colours"),
-        (lambda text: text.replace("0.750000\t", ""), "its rows have 7 columns"),
-        (lambda text: "", "not predictions of colours"),
-        (lambda text: text.replace("0.750000", "x"), "not predictions of colours"),
-    ],
-)
-def test_damaged_predictions_are_named(tmp_path, damage, message):
-    path = tmp_path / "predictions.tsv"
-    write_predictions(path, scores(), TASK)
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(UserError, match=message) as raised:
-        read_predictions(path, TASK)
-    assert str(path) in str(raised.value)
-    with pytest.raises(UserError, match="no predictions can be read"):
-        read_predictions(tmp_path / "other.tsv", TASK)
-
-
-def test_confusion_counts_gold_in_rows(tmp_path):
-    path = tmp_path / "predictions.tsv"
-    write_predictions(path, scores(), TASK)
-    counts = confusion(read_predictions(path, TASK))
-    assert counts.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 1]]
+def test_confusion_counts_gold_in_rows():
+    labels, index = ("red", "green", "blue"), np.arange(4)
+    gold, predicted = np.array([0.0, 2, 2, 1]), np.array([0, 1, 2, 0])
+    found = Predictions(labels, labels, index, gold, predicted, np.zeros((4, 3)))
+    assert confusion(found).tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 1]]
 
 
 def test_reliability_is_scikit_learns():

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from gptjax.errors import UserError
-from gptjax.runs.train import check_same_shape, shape_fingerprint
 from gptjax.models.config import ModelConfig
+from gptjax.runs.train import check_same_shape, shape_fingerprint
 
 
 def test_a_transformers_fingerprint_stays_what_runs_have_recorded():

@@ -1,0 +1,110 @@
+"""predictions.tsv: what a model answers to each example of a split, in file order.
+
+Columns: index (the row's number, from 0), gold, prediction, one for each score, and tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from gptjax.data.tasks.task import Task
+from gptjax.errors import UserError
+
+TOKENS = "tokens"
+"""The last column; files from before it was recorded do not have it."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's answers to examples, in file order.
+
+    Attributes:
+        labels: the names of the classes, by number; empty where the answer is a score of a scale.
+        columns: the names of the S scores of an example.
+        index: [N], the row of each example.
+        gold: [N], the number of the class, or the score; NaN where there is no label.
+        predicted: [N], the same of the model.
+        scores: [N, S], probabilities of the classes, the choices, or the points of the scale; of a
+            task without training on it log-probabilities of the candidates, in nats.
+        tokens: [N], the length of each example's longest sequence; None: not recorded.
+    """
+
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    index: Int[np.ndarray, " N"]
+    gold: Float[np.ndarray, " N"]
+    predicted: Num[np.ndarray, " N"]
+    scores: Float[np.ndarray, "N S"]
+    tokens: Int[np.ndarray, " N"] | None = None
+
+
+def class_names(task: Task) -> tuple[str, ...]:
+    """The names of a task's columns of probabilities."""
+    if task.scores is not None:
+        return tuple(str(point) for point in range(task.scores[0], task.scores[1] + 1))
+    return task.labels
+
+
+def _name(labels: Sequence[str], value: float | int) -> str:
+    if np.isnan(value):
+        return ""
+    return labels[int(value)] if labels else f"{value:.4f}"
+
+
+def write_predictions(path: Path, found: Predictions) -> None:
+    """Write a TSV file; it is replaced whole."""
+    last = [] if found.tokens is None else [TOKENS]
+    lines = ["\t".join(["index", "gold", "prediction", *found.columns, *last])]
+    tokens = [[]] * len(found.index) if found.tokens is None else found.tokens[:, None].tolist()
+    answers = zip(found.gold.tolist(), found.predicted.tolist(), strict=True)
+    rows = zip(found.index.tolist(), answers, found.scores, tokens, strict=True)
+    for index, pair, scores, length in rows:
+        names = (_name(found.labels, value) for value in pair)
+        lines.append("\t".join(map(str, [index, *names, *(f"{x:.6f}" for x in scores), *length])))
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predictions:
+    """Read the predictions of a task.
+
+    Args:
+        path: the file.
+        task: whose classes or scale it has.
+        labelled: whether every example must have its gold label.
+
+    Raises:
+        UserError: none there, unreadable, without labels, or of another task.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: no predictions can be read ({error.strerror})") from error
+    head, rows = lines[0].split("\t") if lines else [], [line.split("\t") for line in lines[1:]]
+    columns = class_names(task)
+    end = 3 + len(columns)
+    recorded = head[end:] == [TOKENS]
+    if not rows or any(len(row) != end + recorded for row in rows):
+        width = end + recorded
+        raise UserError(f"{path}: not predictions of {task.name} (its rows have {width} columns)")
+    if labelled and not all(row[1] for row in rows):
+        raise UserError(f"{path}: has no gold labels, without which nothing can be said of it")
+    numbers = {label: float(number) for number, label in enumerate(task.labels)}
+
+    def value(name: str) -> float:
+        return float(name or "nan") if task.scores else numbers[name] if name else np.nan
+
+    try:
+        gold, predicted = (np.array([value(row[i]) for row in rows]) for i in (1, 2))
+        if np.isnan(predicted).any():
+            raise ValueError("a row has no prediction")
+        index = np.array([int(row[0]) for row in rows])
+        scores = np.array([row[3:end] for row in rows], np.float64)
+        tokens = np.array([int(row[-1]) for row in rows]) if recorded else None
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: not predictions of {task.name} ({error})") from error
+    return Predictions(task.labels, columns, index, gold, predicted, scores, tokens)

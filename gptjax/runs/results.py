@@ -1,0 +1,349 @@
+"""results.json: a dataclass for each kind of result, one writer and one reader.
+
+Every file names its `kind`; files from before there were kinds are told apart in one place here.
+`gptjax.runs.records` says how a dataclass becomes JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from gptjax.errors import UserError
+from gptjax.runs.folder import Provenance, read_json, write_json
+from gptjax.runs.records import from_plain, keyed, to_plain
+
+LANGUAGE_MODELLING = "language-modelling"
+"""What stands in the place of a task's name where a text was measured."""
+ZERO_SHOT = ", zero-shot"
+"""What follows a task's name where it was measured without training on it."""
+
+Value = str | int | float | bool | tuple[str | int | float | bool, ...]
+"""An option's value, as a TOML file may have it."""
+Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Documents or rows that were left out: why, and how many."""
+
+    reason: str
+    count: int
+
+
+def dropped(counts: Mapping[str, int]) -> tuple[Dropped, ...]:
+    """What was left out, from the counts by reason."""
+    return tuple(Dropped(*pair) for pair in counts.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What was measured on; None is what is not known or not recorded.
+
+    Attributes:
+        source: the text, file or dataset, for people.
+        fingerprint: a hash of the content.
+        dropped: what was left out.
+        examples: how many there are.
+        sample: whether it is the offline sample; None of a text.
+        trained_on_sample: whether the model was trained on the offline sample.
+    """
+
+    source: str | None = None
+    fingerprint: str | None = None
+    dropped: tuple[Dropped, ...] | None = keyed("reason", None)
+    examples: int | None = None
+    sample: bool | None = None
+    trained_on_sample: bool | None = None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The task's metric that the paper has, and its value in per cent, if it has one."""
+
+    metric: str
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What every measurement has.
+
+    Attributes:
+        task: the task's name.
+        split: of the task, or the text's name.
+        examples: how many; of a text its tokens.
+        metrics: by name.
+    """
+
+    task: str
+    split: str
+    examples: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfModel(_Measured):
+    """A measurement of one checkpoint of a model."""
+
+    data: Data
+    checkpoint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelling(_OfModel):
+    """A pre-trained run on its validation text, after ``steps`` updates."""
+
+    steps: int
+    seed: int
+    task: str = LANGUAGE_MODELLING
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """A fine-tuned run on one split; without labels it has no metrics."""
+
+    name: str
+    examples: int
+    left_out: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRun(_OfModel):
+    """A fine-tuned run: its validation split, and all splits.
+
+    ``majority_class_only`` says whether every validation example got the same answer.
+    """
+
+    seed: int
+    majority_class_only: bool
+    paper: Paper | None = None
+    splits: tuple[SplitResult, ...] = keyed("name")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over several seeds: sample standard deviation, and the value of each seed."""
+
+    metric: str
+    mean: float
+    std: float
+    median: float
+    best: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SplitSpread:
+    """Several seeds on one split."""
+
+    name: str
+    examples: int
+    metrics: tuple[Spread, ...] = keyed("metric")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds(_Measured):
+    """Several seeds of a fine-tuned run; ``metrics`` are the means of the validation split.
+
+    ``majority_class_only`` has the seeds that gave every validation example the same answer.
+    """
+
+    seeds: tuple[int, ...]
+    majority_class_only: tuple[int, ...]
+    data: Data
+    paper: Paper | None = None
+    splits: tuple[SplitSpread, ...] = keyed("name")
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """A metric of each seed on the validation split.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        (split,) = (split for split in self.splits if split.name == self.split)
+        spreads = {spread.metric: spread for spread in split.metrics}
+        return dict(zip(self.seeds, spreads[metric].values, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked(_OfModel):
+    """A measurement with a command of its own, of a model as it was named (``run``)."""
+
+    run: str
+    made: Provenance | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEvaluation(_Asked):
+    """The perplexity of a text, with windows of ``context`` tokens every ``stride`` tokens."""
+
+    context: int
+    stride: int
+    task: str = LANGUAGE_MODELLING
+
+
+@dataclass(frozen=True)
+class Category:
+    """The metrics of the examples of one category."""
+
+    name: str
+    examples: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEvaluation(_Asked):
+    """A fine-tuned model on some examples, with and without labels."""
+
+    categories: tuple[Category, ...] = keyed("name", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot(_Asked):
+    """A model on a task that it was not trained on; ``task`` ends with `ZERO_SHOT`.
+
+    Attributes:
+        normalised: 0 is guessing, 1 the paper's fine-tuned model; None where there is none.
+        threshold: above which a score means yes; None where the best candidate is taken.
+        step: of the checkpoint.
+        run_started: when the run was started, so that one in its place is told apart.
+    """
+
+    normalised: float | None
+    threshold: float | None
+    step: int
+    run_started: str | None
+
+    @property
+    def asked(self) -> str:
+        """The task's name alone."""
+        return self.task.removesuffix(ZERO_SHOT)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option and its value."""
+
+    option: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class SeedValue:
+    """The metric of one seed."""
+
+    seed: int
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPoint:
+    """A run of a sweep, and what it came to.
+
+    Attributes:
+        variant: its name, "" where the sweep has none.
+        values: of the options of the grid.
+        folder: the name of its folder in the sweep's.
+        exit_code: of its last process; None where none has ended.
+        error: the last line that a failed process wrote, otherwise "".
+        mean, std: of the metric over seeds; None before it is finished, or of a single seed.
+        examples, split: how many it was measured on, and of which split.
+        sample: whether its data were the offline sample.
+        seconds: that its processes took in all.
+    """
+
+    variant: str
+    values: tuple[Setting, ...] = keyed("option")
+    folder: str
+    status: Status
+    exit_code: int | None
+    error: str
+    mean: float | None
+    std: float | None
+    values_by_seed: tuple[SeedValue, ...] = keyed("seed")
+    examples: int | None
+    split: str | None
+    sample: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """All runs of a sweep in the order of the grid, and the name of the best one."""
+
+    command: str
+    metric: str
+    points: tuple[SweepPoint, ...]
+    best: str | None
+
+
+Results = (
+    LanguageModelling | TaskRun | Seeds | TextEvaluation | TaskEvaluation | ZeroShot | SweepResults
+)
+KINDS: dict[str, Any] = {
+    "language-modelling": LanguageModelling,
+    "task-run": TaskRun,
+    "seeds": Seeds,
+    "text-evaluation": TextEvaluation,
+    "task-evaluation": TaskEvaluation,
+    "zero-shot": ZeroShot,
+    "sweep": SweepResults,
+}
+NAMES = {cls: name for name, cls in KINDS.items()}
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write a results.json; the file is replaced whole."""
+    write_json(path, {"kind": NAMES[type(results)], **to_plain(results)})
+
+
+def read_results(path: Path) -> Results:
+    """Read a results.json, also one from before files named their kind.
+
+    Raises:
+        UserError: no such file, or damaged.
+    """
+    table = read_json(path)
+    try:
+        if not isinstance(table, dict):
+            raise ValueError("its content is no table")
+        if "kind" not in table:
+            table = _with_kind(table)
+        if table["kind"] not in KINDS:
+            raise ValueError(f"kind is {table['kind']!r}, none of {', '.join(KINDS)}")
+        return cast(Results, from_plain(KINDS[table["kind"]], table))
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged, or of another version of gptjax ({error})") from None
+
+
+def read_as(kind: type[R], path: Path) -> R:
+    """`read_results` where only one kind of result can be used.
+
+    Raises:
+        UserError: as `read_results`, or the file is of another kind.
+    """
+    found = read_results(path)
+    if not isinstance(found, kind):
+        here, wanted = NAMES[type(found)], NAMES[kind]
+        raise UserError(f"{path}: is of the kind {here}, and {wanted} is wanted")
+    return found
+
+
+def _with_kind(table: dict[str, Any]) -> dict[str, Any]:
+    """A file that names no kind, told apart by its keys, with what old ones do not have."""
+    task = str(table.get("task", LANGUAGE_MODELLING))
+    if "points" in table:
+        kind = "sweep"
+    elif "seeds" in table:
+        kind = "seeds"
+    elif task.endswith(ZERO_SHOT):
+        kind = "zero-shot"
+    elif "run" in table:
+        kind = "text-evaluation" if task == LANGUAGE_MODELLING else "task-evaluation"
+    else:
+        kind = "language-modelling" if task == LANGUAGE_MODELLING else "task-run"
+    absent = {"normalised": None, "threshold": None, "run_started": None}
+    return {"kind": kind, **(absent if kind == "zero-shot" else {}), **table}

@@ -105,7 +105,8 @@ def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
         raise UserError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as TOML: {error}") from None
-    return from_table(cls, table, where=str(path), base=base)
+    where = f"preset {path.stem}" if path.parent == PRESETS else str(path)
+    return from_table(cls, table, where=where, base=base)
 
 
 def read_resolved(cls: type[T], path: str | Path) -> T:

@@ -36,15 +36,22 @@ from gptjax.training.tracking import Tracker, TrackingConfig
 SAMPLE_TOKENS = 120
 SAMPLE_TOP_K = 40
 
+# Nobody means the model of the paper on a text of 5 MB when they type no option.
+BEGIN = """pretrain: no option says what to train. To begin:
+  gptjax pretrain --config tiny                   a small model, on text that is on every machine
+  gptjax pretrain --config small --data FOLDER    on your own .txt files
+  gptjax pretrain --help                          every option"""
+
 
 @dataclass(frozen=True)
 class Selection:
     """The options that choose what the others are defaults of."""
 
     config: str | None = configs.invocation(None)
-    """TOML file with any of the options below; experiments/configs/ has some."""
+    """A preset (tiny, small, small-lstm, gpt1, gpt1-1gpu, gpt1-lstm, gpt2) or a TOML file with any
+    of the options below."""
     out: str | None = configs.invocation(None)
-    """Run folder; None is runs/pretrain/NAME, with the stem of --config as NAME."""
+    """Run folder; None is runs/pretrain/NAME, with the preset or the stem of the file as NAME."""
     resume: str = configs.invocation("never")
     """For a folder that is not empty: auto continues from its newest good checkpoint, a number
     from the checkpoint of that step, never refuses."""
@@ -110,7 +117,7 @@ def defaults(given: Selection) -> PretrainConfig:
         if own.exists():
             base = configs.read_resolved(PretrainConfig, own)
     if file is not None:
-        base = configs.read(PretrainConfig, file, base)
+        base = configs.read(PretrainConfig, configs.config_file(file), base)
     typed = given.train
     if (typed.steps is None) != (typed.epochs is None):
         base = dataclasses.replace(
@@ -123,9 +130,11 @@ def run(config: PretrainConfig) -> PretrainResult:
     """Prepare the text, train, evaluate, and print where everything lies and a sample.
 
     Raises:
-        UserError: see `gptjax pretrain --help` and docs/; one line says what to do.
+        UserError: one line says what to do.
         NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
     """
+    if config == PretrainConfig():
+        raise UserError(BEGIN)
     parallel.initialize(config.distributed)
     with parallel.end_together():
         return _run(config)

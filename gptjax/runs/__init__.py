@@ -1,0 +1,1 @@
+"""A run: its folder, opening it, starting from it, training it."""

@@ -99,7 +99,7 @@ doctor: $(BASE)
 	@$(GPTJAX) doctor $(ARGS)
 
 test: $(DEV)
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -m "not slow" $(ARGS)
 
 lint: $(DEV)
 	@.venv/bin/ruff check .

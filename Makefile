@@ -7,7 +7,8 @@
 #   make generate RUN=… PROMPT=…                                   make doctor
 #   make parity (beside transformers and PyTorch, which it installs)
 #
-# PYTHON=python3.12 chooses the interpreter, ACCELERATOR=cpu|gpu|tpu the build of jax.
+# PYTHON=python3.12 chooses the interpreter, ACCELERATOR=cpu|gpu|tpu the build of jax, UPGRADE=1
+# the newest versions instead of those in constraints.txt. CONFIG is a preset's name or a file.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -21,10 +22,20 @@ ACCELERATOR ?= $(shell \
   elif [ -n "$$TPU_NAME$$TPU_WORKER_ID" ] || compgen -G '/dev/accel*' >/dev/null; then echo tpu; \
   else echo cpu; fi)
 
-CONFIG ?= experiments/configs/tiny.toml
+CONFIG ?= tiny
 # As environment variables their values need no quoting in the commands below.
 export CONFIG DATA OUT RUN PROMPT TASK INIT
 GPTJAX := .venv/bin/gptjax
+# A build of jax for an accelerator chooses versions itself. An environment that was upgraded stays
+# so until `make clean`, or the next target would bring the versions of the file back.
+NEWEST := .venv/.newest
+ifeq ($(ACCELERATOR)$(UPGRADE)$(wildcard $(NEWEST)),cpu)
+VERSIONS := --constraint constraints.txt
+which := with the versions of constraints.txt
+else
+VERSIONS := $(if $(UPGRADE),--upgrade --upgrade-strategy eager)
+which := with the newest versions
+endif
 # Installing in place is what we want, so nobody need read setuptools' warning about it.
 INSTALL := PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install --quiet
 # A stamp names what was installed for it, so that another accelerator or a changed setup.cfg
@@ -37,9 +48,10 @@ extra_gpu := [gpu]
 extra_tpu := [tpu]
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,10p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,11p'
 
 setup: $(BASE)
+	@echo "ready: .venv/bin/gptjax --help (or, after source .venv/bin/activate, gptjax --help)"
 
 .venv/bin/python:
 	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.11 or later was found; name one: make PYTHON=…" >&2; exit 2; }
@@ -47,20 +59,23 @@ setup: $(BASE)
 	@$(PYTHON) -m venv .venv
 	@$(INSTALL) --upgrade pip
 
-$(BASE): setup.cfg pyproject.toml | .venv/bin/python
-	@echo "installing gptjax for $(ACCELERATOR)"
-	@$(INSTALL) --editable '.$(extra_$(ACCELERATOR))'
+$(BASE): setup.cfg pyproject.toml constraints.txt $(if $(UPGRADE),FORCE) | .venv/bin/python
+	@echo "installing gptjax for the $(ACCELERATOR) $(which); this takes a minute or more"
+	@$(if $(UPGRADE),touch $(NEWEST))
+	@$(INSTALL) $(VERSIONS) --editable '.$(extra_$(ACCELERATOR))'
 	@touch $@
 
 $(DEV): $(BASE)
-	@echo "installing the tools for tests and checks"
-	@$(INSTALL) --editable '.[dev]'
+	@echo "installing the tools for tests and checks $(which)"
+	@$(INSTALL) $(VERSIONS) --editable '.[dev]'
 	@touch $@
 
 $(PARITY): $(BASE)
-	@echo "installing PyTorch and transformers for comparisons"
-	@$(INSTALL) --editable '.[parity]'
+	@echo "installing PyTorch and transformers for comparisons $(which)"
+	@$(INSTALL) $(VERSIONS) --editable '.[parity]'
 	@touch $@
+
+FORCE:
 
 pretrain: $(BASE)
 	@$(GPTJAX) pretrain --config "$$CONFIG" $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
@@ -84,7 +99,7 @@ doctor: $(BASE)
 	@$(GPTJAX) doctor $(ARGS)
 
 test: $(DEV)
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -m "not slow" $(ARGS)
 
 lint: $(DEV)
 	@.venv/bin/ruff check .

@@ -21,6 +21,7 @@ import tyro
 from gptjax.errors import UserError
 
 T = TypeVar("T")
+PRESETS = Path(__file__).parent / "configs"
 
 
 def invocation(default: Any) -> Any:
@@ -31,6 +32,25 @@ def invocation(default: Any) -> Any:
 def cache_folder() -> Path:
     """Where encoded corpora and compiled programs are kept: $GPTJAX_CACHE or ~/.cache/gptjax."""
     return Path(os.environ.get("GPTJAX_CACHE") or "~/.cache/gptjax").expanduser()
+
+
+def config_file(value: str) -> Path:
+    """The file that ``--config`` names: a path has a / or ends in .toml, a preset's name neither.
+
+    Raises:
+        UserError: no preset has this name.
+    """
+    if Path(value).name != value or value.endswith(".toml"):
+        return Path(value)
+    names = sorted(path.stem for path in PRESETS.glob("*.toml"))
+    if value not in names:
+        close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(
+            f"--config {value}: no such preset; {hint}presets: {', '.join(names)}; "
+            "a file's name ends in .toml or has a /"
+        )
+    return PRESETS / f"{value}.toml"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -82,10 +102,11 @@ def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such config file; see experiments/configs/") from None
+        raise UserError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as TOML: {error}") from None
-    return from_table(cls, table, where=str(path), base=base)
+    where = f"preset {path.stem}" if path.parent == PRESETS else str(path)
+    return from_table(cls, table, where=where, base=base)
 
 
 def read_resolved(cls: type[T], path: str | Path) -> T:

@@ -1,6 +1,7 @@
 """Configs: TOML round trip, strict keys, options over files."""
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -89,3 +90,19 @@ def test_an_unknown_option_exits_2_and_names_the_nearest(capsys):
         config.parse(Root, ["--section.rat", "1"], prog="x")
     assert caught.value.code == 2
     assert "--section.rate" in capsys.readouterr().err
+
+
+def test_a_preset_is_named_and_a_file_has_a_path():
+    for path in ("./tiny", "some/tiny", "/tiny", "tiny.toml", "tiny/"):
+        assert config.config_file(path) == Path(path)
+    tiny = config.config_file("tiny")
+    assert tiny.is_file()
+    assert tiny.parent == Path(config.__file__).parent / "configs"
+    for name, hint in (
+        ("tinny", "did you mean 'tiny'? presets: gpt1, "),
+        ("qq", "presets: gpt1, "),
+    ):
+        with pytest.raises(UserError, match="no such preset") as caught:
+            config.config_file(name)
+        assert hint in str(caught.value)
+        assert "\n" not in str(caught.value)

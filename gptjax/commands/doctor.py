@@ -1,12 +1,13 @@
 """`gptjax doctor`: versions, devices, memory, disk, a 3-step run, and whether the hub answers."""
 
-import importlib.util
 import os
+import re
 import shutil
 import socket
 import sys
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -23,12 +24,6 @@ from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 
-EXTRAS = {
-    "wandb": ("wandb",),
-    "openai-text": ("ftfy", "spacy"),
-    "parity": ("torch", "transformers"),
-    "dev": ("pytest", "mypy", "beartype"),
-}
 HUB_SECONDS = 3.0
 
 
@@ -96,8 +91,7 @@ def run(config: DoctorConfig) -> Diagnosis:
         free = shutil.disk_usage(there).free / 1e9
         writable = "" if os.access(there, os.W_OK) else ", NOT writable"
         _line(f"disk of {what}", f"{free:.1f} GB free at {folder}{writable}")
-    for extra, modules in EXTRAS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    for extra, missing in sorted(_extras().items()):
         absent = f"absent ({', '.join(missing)}); pip install 'gptjax[{extra}]'"
         _line(f"extra {extra}", absent if missing else "installed")
     hub = _hub_answers()
@@ -105,6 +99,23 @@ def run(config: DoctorConfig) -> Diagnosis:
     losses = _three_steps()
     _line("3 steps", f"losses {', '.join(f'{loss:.3f}' for loss in losses)}")
     return Diagnosis(losses, hub)
+
+
+def _extras() -> dict[str, list[str]]:
+    """The distributions that each extra lacks; what is not installed has no extras.
+
+    The builds of jax for an accelerator are seen from the devices instead.
+    """
+    extras: dict[str, list[str]] = {}
+    found = metadata.distributions(name="gptjax")
+    for requirement in (line for one in found for line in one.requires or ()):
+        matched = re.match(r"([\w.-]+)[^\[]*;.*extra == ['\"](.+)['\"]", requirement)
+        if matched:
+            name, extra = matched.groups()
+            missing = extras.setdefault(extra, [])
+            if not any(metadata.distributions(name=name)) and name not in missing:
+                missing.append(name)
+    return extras
 
 
 def _three_steps() -> list[float]:

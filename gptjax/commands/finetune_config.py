@@ -150,8 +150,10 @@ def _over_source(given: FinetuneSelection) -> FinetuneConfig:
     """The file of --config over what comes with the run of --init."""
     plain = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
 
+    file = None if given.config is None else configs.config_file(given.config)
+
     def with_file(base: FinetuneConfig) -> FinetuneConfig:
-        return base if given.config is None else configs.read(FinetuneConfig, given.config, base)
+        return base if file is None else configs.read(FinetuneConfig, file, base)
 
     named = with_file(plain)
     init = given.init if given.init is not None else named.init

@@ -27,6 +27,12 @@ from gptjax.training.evaluation import Evaluator
 SAMPLE_TOKENS = 120
 SAMPLE_TOP_K = 40
 
+# Nobody means the model of the paper on a text of 5 MB when they type no option.
+BEGIN = """pretrain: no option says what to train. To begin:
+  gptjax pretrain --config tiny                   a small model, on text that is on every machine
+  gptjax pretrain --config small --data FOLDER    on your own .txt files
+  gptjax pretrain --help                          every option"""
+
 
 @dataclass(frozen=True)
 class PretrainConfig(RunConfig):
@@ -73,7 +79,7 @@ def defaults(given: Selection) -> PretrainConfig:
         if own.exists():
             base = configs.read_resolved(PretrainConfig, own)
     if file is not None:
-        base = configs.read(PretrainConfig, file, base)
+        base = configs.read(PretrainConfig, configs.config_file(file), base)
     typed = given.train
     if (typed.steps is None) != (typed.epochs is None):
         base = dataclasses.replace(
@@ -86,9 +92,11 @@ def run(config: PretrainConfig) -> PretrainResult:
     """Prepare the text, train, evaluate, and print where everything lies and a sample.
 
     Raises:
-        UserError: see `gptjax pretrain --help`; one line says what to do.
+        UserError: one line says what to do.
         NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
     """
+    if config == PretrainConfig():
+        raise UserError(BEGIN)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
 

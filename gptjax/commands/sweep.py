@@ -22,7 +22,9 @@ class SweepConfig:
     """
 
     file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
-    """TOML file of the sweep; experiments/sweeps/rte.toml shows how it is written."""
+    """TOML file: command = "pretrain" or "finetune"; [settings] of every run, [grid] with a list of
+    values for each setting that is searched, [variants.NAME] with settings to run the grid for;
+    metric and out where the defaults do not suit. Settings have the names of the options."""
     jobs: int = 1
     """Runs at a time, each with its share of the cores."""
     out: str | None = None

@@ -39,8 +39,8 @@ def newest_run() -> Path:
     found = find_newest_run()
     if found is None:
         raise UserError(
-            f"no finished run under {PRETRAINED}: pre-train one first (gptjax pretrain --config "
-            "tiny), or name a pre-trained run with --init"
+            f"no finished run under {PRETRAINED}: begin with `gptjax pretrain --config tiny`, or "
+            "name a pre-trained run with --init"
         )
     return found
 

@@ -37,9 +37,10 @@ class Selection:
     """The options that choose what the others are defaults of."""
 
     config: str | None = configs.invocation(None)
-    """TOML file with any of the options below; experiments/configs/ has some."""
+    """A preset (tiny, small, small-lstm, gpt1, gpt1-1gpu, gpt1-lstm, gpt2) or a TOML file with any
+    of the options below."""
     out: str | None = configs.invocation(None)
-    """Run folder; None is runs/pretrain/NAME, with the stem of --config as NAME."""
+    """Run folder; None is runs/pretrain/NAME, with the preset or the stem of the file as NAME."""
     resume: str = configs.invocation("never")
     """For a folder that is not empty: auto continues from its newest good checkpoint, a number
     from the checkpoint of that step, never refuses."""

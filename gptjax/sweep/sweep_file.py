@@ -50,7 +50,7 @@ def read_sweep(path: str | Path, out: str | Path | None = None) -> Sweep:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file of a sweep; experiments/sweeps/rte.toml is one"
+            f"{path}: no such file of a sweep; gptjax sweep --help says what one has"
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as TOML: {error}") from None

@@ -150,14 +150,14 @@ def unused_accelerator() -> str | None:
         return None
     # Device files of the NVIDIA driver, and of TPUs before and since v4.
     for name, pattern, extra in (
-        ("NVIDIA GPU", "nvidia[0-9]*", "gpu"),
+        ("NVIDIA GPU", "nvidia[0-9]*", "cuda13"),
         ("TPU", "accel[0-9]*", "tpu"),
         ("TPU", "vfio/[0-9]*", "tpu"),
     ):
         if any(Path("/dev").glob(pattern)):
             return (
-                f"this machine seems to have a {name}, but jax uses the CPU: install the "
-                f"extra {extra!r} (make setup ACCELERATOR={extra})"
+                f"this machine seems to have a {name}, but jax uses the CPU: "
+                f"pip install 'jax[{extra}]'"
             )
     return None
 

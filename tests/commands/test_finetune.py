@@ -505,7 +505,7 @@ def test_nothing_pretrained(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words in ([], ["--out", "run"], ["--init", "none"]):
         assert main(["finetune", "--task", "sst2", *words]) == 2
-        assert "run `make pretrain` first" in capsys.readouterr().err
+        assert "gptjax pretrain --config tiny" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(["finetune", "--help"])
     assert ended.value.code == 0

@@ -285,15 +285,15 @@ def test_typed_steps_replace_the_files_epochs(tmp_path):
     assert (given.train.steps, given.train.epochs) == (None, 3)
 
 
-@pytest.mark.parametrize(
-    "file", sorted(Path(__file__).parents[2].glob("experiments/configs/*.toml"), key=str)
-)
-def test_the_shipped_configs(file):
+@pytest.mark.parametrize("file", sorted(configs.PRESETS.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_presets(file):
     """Each is valid, begins with its command, and trains the model that its first lines state."""
     config = configs.read(PretrainConfig, file)
     assert (config.train.steps is None) != (config.train.epochs is None)
     head = file.read_text(encoding="utf-8").split("[", 1)[0]
-    assert "make pretrain" in head
+    assert f"gptjax pretrain --config {file.stem}" in head
+    link = Path(__file__).parents[2] / "experiments/configs" / file.name
+    assert link.read_bytes() == file.read_bytes()
     if "gpt1" in file.name and config.model.kind == "transformer":
         assert dataclasses.replace(config.model, dtype="float32") == PretrainConfig().model
         assert config.train.batch_size == 64

@@ -153,9 +153,9 @@ def test_which_environments_mean_several_processes(monkeypatch, environment, sev
     assert joined == ([(None, None, None)] if several else [])
 
 
-@pytest.mark.parametrize(("device", "extra"), [("nvidia0", "gpu"), ("accel0", "tpu")])
+@pytest.mark.parametrize(("device", "extra"), [("nvidia0", "cuda13"), ("accel0", "tpu")])
 def test_an_accelerator_that_is_not_used_is_pointed_out(monkeypatch, tmp_path, device, extra):
     monkeypatch.setattr(parallel, "Path", lambda _: tmp_path)
     assert parallel.unused_accelerator() is None
     (tmp_path / device).touch()
-    assert f"ACCELERATOR={extra}" in str(parallel.unused_accelerator())
+    assert f"jax[{extra}]" in str(parallel.unused_accelerator())

@@ -1,6 +1,6 @@
 """Text as GPT-1's authors prepared it: repaired, standardised, and cut into words.
 
-Read from the released code's behaviour, and equal to it on recorded texts; see README.
+Read from the released code's behaviour, and equal to it on recorded texts.
 """
 
 import re

@@ -35,7 +35,6 @@ COMMANDS = {
 
 # What still goes up, until its room has moved.
 OPEN = {
-    "data.tables.rows imports data.tasks.task",
     "evaluation.comparison imports report.predictions",
     "evaluation.task_scores imports report.predictions",
     "sweep.options imports commands.finetune_config",

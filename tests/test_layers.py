@@ -35,7 +35,6 @@ COMMANDS = {
 
 # What still goes up, until its room has moved.
 OPEN = {
-    "data.tables.rows imports data.tasks.task",
     "sweep.options imports commands.finetune_config",
     "sweep.options imports commands.pretrain",
     "sweep.plan imports commands.finetune_config",

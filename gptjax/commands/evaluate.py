@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns

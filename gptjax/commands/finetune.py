@@ -10,7 +10,7 @@ from typing import Any
 from gptjax.commands.finetune_config import FinetuneConfig, default_out, task_folder, task_of
 from gptjax.commands.finetune_config import defaults as defaults
 from gptjax.data.tasks.buckets import Bucketed
-from gptjax.data.tasks.formats import Encoded, encode
+from gptjax.data.tasks.formats import EncodedExamples, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
@@ -132,7 +132,7 @@ def _data(config: FinetuneConfig, task: Task) -> TaskData:
 
 def _encode(
     config: FinetuneConfig, task: Task, data: TaskData, tokenizer: Tokenizer
-) -> dict[str, Encoded]:
+) -> dict[str, EncodedExamples]:
     """Every split as sequences; says what was left out and cut."""
     context = config.model.context_length
     for notice in data.notices:

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from gptjax import config as configs
-from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.table import TRAINED_AS, find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import with_columns

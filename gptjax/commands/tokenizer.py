@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.tables.readers import EncodingErrors
+from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.text.corpus import CorpusConfig
 from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig

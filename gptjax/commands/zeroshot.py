@@ -5,16 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
+from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.data.tasks.metrics import LABELS
-from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.zero_shot import (
     ZERO_SHOT,
     Name,
     Question,
-    ZeroShotTask,
-    read_lambada,
-    read_winograd,
 )
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
@@ -80,10 +76,10 @@ def run(config: ZeroShotConfig) -> ZeroShotScores:
 def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
     """`run` with a model that was opened before."""
     task = ZERO_SHOT[config.task]
-    questions, source, sample = _questions(config, task, config.split)
+    questions, source, sample = task.questions(config.data, config.split)
     threshold = None
     if task.decision == "threshold":
-        train, _, _ = _questions(config, task, "train")
+        train, _, _ = task.questions(config.data, "train")
         if train == questions:
             raise UserError(
                 f"--data {config.data}: the threshold of {config.task} would be fitted on what it "
@@ -113,16 +109,6 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
     if config.out is not None:
         _write(Path(config.out), config, loaded, result, drawn, questions, source, sample)
     return result
-
-
-def _questions(
-    config: ZeroShotConfig, task: ZeroShotTask, split: str
-) -> tuple[list[Question], str, bool]:
-    if task.ask is None:
-        read = read_winograd if config.task == "winograd" else read_lambada
-        return read(Path(config.data).expanduser()), config.data, False
-    found, sample = load_split(config.data, TASKS[config.task], split)
-    return [task.ask(example) for example in found.examples], found.source, sample
 
 
 def _write(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gptjax.data.tables.rows import Row
+from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError

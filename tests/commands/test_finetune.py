@@ -293,7 +293,7 @@ def test_an_adapter_of_another_backbone_is_refused(tuned, pretrained):
     from gptjax.errors import UserError
 
     with pytest.raises(UserError, match="trained on another backbone"):
-        load(pretrained, adapter=tuned / "head.safetensors")
+        load(pretrained, head=tuned / "head.safetensors")
 
 
 def test_from_nothing(options, pretrained, tmp_path, capsys):

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.batch import Batch
+from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import Specials, choice, encode
 from gptjax.data.tasks.load import for_training, load_task_data
-from gptjax.data.tasks.splits import targets_of
+from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.interchange import openai as openai_files
@@ -82,16 +82,16 @@ def sequences_of(split):
 
 
 def batch_of(sequences, labels):
-    shape = (len(sequences), 2, LENGTH)
-    tokens, weights = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    extract = np.zeros(shape[:2], np.int32)
-    for row, item in enumerate(sequences):
-        for k, ids in enumerate(item.tokens):
-            tokens[row, k, : len(ids)] = ids
-            weights[row, k, : len(ids)] = item.lm_weights[k]
-            extract[row, k] = item.extract[k]
-    targets = np.eye(2, dtype=np.float32)[labels]
-    return Batch(tokens, weights, extract, targets, np.ones(len(labels), np.float32))
+    """The stories as the buckets make a batch of them, in their order and as long as recorded."""
+    examples = [Example((), int(label), "", row) for row, label in enumerate(labels)]
+    settings = {"context_length": LENGTH, "batch_size": len(labels), "seed": 0, "shuffle": False}
+    data = Bucketed(sequences, examples, TASK, **settings)
+    order = np.argsort(data.members(0, 0))
+    batch = jax.tree.map(lambda x: x[order], data.batch(0, 0))
+    room = ((0, 0), (0, 0), (0, LENGTH - batch.tokens.shape[-1]))
+    return batch._replace(
+        tokens=np.pad(batch.tokens, room), lm_weights=np.pad(batch.lm_weights, room)
+    )
 
 
 class Unshuffled:

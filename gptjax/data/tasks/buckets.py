@@ -92,6 +92,8 @@ class Bucketed:
                 continue
             for k, ids in enumerate(self._sequences[member].tokens):
                 tokens[row, k, : len(ids)] = ids
+                # The auxiliary loss predicts all but the start token, which has no past;
+                # delimiter and extract count too, as in the released code.
                 weights[row, k, 1 : len(ids)] = 1
                 extract[row, k] = len(ids) - 1
         targets = np.where((members >= 0)[:, None], self._targets[members], 0)
@@ -203,4 +205,5 @@ def choose_lengths(
         if before_last < len(edges):
             at = before_last
             chosen.append(int(edges[at]))
-    return np.minimum(np.array(sorted(chosen)) * multiple, context_length)
+    edges = np.array(sorted(chosen)) * multiple
+    return np.minimum(edges, context_length, dtype=edges.dtype)

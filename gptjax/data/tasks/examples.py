@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gptjax.data.tables.readers import EncodingErrors, clean_row
-from gptjax.data.tables.rows import Row, files_of, read_rows
+from gptjax.data.tables.lines import EncodingErrors, clean_text
+from gptjax.data.tables.reader import Row
+from gptjax.data.tasks.rows import files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
 from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Task
 from gptjax.data.text.documents import hash_files
@@ -81,7 +82,7 @@ def to_split(
 
     def drop(reason: str, where: str) -> None:
         if strict:
-            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out --strict")
+            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out strict")
         dropped[reason] = dropped.get(reason, 0) + 1
         first.setdefault(reason, where)
 
@@ -108,7 +109,7 @@ def to_split(
         )
         raise UserError(
             f"{source}: {len(examples):,} of {total:,} rows can be used{': ' if reasons else ''}"
-            f"{reasons}; is it a file of {task.name}? (--columns PART=COLUMN names columns)"
+            f"{reasons}; is it a file of {task.name}? Name its columns: set columns PART=COLUMN"
         )
     return Split(name, source, examples, dropped, first, fingerprint)
 
@@ -146,7 +147,7 @@ class _Reader:
         if label is None:
             return Example(tuple(texts), None, row.where, index, category)
         if not isinstance(label, str):
-            raise UserError(f"--columns label={','.join(label)}: the label is one column")
+            raise UserError(f"columns label={','.join(label)}: the label is one column")
         try:
             target = self._target(row, row.cells[label])
         except UserError:
@@ -185,7 +186,7 @@ class _Reader:
                 )
                 raise UserError(
                     f"{row.where}: no column for the {part} ({known}); it has "
-                    f"{', '.join(map(repr, row.cells))}: choose with --columns {part}=COLUMN"
+                    f"{', '.join(map(repr, row.cells))}: set columns {part}=COLUMN"
                 )
         return found
 
@@ -200,10 +201,11 @@ class _Reader:
             value = str(value)
         if value is not None and not isinstance(value, str):
             raise UserError(
-                f"{where}: a {type(value).__name__}, not text; choose another column with --columns"
+                f"{where}: a {type(value).__name__}, not text; name another column: set columns "
+                "PART=COLUMN"
             )
         # Line ends and repeated spaces are how a table was written, not what it says.
-        return " ".join(clean_row(value, where, self.encoding_errors).split())
+        return " ".join(clean_text(value or "", where, self.encoding_errors).split())
 
     def _options(self, row: Row, column: str | tuple[str, ...] | None) -> list[str]:
         wanted = len(self.task.labels)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.task import Format, Task
@@ -47,17 +47,6 @@ class Sequences(NamedTuple):
     def lengths(self) -> tuple[int, ...]:
         """n_k, at most the context length."""
         return tuple(len(ids) for ids in self.tokens)
-
-    @property
-    def extract(self) -> tuple[int, ...]:
-        """The position of each sequence's extract token, its last."""
-        return tuple(len(ids) - 1 for ids in self.tokens)
-
-    @property
-    def lm_weights(self) -> tuple[Float[np.ndarray, " _"], ...]:
-        """Which tokens the auxiliary loss predicts: all but the start token, which has no past.
-        Delimiter and extract count too, as in the released code."""
-        return tuple((np.arange(len(ids)) > 0).astype(np.float32) for ids in self.tokens)
 
 
 def classification(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
@@ -142,7 +131,7 @@ def _sequence(specials: Specials, before: Sequence[Ids], after: Ids | None = Non
     return np.concatenate([*parts, [specials.extract]]).astype(np.int32)
 
 
-class Encoded(NamedTuple):
+class EncodedExamples(NamedTuple):
     """The sequences of a split's examples.
 
     Attributes:
@@ -156,7 +145,7 @@ class Encoded(NamedTuple):
 
 def encode(
     examples: Sequence[Example], task: Task, tokenizer: Tokenizer, context_length: int
-) -> Encoded:
+) -> EncodedExamples:
     """Tokenize and transform examples; a text that occurs several times is encoded once.
 
     Raises:
@@ -174,4 +163,4 @@ def encode(
         transform([ids[text] for text in example.texts], specials, context_length)
         for example in examples
     ]
-    return Encoded(sequences, sum(item.truncated for item in sequences))
+    return EncodedExamples(sequences, sum(item.truncated for item in sequences))

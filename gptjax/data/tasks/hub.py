@@ -5,7 +5,7 @@ from typing import Any
 
 import datasets
 
-from gptjax.data.tables.rows import Row
+from gptjax.data.tables.reader import Row, name_classes
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
@@ -26,8 +26,8 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
     """
     if task.hub is None:
         raise UnreachableError(
-            f"{task.name}: there is no dataset of it on the hub; give --data FOLDER, or "
-            "--data sample for the offline sample"
+            f"{task.name}: there is no dataset of it on the hub; set data to a folder, "
+            "or to sample (the offline sample)"
         )
     name = f"hub:{source or task.hub.id}"
     identifier, revision, content = locate(source or task.hub.id, None, name)
@@ -43,7 +43,7 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
         raise failure(name, error) from error
     if not loaded:
         raise UserError(
-            f"--data {name}: none of the splits {', '.join(task.hub.splits.values())} in "
+            f"data {name}: none of the splits {', '.join(task.hub.splits.values())} in "
             f"{config}; it has {', '.join(there)}"
         )
     return {
@@ -67,7 +67,4 @@ def _rows(split: Any, name: str) -> Iterator[Row]:
         if isinstance(feature, datasets.ClassLabel)
     }
     for number, cells in enumerate(split):
-        for column, labels in names.items():
-            if cells[column] is not None and cells[column] >= 0:
-                cells[column] = labels[cells[column]]
-        yield Row(f"{name}: row {number}", cells)
+        yield Row(f"{name}: row {number}", name_classes(cells, names))

@@ -1,6 +1,7 @@
 """Gold and predictions to numbers, over a whole split (scikit-learn and SciPy compute them)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Num, Shaped
@@ -30,7 +31,7 @@ def _spearman(gold: Values, predicted: Values) -> float:
     return _correlation(stats.spearmanr, gold, predicted)
 
 
-def _correlation(function: Callable, gold: Values, predicted: Values) -> float:
+def _correlation(function: Callable[..., Any], gold: Values, predicted: Values) -> float:
     # Of a constant there is no correlation; it explains nothing, so it counts as none.
     if len(gold) < 2 or np.ptp(gold) == 0 or np.ptp(predicted) == 0:
         return 0.0

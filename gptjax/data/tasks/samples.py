@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from gptjax.data.tables.rows import Row
+from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import TRAINED_AS
@@ -101,7 +101,7 @@ def sample_split(task: Task, name: str) -> Split:
     kind = TRAINED_AS.get(task.name, task.name)
     kind = "race" if kind.startswith("race") else kind
     if kind not in _GRAMMAR:
-        raise UserError(f"{task.name}: there is no sample of this task; give --data")
+        raise UserError(f"{task.name}: there is no sample of this task; set data")
     cells = _generate(kind)[name]
     rows = (Row(f"sample {name} {i}", row) for i, row in enumerate(cells))
     plain = replace(task, columns={part: (part,) for part in (*task.parts, LABEL)})

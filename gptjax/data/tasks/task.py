@@ -74,7 +74,7 @@ class Task:
     """One task: how its rows are read, become sequences and are measured.
 
     Attributes:
-        name: as in `--task NAME`.
+        name: as in ``task = "NAME"``.
         format: the transformation of section 3.3 and figure 1.
         metrics: the first decides which checkpoint is the best.
         labels: the names of the classes, or of the options of a choice, in the order of their
@@ -154,7 +154,7 @@ def with_columns(task: Task, given: tuple[str, ...]) -> Task:
         part, equals, column = word.partition("=")
         if not equals or not column or part not in (*task.parts, LABEL, CATEGORY):
             raise UserError(
-                f"--columns {word}: write PART=COLUMN; the parts of {task.name} are "
+                f"columns {word}: write PART=COLUMN; the parts of {task.name} are "
                 f"{', '.join((*task.parts, LABEL, CATEGORY))}"
             )
         several = tuple(column.split(","))

@@ -12,13 +12,16 @@ A question has candidates, each a context that is read and a target whose tokens
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gptjax.data.tables.readers import read_lines
+from gptjax.data.tables.lines import read_lines
+from gptjax.data.tasks.load import load_split
 from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 
 Name = Literal["cola", "sst2", "race", "race-middle", "race-high", "winograd", "lambada"]
@@ -53,17 +56,48 @@ class ZeroShotTask:
         decision: the candidate with the highest score; a score above a threshold that is fitted
             on the training split; or every token of the target is the likeliest one.
         per_token: a target's score is the mean over its tokens, or else the sum (a whole word).
-        guess: what random guessing gets in the task's metric.
-        supervised: GPT-1's result after fine-tuning, which stands for the best supervised one
-            of its time that the paper's figure 2 divides by. None: there is none.
-        ask: an example of the task's table to a question; None where it has its own files.
+        task: the task of the table whose examples are asked, or None.
+        ask: an example of that task to a question.
+        read: else, the questions in a file of its own format.
     """
 
     decision: Literal["choose", "threshold", "exact"]
     per_token: bool
-    guess: float
-    supervised: float | None = None
+    task: Task | None = None
     ask: Callable[[Example], Question] | None = None
+    read: Callable[[Path], list[Question]] | None = None
+
+    @property
+    def guess(self) -> float:
+        """What random guessing gets in the task's first metric."""
+        if self.decision != "choose":
+            return 0.0
+        return 1 / (2 if self.task is None else self.task.num_classes)  # two of a Winograd schema
+
+    @property
+    def supervised(self) -> float | None:
+        """GPT-1's result after fine-tuning, or None.
+
+        It stands for the best supervised one of its time, by which the paper's figure 2 divides.
+        """
+        paper = None if self.task is None else self.task.paper
+        return None if paper is None else paper / 100
+
+    def questions(self, data: str, split: str) -> tuple[list[Question], str, bool]:
+        """The questions, where they are from, and whether they are the offline sample's.
+
+        Args:
+            data: as of `gptjax.data.tasks.load.load_split`, or a file of its own format.
+            split: which split of the task.
+
+        Raises:
+            UserError: nothing there, or it cannot be read.
+        """
+        if self.task is None or self.ask is None:
+            assert self.read is not None
+            return self.read(Path(data).expanduser()), data, False
+        found, sample = load_split(data, self.task, split)
+        return [self.ask(example) for example in found.examples], found.source, sample
 
 
 def ask_cola(example: Example) -> Question:
@@ -88,17 +122,6 @@ def _question(example: Example, candidates: Iterable[tuple[str, str]]) -> Questi
     return Question(tuple(Candidate(*pair) for pair in candidates), gold, example.where)
 
 
-ZERO_SHOT: dict[Name, ZeroShotTask] = {
-    "cola": ZeroShotTask("threshold", True, 0.0, 0.454, ask_cola),
-    "sst2": ZeroShotTask("choose", False, 0.5, 0.913, ask_sst2),
-    "race": ZeroShotTask("choose", True, 0.25, 0.59, ask_race),
-    "race-middle": ZeroShotTask("choose", True, 0.25, 0.629, ask_race),
-    "race-high": ZeroShotTask("choose", True, 0.25, 0.574, ask_race),
-    "winograd": ZeroShotTask("choose", True, 0.5),
-    "lambada": ZeroShotTask("exact", False, 0.0),
-}
-
-
 def read_winograd(path: Path) -> list[Question]:
     """Winograd schemas: the XML collection, or Rahman and Ng's blocks of lines (DPR).
 
@@ -109,10 +132,10 @@ def read_winograd(path: Path) -> list[Question]:
         files = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".txt"))
         if len(files) != 1:
             names = ", ".join(file.name for file in files) or "none"
-            raise UserError(f"--data {path}: name one file of schemas (there: {names})")
+            raise UserError(f"data {path}: name one file of schemas (there: {names})")
         path = files[0]
     if not path.is_file():
-        raise UserError(f"--data {path}: no such file")
+        raise UserError(f"data {path}: no such file")
     head = path.read_bytes()[:256].lstrip()
     return list(_xml_schemas(path) if head.startswith(b"<") else _line_schemas(path))
 
@@ -176,7 +199,7 @@ def read_lambada(path: Path) -> list[Question]:
         UserError: unreadable, or a text of one word.
     """
     if not path.is_file():
-        raise UserError(f"--data {path}: no such file")
+        raise UserError(f"data {path}: no such file")
     questions = []
     for number, line in enumerate(read_lines(path, "strict"), start=1):
         where, text = f"{path}: line {number}", line.strip()
@@ -199,3 +222,14 @@ def read_lambada(path: Path) -> list[Question]:
 
 def _tidy(text: str) -> str:
     return " ".join(text.split())
+
+
+ZERO_SHOT: Mapping[Name, ZeroShotTask] = {
+    "cola": ZeroShotTask("threshold", True, TASKS["cola"], ask_cola),
+    "sst2": ZeroShotTask("choose", False, TASKS["sst2"], ask_sst2),
+    "race": ZeroShotTask("choose", True, TASKS["race"], ask_race),
+    "race-middle": ZeroShotTask("choose", True, TASKS["race-middle"], ask_race),
+    "race-high": ZeroShotTask("choose", True, TASKS["race-high"], ask_race),
+    "winograd": ZeroShotTask("choose", True, read=read_winograd),
+    "lambada": ZeroShotTask("exact", False, read=read_lambada),
+}

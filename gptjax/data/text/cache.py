@@ -39,7 +39,7 @@ FILES = ("tokens.bin", "pieces.bin", "documents.bin")
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedCorpus:
     """An encoded corpus, memory-mapped.
 
     Attributes:
@@ -61,7 +61,7 @@ class Encoded:
 
 def encoded(
     source: Source, tokenizer: Tokenizer, settings: dict[str, Any], cache: Path, label: str
-) -> Encoded:
+) -> EncodedCorpus:
     """Open an encoded corpus from the cache, encoding it first if need be.
 
     Processes that want the same corpus at the same time encode it once. A folder that is torn
@@ -113,7 +113,7 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
-def _open(folder: Path, key: str) -> Encoded | None:
+def _open(folder: Path, key: str) -> EncodedCorpus | None:
     """The corpus in a folder, or None if it is missing or not what was written."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def _open(folder: Path, key: str) -> Encoded | None:
         for name in FILES:
             if _checksum(folder / name) != meta["files"][name]:
                 return None
-        return Encoded(
+        return EncodedCorpus(
             tokens=np.memmap(folder / "tokens.bin", meta["dtype"], "r"),
             pieces=np.memmap(folder / "pieces.bin", np.int64, "r").reshape(-1, 3),
             documents=np.memmap(folder / "documents.bin", np.int64, "r"),
@@ -173,7 +173,7 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
                 os.fsync(stream.fileno())
         if not writer.document_count:
             raise UserError(
-                f"--data {source.name}: nothing to train on, "
+                f"data {source.name}: nothing to train on, "
                 f"{writer.dropped['empty']:,} empty documents; name a file or folder with text"
             )
         meta = {

@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 
 from gptjax.config import cache_folder
-from gptjax.data.tables.readers import EncodingErrors
-from gptjax.data.text.cache import Encoded, encoded
+from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.text.cache import EncodedCorpus, encoded
 from gptjax.data.text.documents import Source
 from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.open import load_tokenizer
@@ -143,7 +143,7 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
         )
     if not 0 < config.validation_fraction < 1:
         raise UserError(
-            f"--corpus.validation-fraction {config.validation_fraction} is not between 0 and 1"
+            f"corpus.validation_fraction {config.validation_fraction} is not between 0 and 1"
         )
     if len(train.documents) == 1:
         return _cut_tail(train, config, tokenizer)
@@ -194,13 +194,13 @@ def prepare_tokenizer(
     try:
         return train_sentencepiece(documents, size, vocabulary)
     except UserError as error:
-        raise UserError(f"--data {corpus.data}: {error}") from error
+        raise UserError(f"data {corpus.data}: {error}") from error
 
 
 def token_counts(corpus: Corpus) -> np.ndarray:
     """How often each id occurs in the text, int64 [V]; context-only tokens not counted."""
     counts = np.zeros(corpus.vocabulary_size, np.int64)
-    for start, end in runs(corpus.starts, corpus.ends):
+    for start, end in stretches(corpus.starts, corpus.ends):
         for block in range(start, end, COUNT_BLOCK):
             part = corpus.tokens[block : min(block + COUNT_BLOCK, end)]
             counts += np.bincount(part, minlength=corpus.vocabulary_size)
@@ -221,7 +221,7 @@ def unigram_perplexity(train: Corpus, valid: Corpus) -> float:
     return float(np.exp(-(seen @ log_probability) / max(seen.sum(), 1)))
 
 
-def runs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, int]]:
+def stretches(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, int]]:
     """Neighbouring documents joined: the fewest [start, end) that cover the same tokens."""
     breaks = np.flatnonzero(starts[1:] != ends[:-1])
     for start, end in zip(
@@ -230,13 +230,15 @@ def runs(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, int]]:
         yield int(start), int(end)
 
 
-def _encode(source: Source, tokenizer: Tokenizer, config: CorpusConfig, label: str) -> Encoded:
+def _encode(
+    source: Source, tokenizer: Tokenizer, config: CorpusConfig, label: str
+) -> EncodedCorpus:
     settings = {"text_column": config.text_column, "encoding_errors": config.encoding_errors}
     cache = Path(config.cache).expanduser() if config.cache else cache_folder()
     return encoded(source, tokenizer, settings, cache, label)
 
 
-def _token_ends(data: Encoded) -> np.ndarray:
+def _token_ends(data: EncodedCorpus) -> np.ndarray:
     return np.asarray(data.pieces[data.documents - 1, 0])
 
 
@@ -252,7 +254,7 @@ def _hold_back(lengths: np.ndarray, fraction: float) -> np.ndarray:
     return np.sort(held[: len(lengths) - 1])
 
 
-def _select(data: Encoded, chosen: np.ndarray, name: str, tokenizer: Tokenizer) -> Corpus:
+def _select(data: EncodedCorpus, chosen: np.ndarray, name: str, tokenizer: Tokenizer) -> Corpus:
     """The chosen documents (sorted numbers) of an encoded corpus."""
     document_ends = np.asarray(data.documents)
     ends = np.asarray(data.pieces[document_ends - 1])
@@ -276,12 +278,14 @@ def _select(data: Encoded, chosen: np.ndarray, name: str, tokenizer: Tokenizer) 
     )
 
 
-def _cut_tail(data: Encoded, config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]:
+def _cut_tail(
+    data: EncodedCorpus, config: CorpusConfig, tokenizer: Tokenizer
+) -> tuple[Corpus, Corpus]:
     pieces = np.asarray(data.pieces)
     if len(pieces) < 2:
         raise UserError(
-            f"--data {config.data}: a single document of {int(pieces[-1, 1]):,} bytes is too short "
-            "to hold some of it back; give more text, or name --corpus.validation"
+            f"data {config.data}: a single document of {int(pieces[-1, 1]):,} bytes is too short "
+            "to hold some of it back; give more text, or set corpus.validation"
         )
     target = (1 - config.validation_fraction) * pieces[-1, 0]
     last = max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from gptjax.data.tables.readers import BLOCK_BYTES
+from gptjax.data.tables.lines import EncodingErrors, clean_text
+from gptjax.data.tables.reader import Kind, Row, TableFormat, missing_column
 from gptjax.errors import UserError
+
+BLOCK_BYTES = 1 << 20
 
 
 class Document(NamedTuple):
@@ -41,6 +44,33 @@ class Source(Protocol):
     def documents(self) -> Iterator[Document]:
         """Every document, in a fixed order."""
         ...
+
+
+def column_format(
+    column: str, encoding_errors: EncodingErrors, kind: Kind | None = None
+) -> TableFormat:
+    """A table with a document per row, in one column."""
+    hint = "set text_column to one of these"
+    return TableFormat(kind, encoding_errors, column, hint=hint)
+
+
+def row_text(row: Row, format: TableFormat) -> str:
+    """The text of a row, CRLF as LF; a missing value is the empty text.
+
+    Raises:
+        UserError: no such column, no text in it, or as `gptjax.data.tables.lines.clean_text`.
+    """
+    if row.fault is not None:
+        raise UserError(f"{row.where} has {row.fault}; correct or remove it")
+    if format.column is None or format.column not in row.cells:
+        raise missing_column(row.where, format, list(row.cells))
+    value = row.cells[format.column]
+    if value is not None and not isinstance(value, str):
+        raise UserError(
+            f"{row.where}: the text column holds a {type(value).__name__}, not text; set "
+            "text_column to another one"
+        )
+    return clean_text(value or "", row.where, format.encoding_errors)
 
 
 def hash_files(root: Path, files: Iterable[Path]) -> str:

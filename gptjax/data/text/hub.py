@@ -7,8 +7,9 @@ from typing import Literal
 import datasets
 from huggingface_hub import HfApi
 
-from gptjax.data.tables.readers import EncodingErrors, clean_row, column_error
-from gptjax.data.text.documents import Document, hash_files
+from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.reader import Row
+from gptjax.data.text.documents import Document, column_format, hash_files, row_text
 from gptjax.errors import UnreachableError, UserError
 
 # What people call each part, most usual first.
@@ -36,12 +37,11 @@ class HubSource:
         split: Literal["train", "validation"],
     ) -> None:
         self.name = data
-        self._text_column = text_column
-        self._encoding_errors = encoding_errors
+        self._format = column_format(text_column, encoding_errors)
         identifier, _, revision = data.removeprefix("hub:").partition("@")
         self._id, _, config = identifier.partition(":")
         if not self._id:
-            raise UserError(f"--data {data}: no dataset named; write hub:ID[:CONFIG][@REVISION]")
+            raise UserError(f"data {data}: no dataset named; write hub:ID[:CONFIG][@REVISION]")
         self._id, self._revision, self._content = locate(self._id, revision or None, data)
         self._config, self._split = self._choose(config, split)
 
@@ -55,12 +55,10 @@ class HubSource:
             rows = datasets.load_dataset(
                 self._id, self._config, split=self._split, revision=self._revision, streaming=True
             )
-            for number, row in enumerate(rows):
-                name = f"{self.name} {self._split}: row {number}"
-                if self._text_column not in row:
-                    raise column_error(name, self._text_column, list(row))
-                text = clean_row(row[self._text_column], name, self._encoding_errors)
-                yield Document(f"{self.name} {self._split}", iter([text]))
+            name = f"{self.name} {self._split}"
+            for number, cells in enumerate(rows):
+                text = row_text(Row(f"{name}: row {number}", cells), self._format)
+                yield Document(name, iter([text]))
         except UserError:
             raise
         except Exception as error:  # (see failure)
@@ -70,13 +68,10 @@ class HubSource:
         try:
             configs = datasets.get_dataset_config_names(self._id, revision=self._revision)
             if config and config not in configs:
-                raise UserError(
-                    f"--data {self.name}: no configuration {config!r}; {_list(configs)}"
-                )
+                raise UserError(f"data {self.name}: no configuration {config!r}; {_list(configs)}")
             if not config and len(configs) > 1 and "default" not in configs:
                 raise UserError(
-                    f"--data {self.name}: choose a configuration with hub:ID:CONFIG; "
-                    f"{_list(configs)}"
+                    f"data {self.name}: choose a configuration with hub:ID:CONFIG; {_list(configs)}"
                 )
             config = config or ("default" if "default" in configs else configs[0])
             splits = datasets.get_dataset_split_names(self._id, config, revision=self._revision)
@@ -87,7 +82,7 @@ class HubSource:
         for name in SPLITS[split]:
             if name in splits:
                 return config, name
-        raise UserError(f"--data {self.name}: no {split} split; {_list(splits)}")
+        raise UserError(f"data {self.name}: no {split} split; {_list(splits)}")
 
 
 def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str | None, str]:
@@ -123,7 +118,7 @@ def failure(name: str, error: Exception) -> UnreachableError:
     # change between versions, and none of them is our bug.
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UnreachableError(
-        f"--data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
+        f"data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
         f"{reason}); check the name and the network, or give a local file or folder"
     )
 

@@ -4,18 +4,28 @@ Documents stream: a text file is one document that arrives in chunks, a table on
 row, and nothing is ever held whole. A byte order mark is removed and CRLF becomes LF.
 """
 
+import codecs
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gptjax.data.tables.readers import ROWS, EncodingErrors, clean_row, read_text
-from gptjax.data.text.documents import Document, Source, hash_files, unreadable
+from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, nul_error, utf8_error
+from gptjax.data.tables.reader import Kind, files_in, read_table
+from gptjax.data.text.documents import (
+    BLOCK_BYTES,
+    Document,
+    Source,
+    column_format,
+    hash_files,
+    row_text,
+    unreadable,
+)
 from gptjax.data.text.embedded import embedded_documents
 from gptjax.errors import UserError
 
-SUFFIXES = {
+SUFFIXES: Mapping[str, Kind | Literal["text"]] = {
     ".txt": "text",
     ".jsonl": "json",
     ".ndjson": "json",
@@ -32,7 +42,7 @@ def open_source(
     encoding_errors: EncodingErrors = "strict",
     split: Literal["train", "validation"] = "train",
 ) -> Source:
-    """The documents that a ``--data`` value names.
+    """The documents that a value of ``corpus.data`` names.
 
     Args:
         data: ``embedded``; ``hub:ID[:CONFIG][@REVISION]``; a file (``.txt`` or any other
@@ -84,7 +94,7 @@ class FileSource:
     name: str
     root: Path
     files: tuple[Path, ...]
-    kind: str
+    kind: Kind | Literal["text"]
     text_column: str
     encoding_errors: EncodingErrors
     total_bytes: int | None = field(default=None)
@@ -103,7 +113,7 @@ class FileSource:
             files, kind = [root], SUFFIXES.get(root.suffix.lower(), "text")
         else:
             raise UserError(
-                f"--data {data}: no such file or folder (else: 'embedded', or hub:ID for a dataset "
+                f"data {data}: no such file or folder (else: 'embedded', or hub:ID for a dataset "
                 "on the hub)"
             )
         total = sum(file.stat().st_size for file in files) if kind != "parquet" else None
@@ -125,27 +135,58 @@ class FileSource:
         if self.kind == "text":
             yield Document(str(file), read_text(file, self.encoding_errors))
             return
-        for name, value in ROWS[self.kind](file, self.text_column, self.encoding_errors):
-            text = clean_row(value, name, self.encoding_errors)
-            yield Document(str(file), iter([text]))
+        format = column_format(self.text_column, self.encoding_errors, self.kind)
+        for row in read_table(file, format):
+            yield Document(str(file), iter([row_text(row, format)]))
 
 
-def _files_of(root: Path, data: str) -> tuple[list[Path], str]:
-    found: dict[str, list[Path]] = {}
-    for file in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+def read_text(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
+    """The text of a file in chunks of about 1 MiB, byte order mark removed, CRLF as LF.
+
+    Raises:
+        UserError: the file is not UTF-8 or holds a NUL (``strict``); names the byte's position.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(encoding_errors)
+    position, held, first = 0, "", True
+    with file.open("rb") as stream:
+        while True:
+            block = stream.read(BLOCK_BYTES)
+            start = position - len(decoder.getstate()[0])
+            nul = block.find(b"\0")
+            if nul >= 0 and encoding_errors == "strict":
+                raise nul_error(f"{file}: byte {position + nul}")
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise utf8_error(str(file), start + error.start) from error
+            position += len(block)
+            if first and text:
+                text, first = text.removeprefix(BYTE_ORDER_MARK), False
+            text = held + text
+            # Half of a CRLF waits for its other half.
+            held = "\r" if block and text.endswith("\r") else ""
+            text = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\0", "\ufffd")
+            if text:
+                yield text
+            if not block:
+                return
+
+
+def _files_of(root: Path, data: str) -> tuple[list[Path], Kind | Literal["text"]]:
+    found: dict[Kind | Literal["text"], list[Path]] = {}
+    for file in files_in(root):
         kind = SUFFIXES.get(file.suffix.lower())
-        if kind and not hidden and file.is_file():
+        if kind:
             found.setdefault(kind, []).append(file)
     if not found:
         raise UserError(
-            f"--data {data}: no file ending in {', '.join(SUFFIXES)} in this folder; rename the "
+            f"data {data}: no file ending in {', '.join(SUFFIXES)} in this folder; rename the "
             "text files to .txt, or name one file"
         )
     if len(found) > 1:
         kinds = ", ".join(f"{len(files)} {kind}" for kind, files in found.items())
         raise UserError(
-            f"--data {data}: files of several kinds ({kinds}) in this folder; name one file or a "
+            f"data {data}: files of several kinds ({kinds}) in this folder; name one file or a "
             "folder with one kind"
         )
     kind, files = found.popitem()

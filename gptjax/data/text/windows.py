@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gptjax.batch import Batch
-from gptjax.data.text.corpus import Corpus, runs
+from gptjax.data.text.corpus import Corpus, stretches
 from gptjax.errors import UserError
 
 
@@ -75,7 +75,7 @@ class Windows:
         stride = context_length if stride is None else stride
         if not 1 <= stride <= context_length:
             raise UserError(
-                f"--stride {stride}: it must be from 1 to the context of {context_length} tokens"
+                f"stride {stride}: it must be from 1 to the context of {context_length} tokens"
             )
         self.corpus = corpus
         self.context_length = context_length
@@ -91,7 +91,7 @@ class Windows:
             raise UserError(
                 f"{corpus.name}: {corpus.num_tokens:,} tokens are {self.num_windows:,} windows of "
                 f"{context_length} tokens, fewer than one batch of {batch_size}; give more text, "
-                "or lower --train.batch-size or --model.context-length"
+                "or lower train.batch_size or model.context_length"
             )
 
     def __len__(self) -> int:
@@ -176,7 +176,9 @@ class Windows:
         Told by the position: GPT-1 has no token of its own for a separator.
         """
         starts = self.corpus.starts
-        return starts[np.searchsorted(starts, source, side="right") - 1] == source
+        at = np.searchsorted(starts, source, side="right") - 1
+        begins: np.ndarray = starts[at] == source
+        return begins
 
 
 def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,7 +193,7 @@ def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: str) -> Pieces:
     if short_documents == "cross":
-        spans = np.array(list(runs(corpus.starts, corpus.ends)), np.int64).reshape(-1, 2)
+        spans = np.array(list(stretches(corpus.starts, corpus.ends)), np.int64).reshape(-1, 2)
         starts, ends = spans[:, 0], spans[:, 1]
     else:
         starts, ends = corpus.starts, corpus.ends

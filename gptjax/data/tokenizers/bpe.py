@@ -52,7 +52,7 @@ def read(folder: Path, mode: Mode | None = None) -> "Gpt1Tokenizer | Gpt2Tokeniz
     if END_OF_TEXT in bpe.vocabulary:
         if mode is not None:
             raise UserError(
-                f"--vocabulary.mode {mode}: is for GPT-1's tokenizer; {folder} is GPT-2's"
+                f"vocabulary.mode {mode}: is for GPT-1's tokenizer; {folder} is GPT-2's"
             )
         return Gpt2Tokenizer(bpe)
     raise UserError(
@@ -66,7 +66,7 @@ def _saved_mode(folder: Path) -> Mode:
     if not file.exists():
         return "exact"
     try:
-        mode = json.loads(file.read_text(encoding="utf-8"))["mode"]
+        mode: Mode = json.loads(file.read_text(encoding="utf-8"))["mode"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if mode not in ("exact", "fast"):

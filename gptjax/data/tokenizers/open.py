@@ -32,7 +32,7 @@ def load_tokenizer(
         if path.is_file():
             file = path
         if mode is not None:
-            raise UserError(f"--vocabulary.mode {mode}: is for GPT-1's tokenizer, not for {path}")
+            raise UserError(f"vocabulary.mode {mode}: is for GPT-1's tokenizer, not for {path}")
         try:
             model = file.read_bytes()
         except OSError as error:
@@ -43,6 +43,6 @@ def load_tokenizer(
     if expected_size is not None and tokenizer.size != expected_size:
         raise UserError(
             f"the tokenizer {path} has {tokenizer.size:,} tokens and the model's vocabulary_size "
-            f"is {expected_size:,}; set --model.vocabulary-size {tokenizer.size}"
+            f"is {expected_size:,}; set model.vocabulary_size={tokenizer.size}"
         )
     return tokenizer

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gptjax.data.tables import readers
+from gptjax.data.text import sources
 from gptjax.data.text.sources import open_source
 from gptjax.errors import UserError
 
@@ -63,7 +63,7 @@ def test_text_files_are_documents_in_order(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 20])
 def test_decoding_does_not_depend_on_blocks(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(readers, "BLOCK_BYTES", block)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", block)
     file = tmp_path / "x.txt"
     file.write_bytes(b"\xef\xbb\xbfone\r\n\r\ncaf\xc3\xa9\r \xf0\x9f\x98\x80\r\n\xef\xbb\xbfx\r")
     assert read(file) == ["one\n\ncaf\u00e9\r \U0001f600\n\ufeffx\r"]

@@ -1,0 +1,60 @@
+"""Text out of bytes and out of cells; every refusal says where."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from gptjax.errors import UserError
+
+EncodingErrors = Literal["strict", "replace"]
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
+    """The lines of a file with their ends, decoded one by one so that errors have a position."""
+    position = 0
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                text = line.decode("utf-8", encoding_errors)
+            except UnicodeDecodeError as error:
+                where = f"{file}: line {number}"
+                raise utf8_error(where, position + error.start) from error
+            yield text if position else text.removeprefix(BYTE_ORDER_MARK)
+            position += len(line)
+
+
+def clean_text(text: str, where: str, encoding_errors: EncodingErrors) -> str:
+    """The text of a cell, CRLF as LF.
+
+    Raises:
+        UserError: (``strict``) a NUL or half of a surrogate pair in it.
+    """
+    if "\0" in text and encoding_errors == "strict":
+        raise nul_error(f"{where}: character {text.index(chr(0))}")
+    text = text.replace("\r\n", "\n").replace("\0", "\ufffd")
+    if any("\ud800" <= character <= "\udfff" for character in (text if not text.isascii() else "")):
+        if encoding_errors == "strict":
+            raise UserError(
+                f"{where}: half of a surrogate pair, which is no text; correct it, or put U+FFFD "
+                "in its place: set encoding_errors=replace"
+            )
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def utf8_error(where: str, position: int) -> UserError:
+    """The refusal of a byte that is not UTF-8."""
+    return UserError(
+        f"{where}: not UTF-8 at byte {position}; convert the file, or put U+FFFD in the place of "
+        "such bytes: set encoding_errors=replace"
+    )
+
+
+def nul_error(where: str) -> UserError:
+    """The refusal of a NUL character."""
+    return UserError(
+        f"{where} is a NUL character (a binary file?); remove it, or put U+FFFD in its place: set "
+        "encoding_errors=replace"
+    )

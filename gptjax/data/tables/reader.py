@@ -1,0 +1,293 @@
+"""Files to rows: JSON, CSV (quoted), TSV (not quoted) and parquet, for corpora and for tasks.
+
+Everything that is said about a file stands in one `TableFormat`. All kinds are read row by row;
+only JSON in which one value spans several lines is held whole.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, read_lines
+from gptjax.errors import UserError
+
+Kind = Literal["json", "csv", "tsv", "parquet"]
+PARQUET_MAGIC = b"PAR1"
+HEAD_BYTES = 1 << 16
+BATCH_ROWS = 256
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        where: file and line (or row), for messages.
+        cells: column -> value; empty if the row cannot be split into its columns.
+        fault: why it cannot, else None.
+    """
+
+    where: str
+    cells: Mapping[str, Any]
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a file is read as rows.
+
+    Attributes:
+        kind: json (an object a line), csv, tsv or parquet. None: the content tells, and JSON may
+            also be one list or one object of rows.
+        encoding_errors: what to do with bytes that are not UTF-8.
+        column: the only column to read, which must be there by this name. None reads all.
+        known: names in lower case; a first row that has one of them is a header.
+        headerless: without a header, the names by column ("" is not read).
+        ragged: by how many columns a row may differ from the header.
+        last: names in lower case of a column that, where it is the last one, is also the last
+            one of rows with more columns.
+        hint: what to do if the columns are not found, for messages.
+    """
+
+    kind: Kind | None = None
+    encoding_errors: EncodingErrors = "strict"
+    column: str | None = None
+    known: frozenset[str] = frozenset()
+    headerless: tuple[str, ...] = ()
+    ragged: int = 0
+    last: frozenset[str] = frozenset()
+    hint: str = "correct the file"
+
+
+def read_table(file: Path, format: TableFormat) -> Iterator[Row]:
+    """The rows of a file, as a stream.
+
+    Raises:
+        UserError: not UTF-8, broken JSON, CSV or parquet, no such column, an unknown layout, or
+            (where the content tells the kind) an empty file.
+    """
+    kind = format.kind or _kind_of(file)
+    if kind == "parquet":
+        return _parquet_rows(file, format)
+    if kind == "json":
+        return _json_rows(file, format)
+    cells = _csv_cells if kind == "csv" else _tsv_cells
+    layout = _all_columns if format.column is None else _one_column
+    return layout(file, cells(file, format), format)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and its folders that are not hidden, sorted by path."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+
+
+def missing_column(where: str, format: TableFormat, columns: Sequence[str]) -> UserError:
+    """The refusal of a table or row without its one column."""
+    there = ", ".join(map(repr, columns)) or "none"
+    return UserError(f"{where}: no column {format.column!r}; it has {there}: {format.hint}")
+
+
+def name_classes(cells: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The same cells, with the names of classes for their numbers (-1 is none and stays)."""
+    for column, classes in names.items():
+        if cells[column] is not None and cells[column] >= 0:
+            cells[column] = classes[cells[column]]
+    return cells
+
+
+def _kind_of(file: Path) -> Kind:
+    with file.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if head.startswith(PARQUET_MAGIC):
+        return "parquet"
+    text = head.removeprefix(BYTE_ORDER_MARK.encode()).lstrip()
+    if not text:
+        raise UserError(f"{file}: is empty; give a file with rows")
+    if text[:1] in b"{[":
+        return "json"
+    first = text.partition(b"\n")[0]
+    if b"\t" in first or (b"," not in first and file.suffix.lower() != ".csv"):
+        return "tsv"
+    return "csv"
+
+
+# JSON
+
+
+def _json_rows(file: Path, format: TableFormat) -> Iterator[Row]:
+    first = True
+    for number, line in enumerate(read_lines(file, format.encoding_errors), start=1):
+        if not line.strip():
+            continue
+        where, may_be_all = f"{file}: line {number}", first and format.kind is None
+        first = False
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            if may_be_all:  # The first of several lines of one value.
+                yield from _collection(_json_whole(file, format), str(file))
+                return
+            raise UserError(f"{where} is not JSON ({error}); correct or remove it") from error
+        if may_be_all:
+            yield from _collection(value, where)
+        else:
+            yield _json_row(value, where)
+
+
+def _json_whole(file: Path, format: TableFormat) -> Any:
+    try:
+        return json.loads("".join(read_lines(file, format.encoding_errors)))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{file}: line {error.lineno} is not JSON ({error.msg}); correct or remove it"
+        ) from error
+
+
+def _collection(value: Any, where: str) -> Iterator[Row]:
+    """The rows in one JSON value: a list of them, an object of them by name, or a single one."""
+    if isinstance(value, list):
+        items = dict(enumerate(value))
+    elif value and isinstance(value, dict) and all(isinstance(v, dict) for v in value.values()):
+        items = value
+    else:
+        yield _json_row(value, where)
+        return
+    for key, item in items.items():
+        yield _json_row(item, f"{where}: row {key}")
+
+
+def _json_row(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is not a JSON object; each row must be one")
+    return Row(where, value)
+
+
+# Delimited columns
+
+Cells = Iterator[tuple[int, list[str]]]
+
+
+def _tsv_cells(file: Path, format: TableFormat) -> Cells:
+    # A line of white space is a row of a corpus, without text, and no row of a task.
+    ends = None if format.column is None else "\r\n"
+    for number, line in enumerate(read_lines(file, format.encoding_errors), start=1):
+        if line.strip(ends):
+            yield number, line.rstrip("\r\n").split("\t")
+
+
+def _csv_cells(file: Path, format: TableFormat) -> Cells:
+    csv.field_size_limit(1 << 31)
+    reader = csv.reader(read_lines(file, format.encoding_errors), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise UserError(
+            f"{file}: line {reader.line_num} is not CSV ({error}); correct it"
+        ) from error
+
+
+def _one_column(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
+    column = format.column
+    assert column is not None
+    for _, names in rows:  # The first one only: the header.
+        if column not in names:
+            raise missing_column(str(file), format, names)
+        place = names.index(column)
+        for number, cells in rows:
+            where = f"{file}: line {number}"
+            if place < len(cells):
+                yield Row(where, {column: cells[place]})
+            else:
+                fault = f"{len(cells)} columns, and {column!r} is column {place + 1}"
+                yield Row(where, {}, fault)
+
+
+def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
+    for number, first in rows:  # The first one only.
+        names = [name.strip() for name in first]
+        if any(name.lower() in format.known for name in names):
+            for line, cells in rows:
+                yield _row(f"{file}: line {line}", names, cells, format)
+        elif format.headerless and 0 <= len(first) - len(format.headerless) <= format.ragged:
+            yield _headerless(f"{file}: line {number}", first, format)
+            for line, cells in rows:
+                yield _headerless(f"{file}: line {line}", cells, format)
+        else:
+            raise UserError(
+                f"{file}: line {number} names none of the columns that are known "
+                f"({', '.join(sorted(format.known))}); {format.hint}"
+            )
+
+
+def _row(where: str, names: Sequence[str], cells: Sequence[str], format: TableFormat) -> Row:
+    keeps_last = names[-1].lower() in format.last
+    excess = len(cells) - len(names)
+    if abs(excess) > format.ragged or (keeps_last and excess < 0):
+        return _wrong_width(where, len(cells), len(names))
+    named = dict(zip(names, cells, strict=False))
+    if keeps_last:
+        named[names[-1]] = cells[-1]
+    return Row(where, named)
+
+
+def _headerless(where: str, cells: Sequence[str], format: TableFormat) -> Row:
+    width = len(format.headerless)
+    if not 0 <= len(cells) - width <= format.ragged:
+        return _wrong_width(where, len(cells), width)
+    named = zip(format.headerless, cells, strict=False)
+    return Row(where, {name: cell for name, cell in named if name})
+
+
+def _wrong_width(where: str, found: int, expected: int) -> Row:
+    return Row(where, {}, f"{found} columns instead of {expected}")
+
+
+# Parquet
+
+
+def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
+    import pyarrow  # Takes a moment to import, and only this format needs it.
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        with parquet.ParquetFile(file) as table:
+            schema = table.schema_arrow
+            names, wanted = {}, None
+            if format.column is None:
+                names = _class_names(schema.metadata or {})
+            elif format.column in schema.names:
+                wanted = [format.column]
+            else:
+                raise missing_column(str(file), format, schema.names)
+            for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+                for place in range(batch.num_rows):
+                    number += 1
+                    cells = {name: values[place].as_py() for name, values in columns.items()}
+                    yield Row(f"{file}: row {number}", name_classes(cells, names))
+    except pyarrow.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: not a readable parquet file ({reason})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: row {number} is not UTF-8; correct it") from error
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of labels that `datasets` wrote into a parquet file beside their numbers."""
+    described = json.loads(metadata.get(b"huggingface", b"{}"))
+    features = described.get("info", {}).get("features", {})
+    return {
+        column: feature["names"]
+        for column, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }

@@ -1,0 +1,109 @@
+"""A task's files as rows: which files a path names, and the layouts that only tasks have."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gptjax.data.tables.lines import EncodingErrors, read_lines
+from gptjax.data.tables.reader import Row, TableFormat, files_in, read_table
+from gptjax.data.tasks.task import LABEL, Task
+from gptjax.errors import UserError
+
+# Of line-aligned files, the names of all where the first is called s1.SPLIT.
+ALIGNED = ("s1", "s2", "labels")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a split: the file itself, a folder's files, or line-aligned ones."""
+    if path.is_dir():
+        return files_in(path)
+    stem, _, rest = path.name.partition(".")
+    if stem == ALIGNED[0]:
+        return [path.with_name(f"{name}.{rest}") for name in ALIGNED]
+    return [path]
+
+
+def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict") -> Iterator[Row]:
+    """The rows of a file, of a folder of files, or of line-aligned files.
+
+    Args:
+        path: what ``task.files`` or the user named.
+        task: says which columns and which headerless layout to expect.
+        encoding_errors: what to do with bytes that are not UTF-8.
+
+    Raises:
+        UserError: nothing there, or as `gptjax.data.tables.reader.read_table`.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    files = files_of(path)
+    if path.is_file() and len(files) > 1:
+        yield from _aligned_rows(files, task, encoding_errors)
+        return
+    if not files:
+        raise UserError(f"{path}: an empty folder; put the task's files there")
+    format = table_format(task, encoding_errors)
+    for file in files:
+        for row in read_table(file, format):
+            if isinstance(row.cells.get("questions"), list) and "article" in row.cells:
+                yield from _passage_rows(row)
+            else:
+                yield row
+
+
+def table_format(task: Task, encoding_errors: EncodingErrors) -> TableFormat:
+    """What a task says about its tables."""
+    return TableFormat(
+        encoding_errors=encoding_errors,
+        known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
+        headerless=task.headerless,
+        ragged=task.ragged,
+        last=frozenset(_names(task, LABEL)),
+        hint=f"is it a file of {task.name}? Name its columns: set columns PART=COLUMN",
+    )
+
+
+def _names(task: Task, part: str) -> set[str]:
+    found = {part}
+    for column in task.columns.get(part, ()):
+        found |= {column} if isinstance(column, str) else set(column)
+    return {name.lower() for name in found}
+
+
+def _passage_rows(row: Row) -> Iterator[Row]:
+    """A passage of RACE as published: one row per question."""
+    questions: Any = row.cells["questions"]
+    options, answers = row.cells.get("options", []), row.cells.get("answers", [])
+    if not (isinstance(options, list) and isinstance(answers, list)):
+        raise UserError(f"{row.where}: questions, options and answers must be lists")
+    if len(options) != len(questions) or (answers and len(answers) != len(questions)):
+        raise UserError(
+            f"{row.where}: {len(questions)} questions, {len(options)} lists of options and "
+            f"{len(answers)} answers; there must be one of each for every question"
+        )
+    for number, question in enumerate(questions):
+        cells = {
+            "article": row.cells["article"],
+            "question": question,
+            "options": options[number],
+        }
+        if answers:
+            cells["answer"] = answers[number]
+        yield Row(f"{row.where}: question {number + 1}", cells)
+
+
+def _aligned_rows(
+    files: Sequence[Path], task: Task, encoding_errors: EncodingErrors
+) -> Iterator[Row]:
+    for file in files[:2]:
+        if not file.exists():
+            raise UserError(f"{file}: missing beside {files[0]}")
+    present = [file for file in files if file.exists()]
+    columns = [[line.strip() for line in read_lines(file, encoding_errors)] for file in present]
+    lengths = {file.name: len(lines) for file, lines in zip(present, columns, strict=True)}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} has {count:,}" for name, count in lengths.items())
+        raise UserError(f"{files[0].parent}: aligned files of different lengths: {counts} lines")
+    parts = (*task.parts[:2], LABEL)
+    for number, cells in enumerate(zip(*columns, strict=True), start=1):
+        yield Row(f"{files[0]}: line {number}", dict(zip(parts, cells, strict=False)))

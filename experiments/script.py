@@ -6,7 +6,7 @@ from typing import Any
 
 import tyro
 
-from gptjax.errors import explain
+from gptjax.errors import as_options, explain
 
 
 def start(main: Callable[[Any], None], config: type[Any], doc: str | None) -> None:
@@ -26,5 +26,5 @@ def start(main: Callable[[Any], None], config: type[Any], doc: str | None) -> No
         known = explain(error)
         if known is None:
             raise
-        print(f"{sys.argv[0]}: {known}", file=sys.stderr)
+        print(f"{sys.argv[0]}: {as_options(str(known))}", file=sys.stderr)
         sys.exit(known.exit_code)

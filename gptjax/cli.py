@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gptjax import __version__
 from gptjax.config import cache_folder, nearest, parse
-from gptjax.errors import Interrupted, explain
+from gptjax.errors import Interrupted, as_options, explain
 
 # The first line of help, so that `gptjax --help` need not import every command (and jax).
 COMMANDS = {
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"gptjax: {message}", file=sys.stderr, flush=True)
+    print(f"gptjax: {as_options(message)}", file=sys.stderr, flush=True)
     return code
 
 

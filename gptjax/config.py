@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
 
 def config_file(value: str) -> Path:
-    """The file that ``--config`` names: a path has a / or ends in .toml, a preset's name neither.
+    """The file that ``config`` names: a path has a / or ends in .toml, a preset's name neither.
 
     Raises:
         UserError: no preset has this name.
@@ -47,7 +47,7 @@ def config_file(value: str) -> Path:
         close = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UserError(
-            f"--config {value}: no such preset; {hint}presets: {', '.join(names)}; "
+            f"`config={value}`: no such preset; {hint}presets: {', '.join(names)}; "
             "a file's name ends in .toml or has a /"
         )
     return PRESETS / f"{value}.toml"

@@ -1,6 +1,7 @@
 """The ways a command may end other than well, and the exit code of each."""
 
 import errno
+import re
 from collections.abc import Collection
 
 
@@ -76,7 +77,19 @@ def explain(error: BaseException) -> GptjaxError | None:
         return UserError(where + _ADVICE[error.errno])
     if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it, in a RuntimeError
         return UserError(
-            "out of device memory; try a smaller --train.batch-size, a larger "
-            "--train.accumulate, or --model.rematerialize"
+            "out of device memory; try a smaller `train.batch_size`, a larger "
+            "`train.accumulate`, or `model.rematerialize`"
         )
     return None
+
+
+def as_options(message: str) -> str:
+    """A message for the command line: settings in backticks become options.
+
+    Messages call a setting as Python and TOML do: `out`, `train.batch_size`, `resume=auto`.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else "")
+
+    return re.sub(r"`([a-z][a-z_.]*)(?:=([^`]*))?`", option, message)

@@ -183,7 +183,7 @@ def config_of_openai(
     if num_heads is None and width % 64:
         raise UserError(
             f"{where}: a width of {width} is no multiple of 64, GPT-1's size of a head; say how "
-            "many heads there are (--heads)"
+            "many heads there are (`heads`)"
         )
     hidden = listed[2 + 6][-1]
     return ModelConfig(

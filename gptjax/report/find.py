@@ -56,9 +56,7 @@ def find(runs: Sequence[str]) -> Sources:
     sources.drawn = [_without(drawn, sources) for drawn in sources.drawn]
     paths = [origin.path for origin in sources.origins]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
-        raise UserError(
-            f"--runs: two folders would both be called {twice[0]}; name them relative to here"
-        )
+        raise UserError(f"two folders would both be called {twice[0]}; name them relative to here")
     return sources
 
 

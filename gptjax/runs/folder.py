@@ -37,7 +37,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The resolved config; `gptjax pretrain --config` reads it back."""
+        """The resolved config; ``config`` reads it back."""
         return self.path / "config.toml"
 
     @property
@@ -87,7 +87,7 @@ class RunFolder:
         return [RunFolder(path) for path in found]
 
     def owned(self) -> list[Path]:
-        """Everything that a run writes, and all that `--overwrite` removes."""
+        """Everything that a run writes, and all that ``overwrite`` removes."""
         # The last is what older runs called their task head's file.
         names = ("metrics.jsonl", "tensorboard", "wandb-id.txt", "adapter.safetensors")
         return [
@@ -118,7 +118,7 @@ class RunFolder:
                 raise UserError(
                     f"{self.path}: was started with another {name}: its fingerprint is "
                     f"{started[name]}, that of this one {value}; give the same {name}, or start "
-                    "anew in another --out"
+                    "anew in another `out`"
                 )
 
     def update_meta(self, **values: Any) -> None:
@@ -167,22 +167,22 @@ def open_folder(
     """
     folder = RunFolder(Path(path))
     if resume not in ("never", "auto") and not resume.isdigit():
-        raise UserError(f"--resume {resume}: known are auto, never, or the number of a step")
+        raise UserError(f"`resume={resume}`: known are auto, never, or the number of a step")
     if folder.path.exists() and not folder.path.is_dir():
-        raise UserError(f"{folder.path}: is a file; choose another folder with --out")
+        raise UserError(f"{folder.path}: is a file; choose another folder with `out`")
     occupied = folder.path.exists() and any(folder.path.iterdir())
     if occupied and overwrite and resume != "never":
-        raise UserError("--overwrite and --resume contradict each other; give one of them")
+        raise UserError("`overwrite` and `resume` contradict each other; give one of them")
     if occupied and resume == "never" and not overwrite:
-        resumed = "continue it with --resume auto, " if trains else ""
+        resumed = "continue it with `resume=auto`, " if trains else ""
         raise UserError(
-            f"{folder.path}: is not empty; {resumed}replace it with --overwrite, or choose another "
-            "--out"
+            f"{folder.path}: is not empty; {resumed}replace it with `overwrite`, or choose another "
+            "`out`"
         )
     if resume != "never" and "imported" in folder.read_meta():
         raise UserError(
             f"{folder.path}: was imported, so that there is no training to go on with; start from "
-            f"it with --init {folder.path} and another --out"
+            f"it with `init={folder.path}` and another `out`"
         )
     if resume == "auto" and not has_checkpoint(folder.checkpoints):
         resume = "never"  # nothing to go on from was ever saved

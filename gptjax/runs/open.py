@@ -111,8 +111,7 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
         model = config.from_table(ModelConfig, read_table(path)["model"], where=where)
     if num_heads not in (None, model.num_heads):
         raise UserError(
-            f"--heads {num_heads}: {path} has {model.num_heads} heads; the option is for "
-            "openai:FOLDER"
+            f"`heads={num_heads}`: {path} has {model.num_heads} heads; this is for openai:FOLDER"
         )
     return model
 
@@ -171,7 +170,7 @@ def load(
     if is_published(path):
         if checkpoint != "auto":
             raise UserError(
-                f"--checkpoint {checkpoint}: published weights have no checkpoints to choose from"
+                f"`checkpoint={checkpoint}`: published weights have no checkpoints to choose from"
             )
         files, tokenizer, params = published.read(path, model, mode)
         run = Run(RunFolder(files), model, tokenizer, params, 0, "published")

@@ -17,7 +17,7 @@ from gptjax.runs.published import OPENAI
 from gptjax.runs.train import check_same_shape, say
 
 PRETRAINED = Path("runs/pretrain")
-ABSENT = (None, "none")  # of --init: no run is named
+ABSENT = (None, "none")  # of init: no run is named
 
 
 def find_newest_run() -> Path | None:
@@ -40,7 +40,7 @@ def newest_run() -> Path:
     if found is None:
         raise UserError(
             f"no finished run under {PRETRAINED}: begin with `gptjax pretrain --config tiny`, or "
-            "name a pre-trained run with --init"
+            "name a pre-trained run with `init`"
         )
     return found
 
@@ -105,7 +105,7 @@ def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None
         UserError: the folder is one of these.
     """
     if folder.path.resolve() in [Path(str(s)).resolve() for s in sources if s not in ABSENT]:
-        raise UserError(f"--out {folder.path}: is the run of --init too; choose another --out")
+        raise UserError(f"{folder.path}: is the run of `init` too; choose another `out`")
 
 
 def initial_params(

@@ -17,7 +17,7 @@ import jax
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.errors import Interrupted, NonFiniteError, UserError
+from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options
 from gptjax.models.config import ModelConfig
 from gptjax.runs.folder import RunFolder, open_folder, provenance
 from gptjax.training import parallel
@@ -50,7 +50,7 @@ class Selection:
     """A run folder, openai:FOLDER or hf:ID_OR_FOLDER (what others published) to take model,
     parameters and tokenizer from, with a fresh optimiser."""
     heads: int | None = None
-    """Attention heads of --init openai:FOLDER, whose files do not tell; None: heads of 64."""
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -235,7 +235,7 @@ SHAPE = (
 def say(text: str) -> None:
     """A line for people on standard error, from one process of several."""
     if parallel.is_main():
-        print(text, file=sys.stderr, flush=True)
+        print(as_options(text), file=sys.stderr, flush=True)
 
 
 def greet() -> str:
@@ -276,8 +276,8 @@ def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> N
         asked, there = getattr(wanted, key), getattr(loaded, key)
         if asked != there:
             raise UserError(
-                f"--init {source} has model.{key} {there}, and the settings ask for {asked}; "
-                "a loaded model keeps its shape: leave the setting out, or start without --init"
+                f"{source} has model.{key} {there}, and the settings ask for {asked}; "
+                "a loaded model keeps its shape: leave the setting out, or start without `init`"
             )
 
 

@@ -87,7 +87,7 @@ def read(
             raise UserError(
                 f"{path}: is a checkpoint of another {name}: its fingerprint is "
                 f"{content['fingerprints'].get(name)}, that of this run {value}; give the same "
-                f"{name}, or start anew in another --out"
+                f"{name}, or start anew in another `out`"
             )
     items = {}
     for name, target in targets.items():

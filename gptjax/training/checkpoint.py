@@ -163,7 +163,7 @@ class Checkpoints:
         if free + present < most:
             raise UserError(
                 f"{self._folder}: the checkpoints need {most / 1e9:.2f} GB, but the disk has "
-                f"{free / 1e9:.2f} GB free; make room, choose another folder with --out, or lower "
+                f"{free / 1e9:.2f} GB free; make room, choose another folder with `out`, or lower "
                 "checkpoint.keep or checkpoint.per_doubling"
             )
 
@@ -185,8 +185,8 @@ class Checkpoints:
         steps = archive.steps(self._folder / LAST)
         if resume == "never" and steps:
             raise UserError(
-                f"{self._folder}: has checkpoints already; continue with --resume auto, or choose "
-                "another --out"
+                f"{self._folder}: has checkpoints already; continue with `resume=auto`, or choose "
+                "another `out`"
             )
         if resume == "never" or (resume == "auto" and not steps):
             return None
@@ -242,7 +242,7 @@ class Checkpoints:
             raise UserError(
                 f"{folder / str(step)}: the checkpoint could not be written "
                 f"({archive.one_line(error)}); earlier ones are intact; make room or mend it, "
-                "then go on with --resume auto"
+                "then go on with `resume=auto`"
             ) from error
 
 

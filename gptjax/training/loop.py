@@ -289,7 +289,7 @@ class _Run:
             raise Interrupted(f"stopped after step {self.step} of {self.total}; nothing was saved")
         raise Interrupted(
             f"stopped after step {self.step} of {self.total}, which is saved: go on with "
-            "--resume auto"
+            "`resume=auto`"
         )
 
     def _info(self) -> dict[str, Any]:

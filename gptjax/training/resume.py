@@ -72,7 +72,7 @@ def _compare(info: Mapping[str, Any], settings: Settings) -> list[str]:
         if info["fixed"][name] != value:
             raise UserError(
                 f"{name} is {value}, but the checkpoint was made with {info['fixed'][name]}; "
-                "resume with that, or start anew in another --out"
+                "resume with that, or start anew in another `out`"
             )
     return [
         f"the checkpoint was made with {info['layout'][name]} {name}, now there are {value}: "

@@ -109,7 +109,7 @@ def test_damages_are_named(folder, what, message):
 
 
 def test_heads_have_to_be_said_where_64_does_not_divide(folder):
-    with pytest.raises(UserError, match=r"no multiple of 64.*--heads"):
+    with pytest.raises(UserError, match=r"no multiple of 64.*`heads`"):
         openai_files.read_config(folder)
     for heads in (3, 0):
         with pytest.raises(UserError, match=r"does not divide|must be at least 1"):

@@ -139,7 +139,7 @@ def test_none_good_is_an_error_and_not_a_start_from_zero(saved, tmp_path):
 def test_a_start_from_zero_only_if_there_is_nothing(tmp_path, saved):
     assert restore(tmp_path) is None
     assert restore(tmp_path, "never") is None
-    with pytest.raises(UserError, match="resume auto"):
+    with pytest.raises(UserError, match="resume=auto"):
         restore(saved, "never")
 
 

@@ -115,7 +115,7 @@ def test_the_records(whole, records):
 def test_interrupted_twice_is_uninterrupted(whole, tmp_path, records):
     """Once in the second epoch, once in the third, with dropout on."""
     for step in (6, 12):
-        with pytest.raises(Interrupted, match="resume auto") as caught:
+        with pytest.raises(Interrupted, match="resume=auto") as caught:
             run(tmp_path, SignalAt().at(step))
         assert caught.value.exit_code == 75
         newest = max(int(p.name) for p in (tmp_path / "checkpoints/last").iterdir())

@@ -38,7 +38,7 @@ def clean_text(text: str, where: str, encoding_errors: EncodingErrors) -> str:
         if encoding_errors == "strict":
             raise UserError(
                 f"{where}: half of a surrogate pair, which is no text; correct it, or put U+FFFD "
-                "in its place: set encoding_errors=replace"
+                "in its place: set `encoding_errors=replace`"
             )
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
@@ -48,7 +48,7 @@ def utf8_error(where: str, position: int) -> UserError:
     """The refusal of a byte that is not UTF-8."""
     return UserError(
         f"{where}: not UTF-8 at byte {position}; convert the file, or put U+FFFD in the place of "
-        "such bytes: set encoding_errors=replace"
+        "such bytes: set `encoding_errors=replace`"
     )
 
 
@@ -56,5 +56,5 @@ def nul_error(where: str) -> UserError:
     """The refusal of a NUL character."""
     return UserError(
         f"{where} is a NUL character (a binary file?); remove it, or put U+FFFD in its place: set "
-        "encoding_errors=replace"
+        "`encoding_errors=replace`"
     )

@@ -82,7 +82,7 @@ def to_split(
 
     def drop(reason: str, where: str) -> None:
         if strict:
-            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out strict")
+            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out `strict`")
         dropped[reason] = dropped.get(reason, 0) + 1
         first.setdefault(reason, where)
 
@@ -109,7 +109,7 @@ def to_split(
         )
         raise UserError(
             f"{source}: {len(examples):,} of {total:,} rows can be used{': ' if reasons else ''}"
-            f"{reasons}; is it a file of {task.name}? Name its columns: set columns PART=COLUMN"
+            f"{reasons}; is it a file of {task.name}? Name its columns: set `columns=PART=COLUMN`"
         )
     return Split(name, source, examples, dropped, first, fingerprint)
 
@@ -186,7 +186,7 @@ class _Reader:
                 )
                 raise UserError(
                     f"{row.where}: no column for the {part} ({known}); it has "
-                    f"{', '.join(map(repr, row.cells))}: set columns {part}=COLUMN"
+                    f"{', '.join(map(repr, row.cells))}: set `columns={part}=COLUMN`"
                 )
         return found
 
@@ -201,8 +201,8 @@ class _Reader:
             value = str(value)
         if value is not None and not isinstance(value, str):
             raise UserError(
-                f"{where}: a {type(value).__name__}, not text; name another column: set columns "
-                "PART=COLUMN"
+                f"{where}: a {type(value).__name__}, not text; name another column: set "
+                "`columns=PART=COLUMN`"
             )
         # Line ends and repeated spaces are how a table was written, not what it says.
         return " ".join(clean_text(value or "", where, self.encoding_errors).split())

@@ -26,7 +26,7 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
     """
     if task.hub is None:
         raise UnreachableError(
-            f"{task.name}: there is no dataset of it on the hub; set data to a folder, "
+            f"{task.name}: there is no dataset of it on the hub; set `data` to a folder, "
             "or to sample (the offline sample)"
         )
     name = f"hub:{source or task.hub.id}"

@@ -177,7 +177,7 @@ def for_training(
         if name in splits and not splits[name].labelled:
             raise UserError(
                 f"{splits[name].source}: no labels, which the split {name} needs; name their "
-                "column: set columns label=COLUMN"
+                "column: set `columns=label=COLUMN`"
             )
     if "valid" not in splits:
         splits["train"], splits["valid"] = hold_back(splits["train"], task, "valid")
@@ -218,7 +218,7 @@ def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
         usual = [pattern for group in task.files.values() for pattern in group[:3]]
         raise UserError(
             f"data {folder}: none of the files of {task.name} in this folder (such as "
-            f"{', '.join(usual[:4])}); name them: set data train=FILE valid=FILE"
+            f"{', '.join(usual[:4])}); name them: set `data=train=FILE valid=FILE`"
         )
     return files
 

@@ -59,7 +59,7 @@ def table_format(task: Task, encoding_errors: EncodingErrors) -> TableFormat:
         headerless=task.headerless,
         ragged=task.ragged,
         last=frozenset(_names(task, LABEL)),
-        hint=f"is it a file of {task.name}? Name its columns: set columns PART=COLUMN",
+        hint=f"is it a file of {task.name}? Name its columns: set `columns=PART=COLUMN`",
     )
 
 

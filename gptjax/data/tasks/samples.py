@@ -101,7 +101,7 @@ def sample_split(task: Task, name: str) -> Split:
     kind = TRAINED_AS.get(task.name, task.name)
     kind = "race" if kind.startswith("race") else kind
     if kind not in _GRAMMAR:
-        raise UserError(f"{task.name}: there is no sample of this task; set data")
+        raise UserError(f"{task.name}: there is no sample of this task; set `data`")
     cells = _generate(kind)[name]
     rows = (Row(f"sample {name} {i}", row) for i, row in enumerate(cells))
     plain = replace(task, columns={part: (part,) for part in (*task.parts, LABEL)})

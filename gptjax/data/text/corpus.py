@@ -285,7 +285,7 @@ def _cut_tail(
     if len(pieces) < 2:
         raise UserError(
             f"data {config.data}: a single document of {int(pieces[-1, 1]):,} bytes is too short "
-            "to hold some of it back; give more text, or set corpus.validation"
+            "to hold some of it back; give more text, or set `corpus.validation`"
         )
     target = (1 - config.validation_fraction) * pieces[-1, 0]
     last = max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)

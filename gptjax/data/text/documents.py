@@ -50,7 +50,7 @@ def column_format(
     column: str, encoding_errors: EncodingErrors, kind: Kind | None = None
 ) -> TableFormat:
     """A table with a document per row, in one column."""
-    hint = "set text_column to one of these"
+    hint = "set `text_column` to one of these"
     return TableFormat(kind, encoding_errors, column, hint=hint)
 
 

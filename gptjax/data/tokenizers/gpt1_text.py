@@ -47,7 +47,7 @@ class ExactWords:
         except ImportError as error:
             raise UserError(
                 f"GPT-1's exact tokenizer needs {error.name}, which is not installed: "
-                f"pip install 'gptjax[{EXTRA}]', or set vocabulary.mode=fast (other ids here and "
+                f"pip install 'gptjax[{EXTRA}]', or set `vocabulary.mode=fast` (other ids here and "
                 "there)"
             ) from None
         self._fix = ftfy.fix_text

@@ -43,6 +43,6 @@ def load_tokenizer(
     if expected_size is not None and tokenizer.size != expected_size:
         raise UserError(
             f"the tokenizer {path} has {tokenizer.size:,} tokens and the model's vocabulary_size "
-            f"is {expected_size:,}; set model.vocabulary_size={tokenizer.size}"
+            f"is {expected_size:,}; set `model.vocabulary_size={tokenizer.size}`"
         )
     return tokenizer

@@ -102,7 +102,7 @@ def test_the_sample_of_every_task(task):
 
 def test_a_task_of_ones_own_has_no_sample(tmp_path):
     (tmp_path / "mine.toml").write_text("format = 'classification'\nlabels = ['a', 'b']")
-    with pytest.raises(UserError, match="no sample of this task; set data"):
+    with pytest.raises(UserError, match="no sample of this task; set `data`"):
         load_task_data(("sample",), find_task(str(tmp_path / "mine.toml")))
 
 

@@ -4,16 +4,18 @@
         --lstm runs/pretrain/small-lstm --data FOLDER
 
 ``FOLDER`` has a folder of published files for each task. What has finished is not run again, so the
-same command goes on, and writes the table again.
+same command goes on, and writes the table again. Without ``--lstm`` and with ``--no-auxiliary``, the
+table says only what pre-training is worth.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arms import (
     PRETRAINED,
     UNTRAINED,
-    Arms,
     ArmsConfig,
     difference,
     how,
@@ -26,6 +28,7 @@ from arms import (
 )
 from script import start
 
+from gptjax.data.tasks.table import TASKS
 from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Table, markdown
 
@@ -46,12 +49,14 @@ PAPER = {
 
 @dataclass(frozen=True, kw_only=True)
 class AblationsConfig(ArmsConfig):
-    """Fine-tune in four ways, and write the table beside the paper's."""
+    """Fine-tune in up to four ways, and write the table beside the paper's."""
 
     init: str
     """The pre-trained transformer."""
-    lstm: str
-    """The pre-trained LSTM."""
+    lstm: str | None = None
+    """The pre-trained LSTM; None leaves it out."""
+    auxiliary: bool = True
+    """Whether to fine-tune without the auxiliary LM loss too."""
     out: Path = Path("runs/ablations")
     """Where table and figure go."""
     tasks: tuple[str, ...] = ("rocstories", "sst2", "stsb", "cola")
@@ -61,17 +66,21 @@ class AblationsConfig(ArmsConfig):
 def main(config: AblationsConfig) -> None:
     """Run what is missing, and write the table."""
     tasks = read_tasks(config.settings, config.tasks)
-    arms: Arms = {
+    arms: dict[str, Mapping[str, Any]] = {
         PRETRAINED: {"init": config.init},
         UNTRAINED: {"init": "none", "like": config.init},
-        NO_LM: {"init": config.init, "lm_coefficient": 0.0},
-        LSTM: {"init": config.lstm},
     }
+    methods = [config.init, "the same untrained"]
+    if config.auxiliary:
+        arms[NO_LM] = {"init": config.init, "lm_coefficient": 0.0}
+        methods.append("the same fine-tuned without the auxiliary LM loss")
+    if config.lstm is not None:
+        arms[LSTM] = {"init": config.lstm}
+        methods.append(config.lstm)
     found = run_arms(config, tasks, arms)
     caption = (
-        f"{config.init}, the same untrained, the same fine-tuned without the auxiliary LM loss, "
-        f"and {config.lstm}. {how(config.seeds, tasks)} Differences from the full method have the "
-        "95 % interval of a paired bootstrap over examples and seeds. The paper's figures "
+        f"{', '.join(methods)}. {how(config.seeds, tasks)} Differences from the full method have "
+        "the 95 % interval of a paired bootstrap over examples and seeds. The paper's figures "
         "(table 5) are of GPT-1, after training on the whole sets, on the test sets."
     )
     rows, runs = [], []
@@ -79,7 +88,7 @@ def main(config: AblationsConfig) -> None:
         for name, outcome in outcomes.items():
             full = name == PRETRAINED
             change = "" if full else with_interval(difference(outcomes[PRETRAINED], outcome))
-            paper, there = "", ""
+            paper, there = f"{TASKS[task].paper or ''}" if full else "", ""
             if task in PAPER:
                 paper = f"{PAPER[task][name]:.1f}"
                 there = "" if full else f"{PAPER[task][name] - PAPER[task][PRETRAINED]:+.1f}"

@@ -54,7 +54,7 @@ def main(config: BreakingNliConfig) -> None:
         for folder in folders
     }
     first = next(iter(found.values()))[0]
-    names = [ALL, *first.categories]
+    names = [ALL, *(category.name for category in first.categories)]
     gold = np.array(first.gold)
     constant = 100 * np.bincount(gold).max() / len(gold)
     about = (
@@ -74,7 +74,7 @@ def main(config: BreakingNliConfig) -> None:
         folder: {name: [accuracy(scores, name) for scores in group] for name in names}
         for folder, group in found.items()
     }
-    sizes = {ALL: len(gold), **{name: c.examples for name, c in first.categories.items()}}
+    sizes = {ALL: len(gold), **{c.name: c.examples for c in first.categories}}
     heads = [f"{labels[folder]} (ours, {len(group)} seeds)" for folder, group in found.items()]
     table = Table(
         name="breaking-nli",
@@ -141,8 +141,8 @@ def measure(config: BreakingNliConfig, run: Path, label: str) -> SplitScores:
 
 def accuracy(scores: SplitScores, name: str) -> float:
     """Per cent, over all pairs or over a category's."""
-    metrics = scores.metrics if name == ALL else scores.categories[name].metrics
-    return 100 * metrics["accuracy"]
+    found = {ALL: scores.metrics, **{c.name: c.metrics for c in scores.categories}}
+    return 100 * found[name]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arms import (
     PRETRAINED,
@@ -42,7 +41,8 @@ from gptjax.errors import UserError
 from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Table, markdown
 from gptjax.runs import open as runs
-from gptjax.runs.folder import RunFolder, read_json
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import LanguageModelling, read_as
 from gptjax.runs.train import shape_fingerprint
 from gptjax.sweep import Sweep, run_sweep
 
@@ -85,7 +85,7 @@ def main(config: ContextConfig) -> None:
     arms[UNTRAINED] = {"init": "none", "like": str(models[PRETRAINED])}
     found = run_arms(config, tasks, arms)
     perplexities = ", ".join(
-        f"{WORDS[name]} {one['metrics']['perplexity']:.1f}" for name, one in measured.items()
+        f"{WORDS[name]} {one.metrics['perplexity']:.1f}" for name, one in measured.items()
     )
     caption = (
         f"Pre-training: one pass over the same words each, one seed; perplexity on whole books: "
@@ -127,7 +127,7 @@ def pretrained(config: ContextConfig) -> dict[str, Path]:
     return {name: run for name, run in models.items() if run is not None}
 
 
-def results(run: Path) -> dict[str, Any]:
+def results(run: Path) -> LanguageModelling:
     """What a run came to.
 
     Raises:
@@ -136,10 +136,10 @@ def results(run: Path) -> dict[str, Any]:
     path = RunFolder(run).results
     if not path.exists():
         raise UserError(f"{run}: is no finished run; go on with it first")
-    return read_json(path)
+    return read_as(LanguageModelling, path)
 
 
-def check_comparable(models: Mapping[str, Path], measured: Mapping[str, dict[str, Any]]) -> None:
+def check_comparable(models: Mapping[str, Path], measured: Mapping[str, LanguageModelling]) -> None:
     """See to it that all were measured on the same text, by the same tokenizer, in one shape.
 
     Raises:
@@ -147,8 +147,8 @@ def check_comparable(models: Mapping[str, Path], measured: Mapping[str, dict[str
     """
     first = models[PRETRAINED]
     for name, run in models.items():
-        same = {
-            "validation text": [measured[n]["data"]["fingerprint"] for n in (PRETRAINED, name)],
+        same: dict[str, list[str | None]] = {
+            "validation text": [measured[n].data.fingerprint for n in (PRETRAINED, name)],
             "tokenizer": [runs.load_own_tokenizer(one).fingerprint for one in (first, run)],
             "model": [shape_fingerprint(runs.load_config(one)) for one in (first, run)],
         }

@@ -9,10 +9,9 @@ the same command goes on, and draws again.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from script import start
 
@@ -24,7 +23,8 @@ from gptjax.errors import UserError
 from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.runs import open as runs
-from gptjax.runs.folder import RunFolder, read_json
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import LanguageModelling, ZeroShot, read_as
 from gptjax.training.checkpoint import curve_steps
 
 # Name -> the task of `gptjax zeroshot`, its files below the folder of data, and how many questions
@@ -37,9 +37,8 @@ TASKS: dict[str, tuple[Name, str, int | None]] = {
     "dpr": ("winograd", "winograd/dpr/train.c.txt", None),
     "lambada": ("lambada", "lambada/lambada_test.jsonl", 1000),
 }
-Results = Mapping[str, Any]
-Found = dict[str, dict[int, Results]]  # by task and step
-Value = Callable[[Results], float]
+Found = dict[str, dict[int, ZeroShot]]  # by task and step
+Value = Callable[[ZeroShot], float]
 LAMBADA = "lambada"  # of which no word is right for long, so its curve is its perplexity
 
 
@@ -74,7 +73,7 @@ def main(config: CurveConfig) -> None:
         )
     if not folder.results.exists():
         raise UserError(f"{config.run}: is not finished; go on with it first")
-    last = read_json(folder.results)["steps"]
+    last = read_as(LanguageModelling, folder.results).steps
     steps = sorted({0, *(step for step in kept if step >= config.first), last})
     out = config.out or Path("runs/zero-shot-curve") / config.run.resolve().name
     found: Found = {task: {} for task in config.tasks}
@@ -85,7 +84,7 @@ def main(config: CurveConfig) -> None:
             if not is_measured(config, folder, task, answers):
                 loaded = loaded or runs.load(config.run, str(step))
                 ask(config, loaded, task, step, answers)
-            found[task][step] = read_json(answers / "results.json")
+            found[task][step] = read_as(ZeroShot, RunFolder(answers).results)
     save(out, draw(config, found), [tabulate(config, found)])
     print(out)
 
@@ -96,15 +95,15 @@ def is_measured(config: CurveConfig, folder: RunFolder, task: str, answers: Path
     Raises:
         UserError: they are of another run.
     """
-    if not (answers / "results.json").exists():
+    if not RunFolder(answers).results.exists():
         return False
-    known = read_json(answers / "results.json")
-    if known["run"] != str(config.run):
-        raise UserError(f"{answers}: is of {known['run']}; give another --out")
+    known = read_as(ZeroShot, RunFolder(answers).results)
+    if known.run != str(config.run):
+        raise UserError(f"{answers}: is of {known.run}; give another --out")
     started = folder.read_meta()["started"]
-    if known.get("run_started", started) != started:  # trained anew in the same place
+    if known.run_started not in (None, started):  # trained anew in the same place
         return False
-    return known["data"]["source"].startswith(str(config.data / TASKS[task][1]))
+    return str(known.data.source).startswith(str(config.data / TASKS[task][1]))
 
 
 def ask(config: CurveConfig, loaded: runs.Run, task: str, step: int, out: Path) -> None:
@@ -125,7 +124,7 @@ def ask(config: CurveConfig, loaded: runs.Run, task: str, step: int, out: Path) 
 def counts(found: Found) -> str:
     """On how many questions each task was measured."""
     first = {task: next(iter(steps.values())) for task, steps in found.items()}
-    return ", ".join(f"{task} {results['examples']:,}" for task, results in first.items())
+    return ", ".join(f"{task} {results.examples:,}" for task, results in first.items())
 
 
 def draw(config: CurveConfig, found: Found) -> list[Figure]:
@@ -164,7 +163,7 @@ def draw(config: CurveConfig, found: Found) -> list[Figure]:
     others: list[str] = []
     for task in found:
         if task != LAMBADA:
-            has = found[task][0]["normalised"] is not None
+            has = found[task][0].normalised is not None
             (normalised if has else others).append(task)
     figures = []
     if normalised:
@@ -179,7 +178,7 @@ def draw(config: CurveConfig, found: Found) -> list[Figure]:
                 caption,
                 "share of the way to fine-tuned GPT-1",
                 normalised,
-                lambda results: results["normalised"],
+                lambda results: float(results.normalised or 0),
                 levels=(("guessing", 0.0),),
             )
         )
@@ -191,7 +190,7 @@ def draw(config: CurveConfig, found: Found) -> list[Figure]:
                 "accuracy, × 100.",
                 "accuracy, %",
                 others,
-                lambda results: 100 * results["metrics"]["accuracy"],
+                lambda results: 100 * results.metrics["accuracy"],
                 levels=(("guessing", 50.0),),
             )
         )
@@ -212,23 +211,23 @@ def draw(config: CurveConfig, found: Found) -> list[Figure]:
 def tabulate(config: CurveConfig, found: Found) -> Table:
     """Every metric at every step."""
     steps = list(next(iter(found.values())))
-    heads = [(task, name) for task in found for name in found[task][0]["metrics"]]
+    heads = [(task, name) for task in found for name in found[task][0].metrics]
     return Table(
         name="zero-shot-table",
         title="Without training on the task, along pre-training",
         caption=f"{config.run}; metrics × 100. Questions: {counts(found)}.",
         columns=("updates", *(f"{task}: {label(name)}" for task, name in heads)),
         rows=tuple(
-            (f"{step:,}", *(cell(name, found[task][step]["metrics"][name]) for task, name in heads))
+            (f"{step:,}", *(cell(name, found[task][step].metrics[name]) for task, name in heads))
             for step in steps
         ),
         sources=tuple(str(config.run) for _ in steps),
     )
 
 
-def log_perplexity(results: Results) -> float:
+def log_perplexity(results: ZeroShot) -> float:
     """Nats of the last word."""
-    return math.log(results["metrics"]["perplexity"])
+    return math.log(results.metrics["perplexity"])
 
 
 def label(name: str) -> str:

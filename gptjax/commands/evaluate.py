@@ -15,9 +15,10 @@ from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
-from gptjax.runs.folder import provenance, write_json
+from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Run, load, sample_notice
 from gptjax.runs.predictions import write_predictions
+from gptjax.runs.results import Data, TaskEvaluation, TextEvaluation, dropped, write_results
 from gptjax.training import parallel
 from gptjax.training.evaluation import evaluate
 
@@ -115,25 +116,20 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     print(f"  bits per byte         {result.bits_per_byte:12.4f}")
     print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
     if config.out is not None:
-        write_json(
-            Path(config.out) / "results.json",
-            {
-                "task": "language-modelling",
-                "split": corpus.name,
-                "examples": corpus.num_tokens,
-                "metrics": {**means, **dataclasses.asdict(result)},
-                "context": context,
-                "stride": stride,
-                "data": {
-                    "source": corpus.name,
-                    "fingerprint": corpus.fingerprint,
-                    "dropped": dict(corpus.dropped),
-                },
-                "checkpoint": loaded.checkpoint,
-                "run": config.run,
-                "made": provenance(parallel.describe_devices()),
-            },
+        results = TextEvaluation(
+            split=corpus.name,
+            examples=corpus.num_tokens,
+            metrics={**means, **dataclasses.asdict(result)},
+            data=Data(
+                source=corpus.name, fingerprint=corpus.fingerprint, dropped=dropped(corpus.dropped)
+            ),
+            checkpoint=loaded.checkpoint,
+            run=config.run,
+            made=Provenance.now(parallel.describe_devices()),
+            context=context,
+            stride=stride,
         )
+        write_results(Path(config.out) / "results.json", results)
     return result
 
 
@@ -169,28 +165,24 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     if config.out is not None:
         out = Path(config.out)
         write_predictions(out / "predictions.tsv", scores.predictions(task))
-        write_json(
-            out / "results.json",
-            {
-                "task": task.name,
-                "split": split.name,
-                "examples": scores.num_examples,
-                "metrics": dict(scores.metrics),
-                "categories": {
-                    name: dataclasses.asdict(found) for name, found in scores.categories.items()
-                },
-                "data": {
-                    "source": split.source,
-                    "fingerprint": split.fingerprint,
-                    "dropped": dict(split.dropped),
-                    "sample": sample,
-                    "trained_on_sample": notice is not None,
-                },
-                "checkpoint": loaded.checkpoint,
-                "run": config.run,
-                "made": provenance(parallel.describe_devices()),
-            },
+        results = TaskEvaluation(
+            task=task.name,
+            split=split.name,
+            examples=scores.num_examples,
+            metrics=dict(scores.metrics),
+            data=Data(
+                source=split.source,
+                fingerprint=split.fingerprint,
+                dropped=dropped(split.dropped),
+                sample=sample,
+                trained_on_sample=notice is not None,
+            ),
+            checkpoint=loaded.checkpoint,
+            run=config.run,
+            made=Provenance.now(parallel.describe_devices()),
+            categories=scores.categories,
         )
+        write_results(out / "results.json", results)
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
     return scores

@@ -1,19 +1,19 @@
 """`gptjax export`: give a trained model to the hub's tools, or in OpenAI's format."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gptjax.data.tasks.task import Format, Task
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
-from gptjax.interchange.model_card import card
+from gptjax.interchange.model_card import Measured, card
 from gptjax.runs import open as runs
 from gptjax.runs.predictions import class_names
+from gptjax.runs.results import LanguageModelling, TaskRun, read_as, read_results
 
 HEADS: Mapping[Format, hub_export.HeadKind] = {
     "classification": "single",
@@ -75,12 +75,16 @@ def run(config: ExportConfig) -> Path:
     return out
 
 
-def _results(loaded: runs.Run) -> dict[str, Any]:
-    file = loaded.folder.results
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+def _results(loaded: runs.Run) -> list[Measured]:
+    """What was measured when the run ended, of each split."""
+    if not loaded.folder.results.exists():
+        return []
+    found = read_results(loaded.folder.results)
+    if isinstance(found, TaskRun):
+        splits = found.splits
+        return [Measured(found.task, one.name, one.examples, one.metrics) for one in splits]
+    found = read_as(LanguageModelling, loaded.folder.results)
+    return [Measured(found.task, found.split, found.examples, found.metrics)]
 
 
 def _head(loaded: runs.Run, task: Task) -> hub_export.Head:

@@ -1,6 +1,5 @@
 """`gptjax glue-submission`: an archive of predictions for the GLUE server."""
 
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,9 @@ import tyro
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Submission, Task
 from gptjax.errors import UserError
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.predictions import read_predictions
+from gptjax.runs.results import Seeds, SweepResults, TaskRun, read_results
 
 
 @dataclass(frozen=True)
@@ -55,26 +57,22 @@ def run(config: GlueSubmissionConfig) -> list[str]:
 
 
 def _files_of(folder: Path) -> dict[str, str]:
-    results = folder / "results.json"
-    try:
-        content = json.loads(results.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{results}: no results of a run ({error})") from error
-    task = TASKS.get(content.get("task", ""))
-    if task is None or task.submission is None:
-        raise UserError(f"{folder}: {content.get('task')} is no task of GLUE")
-    if "seeds" in content:
+    found = read_results(RunFolder(folder).results)
+    name = "a sweep" if isinstance(found, SweepResults) else found.task
+    task = TASKS.get(name)
+    if isinstance(found, SweepResults) or task is None or task.submission is None:
+        raise UserError(f"{folder}: {name} is no task of GLUE")
+    if isinstance(found, Seeds):
         raise UserError(f"{folder}: several seeds; name one of them, such as {folder}/seed-1")
-    if content["data"].get("sample"):
+    if found.data.sample:
         raise UserError(f"{folder}: was measured on the offline sample, not on {task.name}")
     wanted = task.submission.files
-    if content.get("split") == "valid":  # a run's own folder
-        splits = content["splits"]
-        left_out = {name: split["left_out"] for name, split in splits.items() if name in wanted}
+    if isinstance(found, TaskRun):
+        left_out = {split.name: split.left_out for split in found.splits if split.name in wanted}
         paths = {name: folder / f"predictions-{name}.tsv" for name in left_out}
     else:
-        left_out = {content["split"]: sum(content["data"]["dropped"].values())}
-        paths = {content["split"]: folder / "predictions.tsv"}
+        left_out = {found.split: sum(one.count for one in found.data.dropped or ())}
+        paths = {found.split: RunFolder(folder).predictions}
     if not paths.keys() & wanted.keys():
         raise UserError(
             f"{folder}: has no predictions of {' or '.join(wanted)}; write them with gptjax "
@@ -91,15 +89,14 @@ def _files_of(folder: Path) -> dict[str, str]:
 
 
 def _convert(path: Path, task: Task, submission: Submission) -> str:
+    found = read_predictions(path, task, labelled=False)
     lines = ["index\tprediction"]
-    strings = dict(zip(task.labels, submission.labels, strict=False))
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:]):
-        index, _, prediction = line.split("\t")[:3]
-        if int(index) != number:
+    for number, (index, value) in enumerate(zip(found.index, found.predicted, strict=True)):
+        if index != number:
             raise UserError(f"{path}: row {number} is missing, and the server wants every row")
         if task.scores is not None:
-            answer = f"{min(max(float(prediction), task.scores[0]), task.scores[1]):.3f}"
+            answer = f"{min(max(value, task.scores[0]), task.scores[1]):.3f}"
         else:
-            answer = strings[prediction]
+            answer = submission.labels[int(value)]
         lines.append(f"{index}\t{answer}")
     return "\n".join(lines) + "\n"

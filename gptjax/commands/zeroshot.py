@@ -22,8 +22,11 @@ from gptjax.evaluation.zero_shot import (
     judge,
     normalised,
 )
-from gptjax.runs.folder import provenance, write_json
+from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Run, load
+from gptjax.runs.predictions import Predictions, write_predictions
+from gptjax.runs.results import ZERO_SHOT as WITHOUT_TRAINING
+from gptjax.runs.results import Data, ZeroShot, write_results
 from gptjax.training import parallel
 
 
@@ -107,43 +110,48 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
     if sample:
         print(SAMPLE_WARNING.format(task=config.task))
     if config.out is not None:
-        _write(Path(config.out), config, loaded, result, drawn, questions, source, sample)
+        out = Path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_predictions(out / "predictions.tsv", _predictions(config, result, drawn, questions))
+        data = Data(source=source, sample=sample)
+        write_results(out / "results.json", _results(config, loaded, result, data))
     return result
 
 
-def _write(
-    out: Path,
-    config: ZeroShotConfig,
-    loaded: Run,
-    result: ZeroShotScores,
-    numbers: np.ndarray,
-    questions: list[Question],
-    source: str,
-    sample: bool,
-) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    width = max(len(question.candidates) for question in questions)
-    lines = ["\t".join(["index", "gold", "prediction", *(f"score_{k}" for k in range(width))])]
-    for number, gold, predicted, row in zip(
-        numbers, result.gold, result.predicted, result.scores, strict=True
-    ):
-        cells = [number, gold, predicted, *(f"{x:.6f}" for x in row)]
-        lines.append("\t".join(map(str, cells)))
-    (out / "predictions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_json(
-        out / "results.json",
-        {
-            "task": f"{config.task}, zero-shot",
-            "split": config.split if ZERO_SHOT[config.task].ask else source,
-            "examples": len(questions),
-            "metrics": result.metrics,
-            "normalised": normalised(ZERO_SHOT[config.task], result.metric),
-            "threshold": result.threshold,
-            "data": {"source": source, "sample": sample},
-            "checkpoint": loaded.checkpoint,
-            "step": loaded.step,
-            "run": config.run,
-            "run_started": loaded.folder.read_meta().get("started"),
-            "made": provenance(parallel.describe_devices()),
-        },
+def _predictions(
+    config: ZeroShotConfig, result: ZeroShotScores, drawn: np.ndarray, questions: list[Question]
+) -> Predictions:
+    """The answers by name, each with a score of every candidate."""
+    task = ZERO_SHOT[config.task]
+    choose = task.decision == "choose"
+    if task.task is not None:
+        labels = task.task.labels
+    else:  # schemas have candidates A and B; a last word is guessed or not
+        labels = ("A", "B") if choose else ("right", "wrong")
+    rows = [n if q.row is None else q.row for n, q in zip(drawn, questions, strict=True)]
+    return Predictions(
+        labels=labels,
+        columns=labels if choose else ("score",),
+        index=np.array(rows, np.int64),
+        gold=result.gold.astype(np.float64),
+        predicted=result.predicted,
+        scores=np.array(result.scores),
+    )
+
+
+def _results(config: ZeroShotConfig, loaded: Run, result: ZeroShotScores, data: Data) -> ZeroShot:
+    task = ZERO_SHOT[config.task]
+    return ZeroShot(
+        task=config.task + WITHOUT_TRAINING,
+        split=config.split if task.task else str(data.source),
+        examples=len(result.gold),
+        metrics=result.metrics,
+        data=data,
+        checkpoint=loaded.checkpoint,
+        run=config.run,
+        made=Provenance.now(parallel.describe_devices()),
+        normalised=normalised(task, result.metric),
+        threshold=result.threshold,
+        step=loaded.step,
+        run_started=loaded.folder.read_meta().get("started"),
     )

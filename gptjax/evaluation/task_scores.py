@@ -5,7 +5,7 @@ import functools
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,22 +22,9 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import AdapterConfig
 from gptjax.runs.open import Run, adapter_config
 from gptjax.runs.predictions import Predictions, class_names
-from gptjax.runs.results import Data, Paper, Seeds, SplitSpread, Spread
+from gptjax.runs.results import Category, Data, Paper, Seeds, SplitSpread, Spread
 from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
-
-
-@dataclass(frozen=True)
-class CategoryScores:
-    """The metrics of the examples of one category.
-
-    Attributes:
-        examples: how many.
-        metrics: the task's.
-    """
-
-    examples: int
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -53,8 +40,8 @@ class SplitScores:
         truncated: how many examples lost some text to fit the context.
         tokens: of each example, how many its longest sequence has, special ones included, after
             truncation; empty where nothing was encoded.
-        categories: name -> the metrics of its examples, the largest first; of a task whose rows
-            have categories, and labels.
+        categories: the metrics of each, the largest first; of a task whose rows have categories,
+            and labels.
     """
 
     probabilities: Float[np.ndarray, "N C"]
@@ -64,7 +51,7 @@ class SplitScores:
     metrics: Mapping[str, float]
     truncated: int = 0
     tokens: Sequence[int] = ()
-    categories: Mapping[str, CategoryScores] = field(default_factory=dict)
+    categories: tuple[Category, ...] = ()
 
     @property
     def num_examples(self) -> int:
@@ -102,7 +89,7 @@ def score(
     gold = [example.target for example in examples]
     index = [example.row for example in examples]
     metrics: dict[str, float] = {}
-    categories: dict[str, CategoryScores] = {}
+    categories: tuple[Category, ...] = ()
     if gold and all(target is not None for target in gold):
         loss = -(targets_of(examples, task) * log_p).sum(-1).mean()
         metrics = {"loss": float(loss), **measure(task.metrics, np.array(gold), predicted)}
@@ -114,17 +101,17 @@ def score(
 
 def _by_category(
     examples: Sequence[Example], gold: np.ndarray, predicted: np.ndarray, task: Task
-) -> dict[str, CategoryScores]:
+) -> tuple[Category, ...]:
     names = np.array([example.category for example in examples])
     if not any(names):
-        return {}
+        return ()
     counts = Counter(names.tolist())
-    found = {}
+    found = []
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         chosen = names == name
         metrics = measure(task.metrics, gold[chosen], predicted[chosen])
-        found[name] = CategoryScores(counts[name], metrics)
-    return found
+        found.append(Category(name, counts[name], metrics))
+    return tuple(found)
 
 
 class TaskEvaluator:
@@ -233,14 +220,14 @@ def _category_table(task: Task, split: SplitScores) -> list[str]:
     if not split.categories:
         return []
     titles = [f"{LABELS[metric]:>6}" for metric in task.metrics]
-    width = max(len(name) for name in (*split.categories, "category"))
+    width = max(len(name) for name in (*(one.name for one in split.categories), "category"))
     lines = ["", "  ".join([f"  {'category':{width}}", "examples", *titles])]
-    for name, found in split.categories.items():
+    for found in split.categories:
         values = [
             f"{100 * found.metrics[metric]:{len(title)}.2f}"
             for metric, title in zip(task.metrics, titles, strict=True)
         ]
-        shown = name or "(none)"
+        shown = found.name or "(none)"
         lines.append("  ".join([f"  {shown:{width}}", f"{found.examples:8,}", *values]))
     return [*lines, ""]
 

@@ -1,6 +1,7 @@
 """README.md of an exported model: what it is, what it was trained on, what it measures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gptjax.models.config import ModelConfig
@@ -40,6 +41,16 @@ FAST = """
 """
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of a task (or `language-modelling`) on one split, and of how many examples."""
+
+    task: str
+    split: str
+    examples: int
+    metrics: Mapping[str, float]
+
+
 def card(
     *,
     title: str,
@@ -47,7 +58,7 @@ def card(
     config: ModelConfig,
     checkpoint: str,
     meta: Mapping[str, Any],
-    results: Mapping[str, Any],
+    results: Sequence[Measured],
     sums: bool,
     exact: bool,
 ) -> str:
@@ -59,7 +70,7 @@ def card(
         config: the model's.
         checkpoint: which of the run's.
         meta: the run's meta.json.
-        results: the run's results.json, empty if there is none.
+        results: what was measured, empty if nothing was.
         sums: whether its head adds two sequences.
         exact: whether it was trained with GPT-1's exact tokenizer.
     """
@@ -95,12 +106,10 @@ def card(
     lines += ["", "## Results", ""]
     if not results:
         lines.append("None were recorded.")
-    splits = results.get("splits") or {results.get("split", ""): results}
     rows = [
-        f"| {results['task']} | {split} | {content['examples']:,} | {metric} | {value:.6g} |"
-        for split, content in splits.items()
-        if results
-        for metric, value in content["metrics"].items()
+        f"| {one.task} | {one.split} | {one.examples:,} | {metric} | {value:.6g} |"
+        for one in results
+        for metric, value in one.metrics.items()
     ]
     if rows:
         lines += [

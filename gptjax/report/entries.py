@@ -8,8 +8,7 @@ from gptjax.data.tasks.task import Task
 from gptjax.models.config import ModelConfig
 from gptjax.report.figures import Figure, Table
 from gptjax.runs.predictions import Predictions
-
-LANGUAGE_MODELLING = "language-modelling"
+from gptjax.runs.results import LanguageModelling, SplitResult, TextEvaluation, ZeroShot
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ class PretrainedRun:
         model: its shape.
         settings: its config.toml, absolute paths cut down.
         batch_size: examples per update.
-        updates: how many there were.
-        metrics: of the validation text, by name; empty of an imported model.
+        results: what it came to; None of an imported model.
         records: the lines of metrics.jsonl.
         data: what meta.json says of each split's text.
         samples: what it wrote, "" where there is nothing.
@@ -68,11 +66,20 @@ class PretrainedRun:
     model: ModelConfig
     settings: str
     batch_size: int
-    updates: int
-    metrics: Mapping[str, float]
+    results: LanguageModelling | None
     records: Sequence[Mapping[str, Any]]
     data: Mapping[str, Any]
     samples: str
+
+    @property
+    def updates(self) -> int:
+        """How many there were."""
+        return self.results.steps if self.results else 0
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the validation text, by name."""
+        return self.results.metrics if self.results else {}
 
 
 @dataclass(frozen=True)
@@ -80,18 +87,21 @@ class TunedSeed:
     """One fine-tuned run.
 
     Attributes:
-        metrics: split -> metric -> value, of splits with labels.
-        examples: split -> how many.
+        splits: what was measured, with and without labels.
         collapsed: whether it gave every validation example the same class.
         predictions: of the validation split; None where the file is not there.
         evaluations: the records of evaluations on the way, in order.
     """
 
-    metrics: Mapping[str, Mapping[str, float]]
-    examples: Mapping[str, int]
+    splits: tuple[SplitResult, ...]
     collapsed: bool
     predictions: Predictions | None
     evaluations: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def labelled(self) -> dict[str, SplitResult]:
+        """The splits that have metrics, by name."""
+        return {split.name: split for split in self.splits if split.metrics}
 
 
 @dataclass(frozen=True)
@@ -117,25 +127,11 @@ class Measured:
 
     Attributes:
         origin: where the numbers lie.
-        run: the model that was measured, as it was named then.
-        checkpoint: which of its checkpoints.
-        task: the task's name, or `LANGUAGE_MODELLING`.
-        split: of the task, or the text's name.
-        examples: questions, or tokens.
-        metrics: by name; the first is the one that counts.
-        normalised: 0 is guessing, 1 the paper's fine-tuned model; None where there is none.
-        sample: whether the data were the offline sample.
+        results: what they are, without absolute paths.
     """
 
     origin: Origin
-    run: str
-    checkpoint: str
-    task: str
-    split: str
-    examples: int
-    metrics: Mapping[str, float]
-    normalised: float | None
-    sample: bool
+    results: ZeroShot | TextEvaluation
 
 
 @dataclass(frozen=True)

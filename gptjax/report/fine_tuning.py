@@ -54,7 +54,7 @@ def _rows(runs: Sequence[TunedRun], *, first: bool) -> Iterator[tuple[str, tuple
     """(source, cells) of the first metric of every run and split, or of all the others."""
     labels = labels_of([run.origin.path for run in runs])
     for run, label in zip(runs, labels, strict=True):
-        for split in dict.fromkeys(split for seed in run.seeds for split in seed.metrics):
+        for split in dict.fromkeys(split for seed in run.seeds for split in seed.labelled):
             known = run.task.metrics[:1] if first else run.task.metrics[1:]
             for metric in known:
                 mean, cells = _spread_cells(run, split, metric)
@@ -67,13 +67,14 @@ def _rows(runs: Sequence[TunedRun], *, first: bool) -> Iterator[tuple[str, tuple
 
 def values_of(run: TunedRun, split: str, metric: str) -> list[float]:
     """A metric of each seed, in per cent."""
-    return [100 * seed.metrics[split][metric] for seed in run.seeds if split in seed.metrics]
+    found = (seed.labelled.get(split) for seed in run.seeds)
+    return [100 * result.metrics[metric] for result in found if result]
 
 
 def _spread_cells(run: TunedRun, split: str, metric: str) -> tuple[str, tuple[str, ...]]:
     """The mean, and what stands in `COLUMNS`."""
     values = values_of(run, split, metric)
-    examples = {seed.examples[split] for seed in run.seeds if split in seed.examples}
+    examples = {one.examples for seed in run.seeds for one in seed.splits if one.name == split}
     return mean_text(values, 2), (
         LABELS[metric],
         split,
@@ -151,7 +152,7 @@ def _metric_bars(runs: Sequence[TunedRun], labels: Sequence[str]) -> Iterator[Fi
         levels = ((f"paper: {task.paper:g} ({task.paper_split})", task.paper),)
     if len(runs) == 1 and not levels:
         return
-    splits = [next(iter(run.seeds[0].metrics)) for run in runs]
+    splits = [next(iter(run.seeds[0].labelled)) for run in runs]
     marks = [_marks(run, split) for run, split in zip(runs, splits, strict=True)]
     # What holds for all of them is said once.
     common = marks[0] if len(set(marks)) == 1 else ""

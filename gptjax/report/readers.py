@@ -17,7 +17,6 @@ from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.report import figures
 from gptjax.report.entries import (
-    LANGUAGE_MODELLING,
     Drawn,
     Made,
     Measured,
@@ -30,8 +29,19 @@ from gptjax.report.entries import (
 from gptjax.runs.folder import RunFolder, read_json
 from gptjax.runs.open import load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
+from gptjax.runs.results import (
+    LanguageModelling,
+    Seeds,
+    SplitResult,
+    SweepResults,
+    TaskEvaluation,
+    TaskRun,
+    TextEvaluation,
+    ZeroShot,
+    read_as,
+    read_results,
+)
 
-ZERO_SHOT_SUFFIX = ", zero-shot"
 ABSOLUTE = re.compile(r"(?<![\w.…~])/(?:[^\s/'\"]+/)*(?=[^\s/'\"])")
 
 
@@ -56,15 +66,17 @@ def _made(folder: Path, shown: str) -> Made:
     meta = read_json(RunFolder(folder).meta)
     imported = "imported" in meta
     commits = [once["commit"] for once in (meta, *meta.get("resumed", []))]
-    results = {"seed": "", "checkpoint": ""} if imported else read_json(folder / "results.json")
+    found = None if imported else read_results(RunFolder(folder).results)
+    if not isinstance(found, LanguageModelling | TaskRun | None):
+        raise UserError(f"{RunFolder(folder).results}: is not of a run that was trained")
     return Made(
         path=shown,
-        seed=str(results["seed"]),
+        seed=str(found.seed) if found else "",
         started=meta["started"],
         commit=", ".join(dict.fromkeys(filter(None, commits))),
         hardware="" if imported else meta["devices"],
         command=without_absolute(meta["command"]),
-        checkpoint=results["checkpoint"],
+        checkpoint=found.checkpoint if found else "",
     )
 
 
@@ -128,17 +140,13 @@ def read_pretrained(folder: Path, shown: str) -> PretrainedRun:
     table = read_table(folder)
     meta = run.read_meta()
     imported = "imported" in meta
-    results: Mapping[str, Any] = {"metrics": {}, "steps": 0}
-    if not imported:
-        results = read_json(run.results)
     kind = f"imported from {without_absolute(meta['imported'])}" if imported else "pre-trained"
     return PretrainedRun(
         origin=Origin(shown, kind, (_made(folder, shown),)),
         model=config.from_table(ModelConfig, table["model"], where=str(run.config)),
         settings=without_absolute(run.config.read_text(encoding="utf-8")),
         batch_size=0 if imported else table["train"]["batch_size"],
-        updates=results["steps"],
-        metrics=results["metrics"],
+        results=None if imported else read_as(LanguageModelling, run.results),
         records=_read_records(folder / "metrics.jsonl"),
         data={} if imported else meta["data"],
         samples=run.samples.read_text(encoding="utf-8") if run.samples.exists() else "",
@@ -158,13 +166,12 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
     assert task is not None
     if any(other is None or other.name != task.name for other in tasks):
         raise UserError(f"{folders[0].parent}: its seeds are of different tasks")
-    results = [read_json(path / "results.json") for path in complete]
+    results = [read_as(TaskRun, RunFolder(path).results) for path in complete]
     made = tuple(_made(path, names[path]) for path in complete)
     seeds = tuple(
         TunedSeed(
-            metrics={n: split["metrics"] for n, split in one["splits"].items() if split["metrics"]},
-            examples={name: split["examples"] for name, split in one["splits"].items()},
-            collapsed=one["majority_class_only"],
+            splits=one.splits,
+            collapsed=one.majority_class_only,
             predictions=_predictions(path, task),
             evaluations=[
                 record
@@ -174,7 +181,7 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
         )
         for path, one in zip(complete, results, strict=True)
     )
-    sample = any(one["data"]["sample"] for one in results)
+    sample = any(bool(one.data.sample) for one in results)
     origin = Origin(shown, f"fine-tuned on {task.name}", made)
     sources.tuned.append(TunedRun(origin, task, seeds, sample))
 
@@ -186,53 +193,50 @@ def _predictions(folder: Path, task: Task) -> Predictions | None:
 
 def add_results(folder: Path, shown: str, sources: Sources) -> None:
     """What `gptjax zeroshot --out` or `gptjax evaluate --out` wrote."""
-    found = read_json(folder / "results.json")
-    if "points" in found:  # of a sweep, whose figures and runs are read by themselves
+    found = read_results(RunFolder(folder).results)
+    if isinstance(found, SweepResults):  # its figures and runs are read by themselves
         return
-    if "seeds" in found:
-        sources.left_out.append(f"{shown}: is a summary of seeds whose runs are not there")
-        return
-    name, run = found["task"], without_absolute(found["run"])
-    how = found.get("made", {})  # recorded since November 2026
-    made = Made(
-        shown,
-        started=how.get("started", ""),
-        commit=how.get("commit") or "",
-        hardware=how.get("devices", ""),
-        command=without_absolute(how.get("command", "")),
-        checkpoint=f"{found['checkpoint']} of {run}",
-    )
-    sample = bool(found["data"].get("sample"))  # of a text there is no sample
-    sample = sample or bool(found["data"].get("trained_on_sample"))
-    zero_shot = name.endswith(ZERO_SHOT_SUFFIX)
-    if zero_shot or name == LANGUAGE_MODELLING:
-        kind = "asked without training" if zero_shot else "perplexity of a text"
-        sources.measured.append(
-            Measured(
-                origin=Origin(shown, kind, (made,)),
-                run=run,
-                checkpoint=found["checkpoint"],
-                task=name.removesuffix(ZERO_SHOT_SUFFIX),
-                split=Path(found["split"]).name,
-                examples=found["examples"],
-                metrics=found["metrics"],
-                normalised=found["normalised"] if zero_shot else None,
-                sample=sample,
-            )
+    if isinstance(found, Seeds | LanguageModelling | TaskRun):
+        what = (
+            "a summary of seeds whose runs" if isinstance(found, Seeds) else "of a run whose files"
         )
+        sources.left_out.append(f"{shown}: is {what} are not there")
         return
-    if name not in TASKS:
-        sources.left_out.append(f"{shown}: measured on {name}, which is no task of the table")
+    run, made = without_absolute(found.run), _measured(found, shown)
+    if isinstance(found, ZeroShot | TextEvaluation):
+        kind = "asked without training" if isinstance(found, ZeroShot) else "perplexity of a text"
+        clean = replace(found, run=run, split=Path(found.split).name)
+        sources.measured.append(Measured(Origin(shown, kind, (made,)), clean))
         return
-    if not found["metrics"]:
-        sources.left_out.append(f"{shown}: predictions of {name} without labels")
+    if found.task not in TASKS:
+        sources.left_out.append(f"{shown}: measured on {found.task}, which is no task of the table")
         return
-    predictions = _predictions(folder, TASKS[name])
+    if not found.metrics:
+        sources.left_out.append(f"{shown}: predictions of {found.task} without labels")
+        return
+    task = TASKS[found.task]
+    predictions = _predictions(folder, task)
     seed = TunedSeed(
-        metrics={found["split"]: found["metrics"]},
-        examples={found["split"]: found["examples"]},
+        splits=(SplitResult(found.split, found.examples, 0, found.metrics),),
         collapsed=predictions is not None and len(set(predictions.predicted)) == 1,
         predictions=predictions,
     )
-    origin = Origin(shown, f"{run} measured on {name}", (made,))
-    sources.tuned.append(TunedRun(origin, TASKS[name], (seed,), sample))
+    origin = Origin(shown, f"{run} measured on {task.name}", (made,))
+    sample = bool(found.data.sample or found.data.trained_on_sample)
+    sources.tuned.append(TunedRun(origin, task, (seed,), sample))
+
+
+def _measured(found: ZeroShot | TextEvaluation | TaskEvaluation, shown: str) -> Made:
+    """How a measurement was made; the oldest ones do not say."""
+    checkpoint = f"{found.checkpoint} of {without_absolute(found.run)}"
+    how = found.made
+    if how is None:
+        return Made(shown, checkpoint=checkpoint)
+    return Made(
+        shown,
+        started=how.started,
+        commit=how.commit or "",
+        hardware=how.devices,
+        command=without_absolute(how.command),
+        checkpoint=checkpoint,
+    )

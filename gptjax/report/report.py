@@ -7,10 +7,11 @@ from dataclasses import replace
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.report import fine_tuning as report_fine_tuning
 from gptjax.report import pretraining as report_pretraining
-from gptjax.report.entries import LANGUAGE_MODELLING, Measured, Sources
+from gptjax.report.entries import Measured, Sources
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.fine_tuning import VALID
 from gptjax.report.sections import Report, Section, slug
+from gptjax.runs.results import TextEvaluation, ZeroShot
 
 
 def build(sources: Sources) -> Report:
@@ -58,18 +59,22 @@ def _named_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
 
 
 def _untrained(found: Sequence[Measured]) -> Iterator[Section]:
-    texts = [one for one in found if one.task == LANGUAGE_MODELLING]
-    tasks = [one for one in found if one.task != LANGUAGE_MODELLING]
-    if tasks:
-        yield _zero_shot(tasks)
+    asked, texts = {}, {}  # by where they lie
+    for one in found:
+        if isinstance(one.results, ZeroShot):
+            asked[one.origin.path] = one.results
+        else:
+            texts[one.origin.path] = one.results
+    if asked:
+        yield _zero_shot(asked)
     if texts:
         yield Section("texts", "Perplexity of texts", tables=(_perplexities(texts),))
 
 
-def _zero_shot(found: Sequence[Measured]) -> Section:
+def _zero_shot(found: Mapping[str, ZeroShot]) -> Section:
     rows = [
         (
-            one.task,
+            one.asked,
             one.run,
             one.checkpoint,
             one.split,
@@ -77,9 +82,9 @@ def _zero_shot(found: Sequence[Measured]) -> Section:
             LABELS.get(metric, metric),
             f"{value:,.2f}" if metric == "perplexity" else f"{100 * value:.2f}",
             f"{one.normalised:.3f}" if number == 0 and one.normalised is not None else "–",
-            "OFFLINE SAMPLE, not the task" if one.sample else "",
+            "OFFLINE SAMPLE, not the task" if one.data.sample else "",
         )
-        for one in found
+        for one in found.values()
         for number, (metric, value) in enumerate(one.metrics.items())
     ]
     table = Table(
@@ -99,18 +104,18 @@ def _zero_shot(found: Sequence[Measured]) -> Section:
             "remarks",
         ),
         rows=tuple(rows),
-        sources=tuple(one.origin.path for one in found for _ in one.metrics),
+        sources=tuple(path for path, one in found.items() for _ in one.metrics),
     )
     # Several checkpoints of a model are a curve, which bars cannot show.
-    asked = Counter((one.run, _asked(one)) for one in found)
-    comparable = [
-        one
-        for one in found
-        if one.normalised is not None and not one.sample and asked[one.run, _asked(one)] == 1
-    ]
+    asked = Counter((one.run, _asked(one)) for one in found.values())
+    comparable = {
+        path: one
+        for path, one in found.items()
+        if one.normalised is not None and not one.data.sample and asked[one.run, _asked(one)] == 1
+    }
     figures: tuple[Figure, ...] = ()
     if comparable:
-        models = list(dict.fromkeys(one.run for one in comparable))
+        models = list(dict.fromkeys(one.run for one in comparable.values()))
         figure = Figure(
             name="zero-shot-normalised",
             title="Without training, normalised",
@@ -120,12 +125,12 @@ def _zero_shot(found: Sequence[Measured]) -> Section:
             series=tuple(
                 Series(
                     model,
-                    tuple(_asked(one) for one in mine),
-                    tuple(float(one.normalised or 0) for one in mine),
-                    source=", ".join(one.origin.path for one in mine),
+                    tuple(_asked(one) for one in mine.values()),
+                    tuple(float(one.normalised or 0) for one in mine.values()),
+                    source=", ".join(mine),
                 )
                 for model in models
-                for mine in [[one for one in comparable if one.run == model]]
+                for mine in [{path: one for path, one in comparable.items() if one.run == model}]
             ),
             kind="bars",
         )
@@ -133,11 +138,11 @@ def _zero_shot(found: Sequence[Measured]) -> Section:
     return Section("zero-shot", "Without training", tables=(table,), figures=figures)
 
 
-def _asked(one: Measured) -> str:
-    return one.task if one.split == VALID else f"{one.task} ({one.split})"
+def _asked(one: ZeroShot) -> str:
+    return one.asked if one.split == VALID else f"{one.asked} ({one.split})"
 
 
-def _perplexities(found: Sequence[Measured]) -> Table:
+def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
     def cells(metrics: Mapping[str, float]) -> tuple[str, ...]:
         return (
             f"{metrics['perplexity']:,.2f}",
@@ -150,6 +155,8 @@ def _perplexities(found: Sequence[Measured]) -> Table:
         title="Perplexity of texts",
         caption="Every token counted once.",
         columns=("model", "text", "tokens", "perplexity", "per word", "bits per byte"),
-        rows=tuple((one.run, one.split, f"{one.examples:,}", *cells(one.metrics)) for one in found),
-        sources=tuple(one.origin.path for one in found),
+        rows=tuple(
+            (one.run, one.split, f"{one.examples:,}", *cells(one.metrics)) for one in found.values()
+        ),
+        sources=tuple(found),
     )

@@ -1,5 +1,6 @@
 """Fine-tuning from end to end: what lies in the folder, and what the other commands make of it."""
 
+import dataclasses
 import json
 import random
 import shutil
@@ -22,6 +23,7 @@ from gptjax.evaluation.comparison import read_group
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import load
+from gptjax.runs.results import Seeds, SplitResult, TaskRun, read_as, write_results
 from tests.commands.conftest import TINY, last_step, metrics
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -343,10 +345,18 @@ def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
     assert np.array_equal(alone, read_group(str(out), "predictions.tsv").predicted[1])
 
 
-def test_a_report_of_these_runs(tuned, pretrained, tmp_path, capsys):
+def test_a_report_of_these_runs(tuned, pretrained, data, tmp_path, capsys):
     """The files that the commands write are those that the report reads."""
-    out = tmp_path / "report.html"
-    assert main(["report", "--runs", str(tuned), str(pretrained), "--out", str(out)]) == 0
+    out, measured = tmp_path / "report.html", tmp_path / "measured"
+    sst2 = ["--data", str(data), "--split", "valid"]
+    asked = ["zeroshot", "--task", "sst2", "--max-examples", "8", *sst2]
+    assert main([*asked, "--run", str(pretrained), "--out", str(measured / "asked")]) == 0
+    assert main(["evaluate", "--run", str(tuned), *sst2, "--out", str(measured / "task")]) == 0
+    book = ["--data", str(pretrained / "samples.txt"), "--out", str(measured / "text")]
+    assert main(["evaluate", "--run", str(pretrained), *book]) == 0
+    capsys.readouterr()
+    runs = [str(tuned), str(pretrained), str(measured)]
+    assert main(["report", "--runs", *runs, "--out", str(out)]) == 0
     assert "left out" not in capsys.readouterr().out
     page = out.read_text(encoding="utf-8")
     assert f"{100 * results(tuned)['metrics']['accuracy']:.2f}" in page
@@ -354,6 +364,11 @@ def test_a_report_of_these_runs(tuned, pretrained, tmp_path, capsys):
     assert f"{results(pretrained)['metrics']['unigram_perplexity']:,.1f}" in page
     for name in ("confusion", "calibration", "length"):
         assert f'<figure id="sst2-{name}' in page
+    assert f"{100 * results(measured / 'asked')['metrics']['accuracy']:.2f}" in page
+    assert f"{results(measured / 'asked')['normalised']:.3f}" in page
+    assert f"{results(measured / 'text')['metrics']['perplexity']:,.2f}" in page
+    assert results(measured / "task")["metrics"] == pytest.approx(results(tuned)["metrics"])
+    assert "measured on sst2" in page
 
 
 def test_glue_submission(tuned, tmp_path, capsys):
@@ -370,15 +385,33 @@ def test_glue_submission(tuned, tmp_path, capsys):
 
 
 def test_glue_refusals(tuned, tmp_path, capsys):
-    for key, value, message in [
-        ("seeds", [1, 2], "several seeds"),
-        ("data", {"sample": True}, "the offline sample"),
-        ("splits", {"valid": {"left_out": 0}}, "has no predictions of test"),
-        ("splits", {"test": {"left_out": 3}}, "3 rows of test were left out"),
+    one = read_as(TaskRun, tuned / "results.json")
+    several = Seeds(
+        task="sst2",
+        split="valid",
+        examples=1,
+        metrics={},
+        seeds=(1, 2),
+        majority_class_only=(),
+        data=one.data,
+        splits=(),
+    )
+    sampled = dataclasses.replace(one.data, sample=True)
+    for found, message in [
+        (several, "several seeds"),
+        (dataclasses.replace(one, data=sampled), "the offline sample"),
+        (
+            dataclasses.replace(one, splits=(SplitResult("valid", 9, 0, {}),)),
+            "has no predictions of test",
+        ),
+        (
+            dataclasses.replace(one, splits=(SplitResult("test", 9, 3, {}),)),
+            "3 rows of test were left out",
+        ),
     ]:
         folder = tmp_path / "copy"
         shutil.copytree(tuned, folder, dirs_exist_ok=True)
-        (folder / "results.json").write_text(json.dumps({**results(tuned), key: value}))
+        write_results(folder / "results.json", found)
         assert main(["glue-submission", str(folder), "--out", str(tmp_path / "x.zip")]) == 2
         assert message in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from gptjax.cli import main
 from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.zero_shot import (
     ZERO_SHOT,
     Candidate,
@@ -29,6 +30,8 @@ from gptjax.models.objective import lm
 from gptjax.models.transformer import Transformer
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import Run
+from gptjax.runs.predictions import read_predictions
+from gptjax.runs.results import ZeroShot, read_as
 
 PROSE = (
     "the old house was very quiet and bright. " * 40 + "positive negative flowers bee hive. " * 9
@@ -239,7 +242,14 @@ def test_the_command(tmp_path, capsys):
     results = json.loads((folder / "results.json").read_text())
     assert (results["examples"], results["split"]) == (20, "valid")
     assert results["data"]["sample"]
-    assert len((folder / "predictions.tsv").read_text().splitlines()) == 21
+    assert (results["kind"], results["task"]) == ("zero-shot", "cola, zero-shot")
+    head, *lines = (folder / "predictions.tsv").read_text().splitlines()
+    assert head.split("\t") == ["index", "gold", "prediction", "score"]
+    assert len(lines) == 20
+    assert {line.split("\t")[1] for line in lines} == set(TASKS["cola"].labels)
+    for line in lines:
+        _, _, answer, score = line.split("\t")
+        assert answer == TASKS["cola"].labels[float(score) > results["threshold"]]
     both = {}
     for most in ([], ["--max-examples", "5"]):
         words = [
@@ -256,6 +266,12 @@ def test_the_command(tmp_path, capsys):
         lines = (tmp_path / "sst2" / "predictions.tsv").read_text().splitlines()[1:]
         both[len(most)] = [line.split("\t")[:3] for line in lines]
     assert "0 guessing, 50" in capsys.readouterr().out
+    # The file is read as that of a fine-tuned model.
+    found = read_predictions(tmp_path / "sst2" / "predictions.tsv", TASKS["sst2"])
+    assert found.scores.shape == (5, 2)
+    assert found.predicted.tolist() == found.scores.argmax(-1).tolist()
+    known = read_as(ZeroShot, tmp_path / "sst2" / "results.json")
+    assert known.metrics["accuracy"] == (found.gold == found.predicted).mean()
     # What is drawn is spread over the file, and is called by its place in it.
     assert all(row in both[0] for row in both[2])
     assert int(both[2][-1][0]) > len(both[0]) / 2
@@ -265,7 +281,11 @@ def test_the_command(tmp_path, capsys):
     assert main([*base, "--task", "cola", "--data", str(rows)]) == 2
     assert "would be fitted on what it is measured on" in capsys.readouterr().err
     (tmp_path / "w.txt").write_text(DPR)
-    assert main([*base, "--task", "winograd", "--data", str(tmp_path / "w.txt")]) == 0
+    words = [*base, "--data", str(tmp_path / "w.txt"), "--out", str(tmp_path / "w")]
+    assert main([*words, "--task", "winograd"]) == 0
+    head, *lines = (tmp_path / "w" / "predictions.tsv").read_text().splitlines()
+    assert head.split("\t") == ["index", "gold", "prediction", "A", "B"]
+    assert [line.split("\t")[:2] for line in lines] == [["0", "B"], ["1", "B"]]
     assert main([*base, "--task", "lambada", "--data", str(tmp_path / "w.txt")]) == 2
     assert "one word alone" in capsys.readouterr().err
     assert main([*base, "--task", "winograd", "--data", "nowhere"]) == 2

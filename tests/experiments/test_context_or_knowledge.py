@@ -11,7 +11,8 @@ from gptjax.commands.pretrain import PretrainConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
-from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import Data, LanguageModelling, write_results
 from gptjax.sweep import run_sweep
 from tests.sweep.conftest import option
 
@@ -53,7 +54,16 @@ def make_run(folder, tokenizer, model=MODEL, text="abc"):
     folder.mkdir()
     configs.write(PretrainConfig(model=model), folder / "config.toml")
     tokenizer.save(RunFolder(folder).tokenizer)
-    write_json(RunFolder(folder).results, {"data": {"fingerprint": text}})
+    results = LanguageModelling(
+        split="valid",
+        examples=1,
+        metrics={},
+        data=Data(fingerprint=text),
+        checkpoint="best/1",
+        steps=1,
+        seed=0,
+    )
+    write_results(RunFolder(folder).results, results)
     return folder
 
 

@@ -7,6 +7,7 @@ import zero_shot_curve as script
 
 from gptjax.errors import UserError
 from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.results import Data, ZeroShot, write_results
 
 
 @pytest.fixture
@@ -18,12 +19,20 @@ def made(tmp_path):
     config = script.CurveConfig(run=run.path, data=tmp_path / "data")
     answers = tmp_path / "answers"
     answers.mkdir()
-    known = {
-        "run": str(run.path),
-        "run_started": "monday",
-        "data": {"source": f"{tmp_path}/data/cola"},
-    }
-    write_json(answers / "results.json", known)
+    known = ZeroShot(
+        task="cola, zero-shot",
+        split="valid",
+        examples=2,
+        metrics={"matthews": 0.0},
+        data=Data(source=f"{tmp_path}/data/cola", sample=False),
+        checkpoint="curve/1",
+        run=str(run.path),
+        normalised=0.0,
+        threshold=0.0,
+        step=1,
+        run_started="monday",
+    )
+    write_results(RunFolder(answers).results, known)
     return config, run, answers
 
 

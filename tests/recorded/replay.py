@@ -126,9 +126,12 @@ def zero_shot() -> Found:
     gptjax("zeroshot", "--run", "pretrained", *sst2)
     lambada = ("--task", "lambada", "--data", "data/lambada.jsonl", "--out", "lambada")
     gptjax("zeroshot", "--run", "lstm", *lambada)
+    number = {"negative": "0", "positive": "1"}  # which answers were called before
     return {
         "sst2": _json("sst2/results.json")["metrics"],
-        "scores": _cells("sst2/predictions.tsv"),
+        "scores": [
+            [number.get(cell, cell) for cell in row] for row in _cells("sst2/predictions.tsv")
+        ],
         "lambada": _json("lambada/results.json")["metrics"],
     }
 

@@ -1,19 +1,33 @@
-"""Run folders as the commands write them, with numbers that are known, and without training."""
+"""Run folders with known numbers and without training, by the writers that the commands use."""
 
-import json
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tomli_w
 
-from gptjax import config
+from gptjax import config as configs
+from gptjax.commands.finetune_config import FinetuneConfig
+from gptjax.commands.pretrain import PretrainConfig
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
 from gptjax.evaluation.task_scores import SplitScores, score
 from gptjax.models.config import ModelConfig
+from gptjax.runs.folder import Provenance, RunFolder
 from gptjax.runs.predictions import write_predictions
+from gptjax.runs.results import (
+    Data,
+    LanguageModelling,
+    SplitResult,
+    TaskEvaluation,
+    TaskRun,
+    TextEvaluation,
+    ZeroShot,
+    write_results,
+)
+from gptjax.training.tracking import Tracker, TrackingConfig
 
 MODEL = ModelConfig(vocabulary_size=50, context_length=16, num_layers=1, num_heads=2, width=8)
 
@@ -23,35 +37,41 @@ def as_read(page: Path) -> str:
     return re.sub(r"</?span>|<wbr>", "", page.read_text(encoding="utf-8"))
 
 
-def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value))
-
-
 def meta(folder: Path, command: str, status: str = "finished", **more: object) -> None:
     """meta.json of a run."""
-    write_json(
-        folder / "meta.json",
-        {
-            "status": status,
-            "command": command,
-            "started": "2026-11-20T10:00:00+00:00",
-            "commit": "0123456789ab",
-            "devices": "1 × cpu (cpu)",
-            **more,
-        },
+    RunFolder(folder).update_meta(
+        status=status,
+        command=command,
+        started="2026-11-20T10:00:00+00:00",
+        commit="0123456789ab",
+        devices="1 × cpu (cpu)",
+        **more,
     )
 
 
-def settings(folder: Path, **sections: object) -> None:
-    """config.toml of a run."""
-    table = {"model": config.to_table(MODEL), "train": {"batch_size": 8}, **sections}
-    (folder / "config.toml").write_text(tomli_w.dumps(table))
+def settings(folder: Path, config: Any, **sections: dict[str, Any]) -> None:
+    """config.toml of a run, of a small model."""
+    changed = {
+        name: dataclasses.replace(getattr(config, name), **values)
+        for name, values in sections.items()
+    }
+    folder.mkdir(parents=True)
+    config = dataclasses.replace(config, model=MODEL, **changed)
+    configs.write(config, RunFolder(folder).config)
+
+
+def records(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """metrics.jsonl of a run."""
+    with Tracker(folder, TrackingConfig(tensorboard=False, progress=False)) as tracker:
+        tracker.start(0, 1)
+        for line in lines:
+            tracker.log(line)
 
 
 def pretrained(folder: Path, status: str = "finished") -> Path:
     """A pre-trained run of 40 updates, 8 × 16 tokens each, recorded every other update."""
-    folder.mkdir(parents=True)
-    settings(folder, corpus={"data": "/secret/place/books"})
+    books = {"data": "/secret/place/books"}
+    settings(folder, PretrainConfig(), corpus=books, train={"batch_size": 8})
     text = {"source": "/secret/place/books", "documents": 3, "tokens": 4800}
     meta(folder, "gptjax pretrain --data /secret/place/books", status, data={"train": text})
     train = [
@@ -66,10 +86,11 @@ def pretrained(folder: Path, status: str = "finished") -> Path:
         for step in range(2, 41, 2)
     ]
     valid = [{"step": step, "split": "valid", "loss": 3.9 - step / 20} for step in (20, 40)]
-    lines = [json.dumps(record) for record in (*train, *valid)]
-    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    results = {
-        "metrics": {
+    records(folder, [*train, *valid])
+    results = LanguageModelling(
+        split="valid",
+        examples=480,
+        metrics={
             "loss": 1.9,
             "perplexity": 6.6859,
             "word_perplexity": 33.25,
@@ -77,11 +98,12 @@ def pretrained(folder: Path, status: str = "finished") -> Path:
             "accuracy": 0.415,
             "unigram_perplexity": 20.0,
         },
-        "checkpoint": "best/40",
-        "steps": 40,
-        "seed": 3,
-    }
-    write_json(folder / "results.json", results)
+        data=Data(source="/secret/place/books"),
+        checkpoint="best/40",
+        steps=40,
+        seed=3,
+    )
+    write_results(RunFolder(folder).results, results)
     (folder / "samples.txt").write_text("Once <upon> a time & so on\n")
     return folder
 
@@ -113,29 +135,31 @@ def tuned(
     status: str = "finished",
 ) -> Path:
     """A fine-tuned run that gave these answers to its validation split."""
-    folder.mkdir(parents=True)
-    settings(folder, task={"name": task})
+    settings(folder, FinetuneConfig(), task={"name": task}, train={"seed": seed})
     meta(folder, f"gptjax finetune --task {task} --train.seed {seed}", status)
-    split = {"examples": found.num_examples, "left_out": 0, "metrics": dict(found.metrics)}
-    results = {
-        "task": task,
-        "split": "valid",
-        "examples": found.num_examples,
-        "metrics": dict(found.metrics),
-        "data": {"sample": sample},
-        "checkpoint": "best/9",
-        "seed": seed,
-        "majority_class_only": found.collapsed,
-        "splits": {"valid": split, "test": {"examples": 5, "left_out": 0, "metrics": {}}},
-    }
-    write_json(folder / "results.json", results)
+    metrics = dict(found.metrics)
+    results = TaskRun(
+        task=task,
+        split="valid",
+        examples=found.num_examples,
+        metrics=metrics,
+        data=Data(sample=sample),
+        checkpoint="best/9",
+        seed=seed,
+        majority_class_only=found.collapsed,
+        splits=(
+            SplitResult("valid", found.num_examples, 0, metrics),
+            SplitResult("test", 5, 0, {}),
+        ),
+    )
+    write_results(RunFolder(folder).results, results)
     metric = TASKS[task].metrics[0]
     lines = [
         {"step": 5, "split": "train", "loss": 1.0},
         *({"step": s, "split": "valid", "loss": 1.0, metric: (s + seed) / 100} for s in (5, 10)),
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_predictions(folder / "predictions.tsv", found.predictions(TASKS[task]))
+    records(folder, lines)
+    write_predictions(RunFolder(folder).predictions, found.predictions(TASKS[task]))
     return folder
 
 
@@ -144,19 +168,20 @@ def zero_shot(
 ) -> Path:
     """What `gptjax zeroshot --out` writes."""
     folder.mkdir(parents=True)
-    results = {
-        "task": f"{task}, zero-shot",
-        "split": "valid",
-        "examples": 40,
-        "metrics": {"accuracy": value},
-        "normalised": normalised,
-        "threshold": None,
-        "data": {"source": "/secret/place/dev.tsv", "sample": False},
-        "checkpoint": checkpoint,
-        "step": 40,
-        "run": "runs/a",
-    }
-    write_json(folder / "results.json", results)
+    results = ZeroShot(
+        task=f"{task}, zero-shot",
+        split="valid",
+        examples=40,
+        metrics={"accuracy": value},
+        data=Data(source="/secret/place/dev.tsv", sample=False),
+        checkpoint=checkpoint,
+        run="runs/a",
+        normalised=normalised,
+        threshold=None,
+        step=40,
+        run_started=None,
+    )
+    write_results(RunFolder(folder).results, results)
     return folder
 
 
@@ -165,42 +190,43 @@ def evaluated(
 ) -> Path:
     """What `gptjax evaluate --out` writes of a fine-tuned run on a task's test split."""
     folder.mkdir(parents=True)
-    results = {
-        "task": task,
-        "split": "test",
-        "examples": found.num_examples,
-        "metrics": dict(found.metrics),
-        "data": {
-            "source": "/secret/place/test.tsv",
-            "dropped": {},
-            "sample": False,
-            "trained_on_sample": trained_on_sample,
-        },
-        "checkpoint": "best/9",
-        "run": "/secret/place/tuned",
-        "made": {
-            "command": "gptjax evaluate --run /secret/place/tuned",
-            "started": "2026-11-21T10:00:00+00:00",
-            "commit": None,
-            "devices": "2 × cpu (cpu)",
-        },
-    }
-    write_json(folder / "results.json", results)
-    write_predictions(folder / "predictions.tsv", found.predictions(TASKS[task]))
+    results = TaskEvaluation(
+        task=task,
+        split="test",
+        examples=found.num_examples,
+        metrics=dict(found.metrics),
+        data=Data(
+            source="/secret/place/test.tsv",
+            dropped=(),
+            sample=False,
+            trained_on_sample=trained_on_sample,
+        ),
+        checkpoint="best/9",
+        run="/secret/place/tuned",
+        made=Provenance(
+            command="gptjax evaluate --run /secret/place/tuned",
+            started="2026-11-21T10:00:00+00:00",
+            commit=None,
+            devices="2 × cpu (cpu)",
+        ),
+    )
+    write_results(RunFolder(folder).results, results)
+    write_predictions(RunFolder(folder).predictions, found.predictions(TASKS[task]))
     return folder
 
 
 def perplexity(folder: Path) -> Path:
     """What `gptjax evaluate --out` writes of a pre-trained run."""
     folder.mkdir(parents=True)
-    results = {
-        "task": "language-modelling",
-        "split": "/secret/place/wiki.txt",
-        "examples": 4321,
-        "metrics": {"perplexity": 29.41, "word_perplexity": 37.5, "bits_per_byte": 1.0625},
-        "data": {"source": "/secret/place/wiki.txt", "dropped": {}},
-        "checkpoint": "best/40",
-        "run": "runs/pretrain/a",
-    }
-    write_json(folder / "results.json", results)
+    results = TextEvaluation(
+        split="/secret/place/wiki.txt",
+        examples=4321,
+        metrics={"perplexity": 29.41, "word_perplexity": 37.5, "bits_per_byte": 1.0625},
+        data=Data(source="/secret/place/wiki.txt", dropped=()),
+        checkpoint="best/40",
+        run="runs/pretrain/a",
+        context=16,
+        stride=16,
+    )
+    write_results(RunFolder(folder).results, results)
     return folder

@@ -16,6 +16,7 @@ from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
 from gptjax.report.pretraining import num_parameters, seconds, thin
 from gptjax.report.report import build
+from gptjax.runs.results import SweepResults, write_results
 
 
 def figure(report, name) -> Figure:
@@ -75,7 +76,7 @@ def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers, monkeypatch):
     out = tmp_path / "sweep"
     for seed, found in enumerate(answers, 1):
         made_runs.tuned(out / "rate=0.1" / f"seed-{seed}", "rte", found, seed)
-    made_runs.write_json(out / "results.json", {"command": "finetune", "points": []})
+    write_results(out / "results.json", SweepResults("finetune", "accuracy", (), None))
     monkeypatch.chdir(tmp_path)
     line = Series("s", (1,), (2.0,), source="sweep/rate=0.1")
     drawing.save(out, [Figure("accuracy", "T", "of /secret/place/x.", "x", "y", (line,))])
@@ -318,7 +319,9 @@ def test_a_folder_may_be_named_twice_and_by_its_parts(runs, monkeypatch):
     ("file", "damage", "message"),
     [
         ("results.json", lambda text: text[:-9], r"results\.json: is damaged"),
-        ("results.json", lambda text: "{}", "are damaged, or of another version"),
+        ("results.json", lambda text: "{}", r"results\.json: is damaged, or of another"),
+        ("results.json", lambda text: text.replace('"left_out"', '"x"'), "left_out is missing"),
+        ("meta.json", lambda text: "{}", "are damaged, or of another version"),
         ("meta.json", lambda text: text[:-9], r"meta\.json: is damaged"),
         ("predictions.tsv", lambda text: text[:-9], r"predictions\.tsv: not predictions of rte"),
         ("config.toml", lambda text: text + "=", r"config\.toml: cannot be read as TOML"),

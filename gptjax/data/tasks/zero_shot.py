@@ -41,11 +41,13 @@ class Question(NamedTuple):
         candidates: of which one is right; a single one has its own rule.
         gold: the right candidate's number, or the label of a single one; None if it is hidden.
         where: file and line.
+        row: the row's number in its split; None where the file has no rows.
     """
 
     candidates: tuple[Candidate, ...]
     gold: int | None
     where: str
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def ask_race(example: Example) -> Question:
 
 def _question(example: Example, candidates: Iterable[tuple[str, str]]) -> Question:
     gold = None if example.target is None else int(example.target)
-    return Question(tuple(Candidate(*pair) for pair in candidates), gold, example.where)
+    found = tuple(Candidate(*pair) for pair in candidates)
+    return Question(found, gold, example.where, example.row)
 
 
 def read_winograd(path: Path) -> list[Question]:

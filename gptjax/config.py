@@ -2,7 +2,8 @@
 
 A config is a dataclass of sections (dataclasses) and plain fields. Field docstrings are the
 help texts; a field whose metadata says ``toml=False`` belongs to one invocation (where to
-write, whether to resume) and never enters a file. ``None`` is an absent key.
+write, whether to resume) and never enters a file. ``None`` is an absent key; where the default is
+another value, a file says "None", as the command line does.
 """
 
 import dataclasses
@@ -99,14 +100,22 @@ def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
         UserError: the file is missing or no TOML, has an unknown key or a value of another type.
     """
     path = Path(path)
+    where = f"preset {path.stem}" if path.parent == PRESETS else str(path)
+    return from_table(cls, read_table(path, "config file"), where=where, base=base)
+
+
+def read_table(path: str | Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file; ``what`` it should be is said where there is none.
+
+    Raises:
+        UserError: the file is missing or no TOML.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such config file") from None
+        raise UserError(f"{path}: no such {what}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as TOML: {error}") from None
-    where = f"preset {path.stem}" if path.parent == PRESETS else str(path)
-    return from_table(cls, table, where=where, base=base)
 
 
 def read_resolved(cls: type[T], path: str | Path) -> T:
@@ -115,7 +124,12 @@ def read_resolved(cls: type[T], path: str | Path) -> T:
     Raises:
         UserError: as `read`.
     """
-    return read(cls, path, _all_none(cls()))
+    return from_resolved(cls, read_table(path, "config file"), where=str(path))
+
+
+def from_resolved(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
+    """A config from the table of `to_table`, in which an absent key is None."""
+    return from_table(cls, table, where=where, base=_all_none(cls()))
 
 
 def _all_none(config: Any) -> Any:
@@ -137,13 +151,15 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, where: str, base: T | 
 
 
 def write(config: Any, path: str | Path) -> None:
-    """Write a config as TOML: every field of every section that is not None.
+    """Write a config as TOML: every field of every section that is not None."""
+    write_table(to_table(config), path)
 
-    The file is replaced whole, so that a reader or a crash never sees half of it.
-    """
+
+def write_table(table: Mapping[str, Any], path: str | Path) -> None:
+    """Write a TOML file by replacing it, so that a reader or a crash never sees half of it."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(tomli_w.dumps(to_table(config)), encoding="utf-8")
+    temporary.write_text(tomli_w.dumps(table), encoding="utf-8")
     os.replace(temporary, path)
 
 
@@ -189,6 +205,8 @@ def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         inner = [a for a in arguments if a is not type(None)]
+        if value == "None" and len(inner) < len(arguments):
+            return None
         for option in inner:
             try:
                 return _convert(value, option, where, name)

@@ -1,9 +1,10 @@
 """The options of fine-tuning, what lies below those that are typed, and what they name."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -115,16 +116,40 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
     )
 
 
+Layer = Callable[[FinetuneConfig], FinetuneConfig]
+
+
 def defaults(given: FinetuneSelection) -> FinetuneConfig:
     """What the command line overrides: the config file, over the model of --init.
 
     The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
     keeps its own config.
     """
+
+    file = None if given.config is None else configs.config_file(given.config)
+
+    def with_file(base: FinetuneConfig) -> FinetuneConfig:
+        return base if file is None else configs.read(FinetuneConfig, file, base)
+
     own = _own_config(given)
-    base = configs.read_resolved(FinetuneConfig, own) if own else _over_source(given)
+    if own is None:
+        return _with_length(_over_source(given, with_file), given.train)
+    return _with_length(configs.read_resolved(FinetuneConfig, own), given.train)
+
+
+def from_table(table: Mapping[str, Any], where: str) -> FinetuneConfig:
+    """The config that --config gives for a file with this table; errors name ``where``."""
+
+    def with_table(base: FinetuneConfig) -> FinetuneConfig:
+        return configs.from_table(FinetuneConfig, table, where=where, base=base)
+
+    return _with_length(_over_source(FinetuneSelection(), with_table), TrainConfig())
+
+
+def _with_length(base: FinetuneConfig, typed: TrainConfig) -> FinetuneConfig:
+    """The length that is typed replaces that of the file; without any it is a few epochs."""
     length = base.train
-    if given.train.steps is not None or given.train.epochs is not None:
+    if typed.steps is not None or typed.epochs is not None:
         length = dataclasses.replace(length, steps=None, epochs=None)
     elif length.steps is None and length.epochs is None:
         length = dataclasses.replace(length, epochs=EPOCHS)
@@ -146,16 +171,10 @@ def _own_config(given: FinetuneSelection) -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
-def _over_source(given: FinetuneSelection) -> FinetuneConfig:
-    """The file of --config over what comes with the run of --init."""
+def _over_source(given: FinetuneSelection, layer: Layer) -> FinetuneConfig:
+    """A layer (the file of --config) over what comes with the run of --init."""
     plain = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
-
-    file = None if given.config is None else configs.config_file(given.config)
-
-    def with_file(base: FinetuneConfig) -> FinetuneConfig:
-        return base if file is None else configs.read(FinetuneConfig, file, base)
-
-    named = with_file(plain)
+    named = layer(plain)
     init = given.init if given.init is not None else named.init
     like = given.like if given.like is not None else named.like
     if like is not None and init != "none":
@@ -186,7 +205,7 @@ def _over_source(given: FinetuneSelection) -> FinetuneConfig:
     )
     scratch = init == "none"
     return dataclasses.replace(
-        with_file(base), init="none" if scratch else source, like=source if scratch else None
+        layer(base), init="none" if scratch else source, like=source if scratch else None
     )
 
 

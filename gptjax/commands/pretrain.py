@@ -1,7 +1,7 @@
 """`gptjax pretrain`: train a language model on text."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,22 +70,53 @@ def defaults(given: Selection) -> PretrainConfig:
     Without a config file, a run that is resumed keeps its own. Of steps and epochs, the one
     that is typed replaces the one in the file.
     """
-    base = PretrainConfig()
-    if given.init is not None:
-        base = dataclasses.replace(base, model=runs.load_config(given.init, given.heads))
-    file = given.config
-    if file is None and given.out is not None and given.resume != "never":
+    own: Path | None = None
+    if given.out is not None and given.resume != "never":
         own = RunFolder(Path(given.out)).config
-        if own.exists():
-            base = configs.read_resolved(PretrainConfig, own)
-    if file is not None:
-        base = configs.read(PretrainConfig, configs.config_file(file), base)
+        own = own if own.exists() else None
+    if given.config is None and own is not None:
+        base = configs.read_resolved(PretrainConfig, own)
+    else:
+        file = None if given.config is None else configs.config_file(given.config)
+        base = _over_source(given, own, _layer_of(file))
     typed = given.train
     if (typed.steps is None) != (typed.epochs is None):
         base = dataclasses.replace(
             base, train=dataclasses.replace(base.train, steps=None, epochs=None)
         )
     return base
+
+
+def from_table(table: Mapping[str, Any], where: str) -> PretrainConfig:
+    """The config that --config gives for a file with this table; errors name ``where``."""
+    return _over_source(
+        Selection(),
+        None,
+        lambda base: configs.from_table(PretrainConfig, table, where=where, base=base),
+    )
+
+
+def _layer_of(file: Path | None) -> Callable[[PretrainConfig], PretrainConfig]:
+    """What lays the file of --config over a config."""
+    return lambda base: base if file is None else configs.read(PretrainConfig, file, base)
+
+
+def _over_source(
+    given: Selection,
+    own: Path | None,
+    layer: Callable[[PretrainConfig], PretrainConfig],
+) -> PretrainConfig:
+    """A layer over the model of the run of --init, which a resumed run has in its own config."""
+    named = layer(PretrainConfig())
+    init = given.init if given.init is not None else named.init
+    if init is None:
+        return named
+    heads = given.heads if given.heads is not None else named.heads
+    if own is None:
+        model = runs.load_config(init, heads)
+    else:
+        model = configs.read_resolved(PretrainConfig, own).model
+    return layer(dataclasses.replace(PretrainConfig(), model=model))
 
 
 def run(config: PretrainConfig) -> PretrainResult:

@@ -1,16 +1,26 @@
 """`gptjax sweep`: a grid of runs, with a table and a plot."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from gptjax.commands import finetune, finetune_config, pretrain
+from gptjax.data.tasks.load import find_task_files
+from gptjax.data.text.corpus import open_source_of
 from gptjax.errors import FailedRunsError, Interrupted
+from gptjax.runs import start as backbone
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import SweepPoint, SweepResults
 from gptjax.sweep import summary
-from gptjax.sweep.outcome import Point
-from gptjax.sweep.plan import RESULTS, make_plan
+from gptjax.sweep.plan import RESULTS, Sweep, make_plan, read_sweep
+from gptjax.sweep.processes import Start, start_process
 from gptjax.sweep.runner import run_plan
-from gptjax.sweep.sweep_file import read_sweep
+from gptjax.sweep.settings import Runnable
+from gptjax.training.loop import total_steps
+
+PRETRAIN_METRICS = ("perplexity", "loss", "accuracy", "word_perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,44 @@ class SweepConfig:
     file as NAME."""
 
 
-def run(config: SweepConfig) -> list[Point]:
+def _check_pretrain(config: pretrain.PretrainConfig) -> tuple[str, ...]:
+    total_steps(config.train, 1)
+    if config.corpus.data.partition(":")[0] not in ("embedded", "hub"):
+        # Only files can be missing, and only they are found without reading them.
+        open_source_of(config.corpus)
+    return PRETRAIN_METRICS
+
+
+def _check_finetune(config: finetune_config.FinetuneConfig) -> tuple[str, ...]:
+    total_steps(config.train, 1)
+    finetune.check_seeds(config.seeds)
+    task = finetune_config.task_of(config, RunFolder(Path(config.out or "")))
+    find_task_files(config.task.data, task, finetune_config.task_folder(config))
+    if config.init in finetune_config.ABSENT and not (config.like or config.tokenizer):
+        backbone.newest_run()
+    return (*task.metrics, "loss")
+
+
+COMMANDS = {
+    "pretrain": Runnable(pretrain.PretrainConfig, pretrain.from_table, _check_pretrain),
+    "finetune": Runnable(
+        finetune_config.FinetuneConfig, finetune_config.from_table, _check_finetune
+    ),
+}
+
+
+def run_sweep(sweep: Sweep, jobs: int, start: Start = start_process) -> tuple[SweepPoint, ...]:
+    """Run what is missing of a sweep that a script made, and return all of its runs.
+
+    Everything is checked before anything is started.
+
+    Raises:
+        UserError, Interrupted: as `run`.
+    """
+    return run_plan(make_plan(sweep, COMMANDS), jobs, start).points
+
+
+def run(config: SweepConfig) -> SweepResults:
     """Run what is missing and print the table.
 
     Raises:
@@ -40,23 +87,22 @@ def run(config: SweepConfig) -> list[Point]:
         FailedRunsError: some runs failed.
         Interrupted: the sweep, or a run of it, was asked to stop.
     """
-    plan = make_plan(read_sweep(config.file, config.out))
-    points = run_plan(plan, config.jobs)
+    plan = make_plan(read_sweep(config.file, config.out), COMMANDS)
+    results = run_plan(plan, config.jobs)
     out = plan.sweep.out
-    print(f"\n{summary.table(plan, points)}")
+    print(f"\n{summary.table(plan, results)}")
     print(f"summary: {out / RESULTS}", flush=True)
-    for warning in summary.warnings(plan, points):
+    for warning in summary.warnings(plan, results):
         print(warning, flush=True)
-    failed = [point for point in points if point.status != "finished"]
-    codes = [point.exit_code for point in failed if point.exit_code is not None]
-    if all(point.status == "interrupted" for point in failed) and failed:
-        names = ", ".join(point.name for point in failed)
+    failed = [point for point in results.points if point.status != "finished"]
+    if failed and all(point.status == "interrupted" for point in failed):
+        names = ", ".join(point.folder for point in failed)
         raise Interrupted(f"{config.file}: {names}: interrupted; the same command goes on")
     if failed:
-        names = ", ".join(f"{point.name} (exit code {point.exit_code})" for point in failed)
+        names = ", ".join(f"{point.folder} (exit code {point.exit_code})" for point in failed)
         raise FailedRunsError(
-            f"{config.file}: {len(failed)} of {len(points)} runs failed: {names}; their output is "
-            f"in {out}/*.log, and the same command runs them again",
-            codes,
+            f"{config.file}: {len(failed)} of {len(results.points)} runs failed: {names}; their "
+            f"output is in {out}/*.log, and the same command runs them again",
+            [point.exit_code for point in failed if point.exit_code is not None],
         )
-    return points
+    return results

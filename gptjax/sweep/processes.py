@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -47,16 +47,16 @@ class Launch:
     Attributes:
         words: those after `gptjax`.
         log: the file that its output goes to, after what is there.
+        lock: a file descriptor that it keeps open, and with it the lock on the sweep's folder.
         cores: those that it may use; None leaves the choice to the system.
         memory: its share of an accelerator's memory; None leaves it to jax.
-        lock: a file descriptor that it keeps open, and with it the lock on the sweep's folder.
     """
 
     words: tuple[str, ...]
     log: Path
-    cores: frozenset[int] | None
-    memory: float | None
     lock: int
+    cores: frozenset[int] | None = None
+    memory: float | None = None
 
 
 Start = Callable[[Launch], Process]
@@ -101,48 +101,38 @@ def shares(jobs: int) -> list[frozenset[int] | None]:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A process to run: what it is called by its caller, its words, and the file for its output."""
-
-    key: int
-    words: tuple[str, ...]
-    log: Path
-
-
-@dataclass(frozen=True)
 class _Running:
-    task: Task
+    number: int
     process: Process
     slot: int
     since: float
 
 
 def run_all(
-    tasks: Sequence[Task],
+    launches: Mapping[int, Launch],
     jobs: int,
     start: Start,
     *,
-    lock: int,
     on_start: Callable[[int], None],
     on_end: Callable[[int, int, float, Collection[float]], None],
 ) -> bool:
-    """Run all tasks in their order, so many at a time, unless asked to stop.
+    """Run all processes in their order, so many at a time, unless asked to stop.
 
     SIGTERM and Ctrl-C stop all: what runs is sent SIGTERM, upon which it saves, and nothing else is
     started. Whatever happens, no process outlives this call.
 
     Args:
-        tasks: what to run.
+        launches: number -> what to run; cores and memory are shared out here.
         jobs: how many at a time.
         start: starts one.
-        lock: a file descriptor for all of them (see `Launch`).
-        on_start: is told the key of a task that is about to start.
-        on_end: is told its key, exit code and seconds, and for how long the others have run.
+        on_start: is told the number of one that is about to start.
+        on_end: is told its number, exit code and seconds, and for how long the others have run.
 
     Returns:
         Whether all have been run.
     """
-    waiting = list(reversed(tasks))
+    waiting = list(launches.items())[::-1]
+    memory = MEMORY_SHARE / jobs if jobs > 1 else None
     cores = shares(jobs)
     free = list(reversed(range(jobs)))
     running: list[_Running] = []
@@ -151,11 +141,10 @@ def run_all(
         with StopRequest() as stop:
             while running or (waiting and not stop.requested):
                 while waiting and free and not stop.requested:
-                    task, slot = waiting.pop(), free.pop()
-                    on_start(task.key)
-                    memory = MEMORY_SHARE / jobs if jobs > 1 else None
-                    launch = Launch(task.words, task.log, cores[slot], memory, lock)
-                    running.append(_Running(task, start(launch), slot, time.monotonic()))
+                    (number, launch), slot = waiting.pop(), free.pop()
+                    on_start(number)
+                    process = start(replace(launch, cores=cores[slot], memory=memory))
+                    running.append(_Running(number, process, slot, time.monotonic()))
                 if stop.requested and not told:
                     told = True
                     for one in running:
@@ -168,7 +157,7 @@ def run_all(
                     free.append(one.slot)
                     now = time.monotonic()
                     others = [now - other.since for other in running]
-                    on_end(one.task.key, one.process.wait(), now - one.since, others)
+                    on_end(one.number, one.process.wait(), now - one.since, others)
             return not stop.requested
     finally:
         for one in running:

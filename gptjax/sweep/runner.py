@@ -3,83 +3,129 @@
 import dataclasses
 import fcntl
 import heapq
+import json
 import os
+import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from gptjax import config as configs
 from gptjax.errors import Interrupted, UserError
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import Status, SweepPoint, SweepResults
 from gptjax.sweep import summary
-from gptjax.sweep.outcome import (
-    Note,
-    Point,
-    check_unchanged,
-    is_finished,
-    judge,
-    read_note,
-    read_point,
-)
-from gptjax.sweep.plan import LOCK, Plan, PlannedPoint, make_plan
-from gptjax.sweep.processes import Start, Task, run_all, start_process
-from gptjax.sweep.sweep_file import Sweep
+from gptjax.sweep.plan import LOCK, Plan, PlannedPoint
+from gptjax.sweep.processes import Launch, Start, run_all, start_process
+from gptjax.sweep.settings import flatten
+from gptjax.sweep.summary import Note, read_finished, read_note
+
+STOPPED = (Interrupted.exit_code, -signal.SIGTERM, -signal.SIGINT)
+TAIL = 65536  # bytes of a log in which its last line is looked for
 
 
-def run_sweep(sweep: Sweep, jobs: int, start: Start = start_process) -> list[Point]:
+def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResults:
     """Run what has not finished, and write results.json, summary.tsv and figures into sweep.out.
 
-    Everything is checked before anything is started. A run that fails does not stop the others;
-    called again, the sweep runs it again.
+    A run that fails does not stop the others; called again, the sweep runs it again.
 
     Args:
-        sweep: what to run.
+        plan: what to run.
         jobs: how many runs at a time, each with its share of the cores.
         start: starts the process of a run.
 
     Returns:
-        All runs in the order of the grid, those that failed too (see `Point.status`).
+        All runs in the order of the grid, those that failed too.
 
     Raises:
-        UserError: the sweep is refused, or another one is at work in its folder.
+        UserError: another sweep is at work in its folder, or it holds other runs than these.
         Interrupted: by SIGTERM or Ctrl-C; the same call goes on.
     """
-    return run_plan(make_plan(sweep), jobs, start)
-
-
-def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> list[Point]:
-    """`run_sweep` of a sweep that was planned already."""
     sweep = plan.sweep
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: it must be at least 1")
     sweep.out.mkdir(parents=True, exist_ok=True)
     with _locked(sweep.out) as lock:
         for point in plan.points:
-            check_unchanged(point)
-        progress = _Progress(plan, jobs)
-        tasks = [
-            Task(number, _words(plan, point), point.beside(".log"))
+            _check_unchanged(point)
+        launches = {
+            number: Launch(_words(plan, point), point.beside(".log"), lock)
             for number, point in enumerate(plan.points)
-            if not is_finished(point)
-        ]
-        progress.begin([task.key for task in tasks])
-        done = run_all(
-            tasks, jobs, start, lock=lock, on_start=progress.started, on_end=progress.ended
-        )
-        points = progress.points()
-        summary.write(plan, points)
+            if read_finished(point) is None
+        }
+        progress = _Progress(plan, jobs)
+        progress.begin(list(launches))
+        done = run_all(launches, jobs, start, on_start=progress.started, on_end=progress.ended)
+        results = progress.write()
         if not done:
-            finished = sum(point.status == "finished" for point in points)
+            finished = sum(point.status == "finished" for point in results.points)
             raise Interrupted(
-                f"{sweep.source}: interrupted with {finished} of {len(points)} runs finished; the "
-                "same command goes on"
+                f"{sweep.source}: interrupted with {finished} of {len(results.points)} runs "
+                "finished; the same command goes on"
             )
-        summary.save_figures(plan, points)
-    return points
+        summary.save_figures(plan, results)
+    return results
 
 
 def _words(plan: Plan, point: PlannedPoint) -> tuple[str, ...]:
+    seeds = ("--seeds", *map(str, point.seeds)) if point.seeds else ()
     own = ("--out", str(point.folder), "--resume", "auto")
-    return (plan.sweep.command, *point.words, *own)
+    return (plan.sweep.command, "--config", str(point.beside(".toml")), *seeds, *own)
+
+
+def _check_unchanged(point: PlannedPoint) -> None:
+    """Refuse to go on in a folder with other settings than it was made with.
+
+    Raises:
+        UserError: naming the first setting that differs.
+    """
+    note = read_note(point)
+    advice = f"give another out, or remove {point.folder}"
+    if not point.folder.exists() or not any(point.folder.iterdir()):
+        return
+    if note is None:
+        raise UserError(f"{point.folder}: is there already, but not of this sweep; {advice}")
+    single = RunFolder(point.folder).config.exists()
+    several = bool(RunFolder(point.folder).seeds())
+    if (single and point.seeds) or (several and not point.seeds):
+        change = "one seed, and now it is several" if single else "several, and now it is one"
+        raise UserError(f"{point.folder}: was made with {change}; {advice}")
+    if not (single or several):  # it failed before it had begun
+        return
+    # What was written as JSON is compared as JSON: tuples are lists there.
+    before = flatten(note.settings)
+    now = flatten(json.loads(json.dumps(point.settings)))
+    for name in (*now, *before):
+        old, new = before.get(name), now.get(name)  # None is an absent key
+        if old != new:
+            raise UserError(
+                f"{point.folder}: was made with {name} = {old}, and now it is {new}; change it "
+                f"back, {advice}"
+            )
+
+
+def judge(point: PlannedPoint, exit_code: int) -> tuple[Status, str]:
+    """How a process that has ended did, and the error that it left, if it failed."""
+    if exit_code == 0 and read_finished(point) is not None:
+        return "finished", ""
+    if exit_code in STOPPED:
+        return "interrupted", ""
+    if exit_code < 0:
+        return "failed", f"ended by {signal.Signals(-exit_code).name}"
+    return "failed", last_line(point.beside(".log"))
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something, "" if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 @contextmanager
@@ -113,8 +159,10 @@ class _Progress:
         self._jobs = jobs
         self._waiting = 0
 
-    def points(self) -> list[Point]:
-        return [read_point(point, self._plan.metric) for point in self._plan.points]
+    def write(self) -> SweepResults:
+        results = summary.collect(self._plan)
+        summary.write(self._plan, results)
+        return results
 
     def begin(self, numbers: Sequence[int]) -> None:
         for point in (self._plan.points[number] for number in numbers):
@@ -134,7 +182,8 @@ class _Progress:
         dataclasses.replace(
             note, settings=point.settings, status="running", exit_code=None, error=""
         ).write(point)
-        summary.write(self._plan, self.points())
+        configs.write_table(point.table, point.beside(".toml"))
+        self.write()
         _say(f"{self._head(number)}: started")
 
     def ended(self, number: int, exit_code: int, seconds: float, others: Collection[float]) -> None:
@@ -148,8 +197,7 @@ class _Progress:
             error=error,
             seconds=note.seconds + seconds,
         ).write(planned)
-        points = self.points()
-        summary.write(self._plan, points)
+        points = self.write().points
         if status == "finished":
             what = f"{self._plan.label} {summary.measured(self._plan, points[number])}"
             text = f"{what} in {seconds:.0f} s"
@@ -163,7 +211,7 @@ class _Progress:
     def _head(self, number: int) -> str:
         return f"[{number + 1}/{len(self._plan.points)}] {self._plan.points[number].name}"
 
-    def _left(self, points: list[Point], others: Collection[float]) -> str:
+    def _left(self, points: Sequence[SweepPoint], others: Collection[float]) -> str:
         """An estimate: what is left takes as long, run by run, as what has finished did."""
         took = [point.seconds for point in points if point.status == "finished"]
         if not took or not (self._waiting or others):

@@ -4,14 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from gptjax.sweep.options import COMMANDS, flatten, options_of, parse
+from gptjax.sweep.sweep_file import Sweep, read_sweep
 
 from gptjax import config as configs
 from gptjax.commands import pretrain
 from gptjax.commands.finetune_config import FinetuneConfig
 from gptjax.errors import UserError
-from gptjax.sweep.options import COMMANDS, flatten, options_of, parse
 from gptjax.sweep.plan import make_plan
-from gptjax.sweep.sweep_file import Sweep, read_sweep
 
 SHORT = {"train.steps": 3}
 

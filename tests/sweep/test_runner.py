@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+from gptjax.sweep.outcome import judge, last_line
+from gptjax.sweep.sweep_file import Sweep
 
 from gptjax.commands import sweep as command
 from gptjax.commands.sweep import SweepConfig
 from gptjax.errors import Interrupted, UserError
-from gptjax.sweep.outcome import judge, last_line
 from gptjax.sweep.plan import make_plan
 from gptjax.sweep.processes import Launch, shares, start_process
 from gptjax.sweep.runner import run_plan, run_sweep, time_left
-from gptjax.sweep.sweep_file import Sweep
 from tests.sweep.conftest import (
     Player,
     finish_pretraining,

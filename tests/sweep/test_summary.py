@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import pytest
+from gptjax.sweep.outcome import Note, read_point
+from gptjax.sweep.sweep_file import Sweep
 
 from gptjax.report import figures
 from gptjax.sweep import summary
-from gptjax.sweep.outcome import Note, read_point
 from gptjax.sweep.plan import Plan, make_plan
-from gptjax.sweep.sweep_file import Sweep
 from tests.sweep.conftest import finish_pretraining, finish_seeds, read
 
 

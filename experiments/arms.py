@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gptjax.runs.results import SweepPoint
+
+from gptjax.commands.sweep import run_sweep
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.table import TASKS
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 from gptjax.report.figures import Series, mean_text, over_seeds
 from gptjax.runs.folder import RunFolder
-from gptjax.sweep import Point, Sweep, run_sweep
+from gptjax.sweep.plan import Sweep
 
 RESAMPLES = 2000
 TASKS_FILE = Path(__file__).with_name("small-tasks.toml")
@@ -126,7 +129,7 @@ def _run_task(
     shared = {key: value for key, value in settings.items() if key != RATES}
     shared |= {"task": task, "data": str(config.data / task), "tracking.tensorboard": False}
 
-    def run(chosen: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, Point]:
+    def run(chosen: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, SweepPoint]:
         variants = {
             _name(name, rate): {**arms[name], "optimizer.learning_rate": rate}
             for name, values in chosen.items()
@@ -149,10 +152,11 @@ def _run_task(
     outcomes = {}
     for name, rate in best.items():
         point = points[_name(name, rate)]
-        by_seed = {seed: point.values_by_seed[seed] for seed in config.seeds}
-        first = RunFolder(point.folder / f"seed-{config.seeds[0]}")
+        folder = out / point.folder
+        by_seed = {one.seed: one.value for one in point.values_by_seed}
+        first = RunFolder(folder / f"seed-{config.seeds[0]}")
         sizes = [first.read_meta()["data"][split]["examples"] for split in ("train", "valid")]
-        outcomes[name] = Outcome(point.folder, rate, by_seed, *sizes)
+        outcomes[name] = Outcome(folder, rate, by_seed, *sizes)
     return outcomes
 
 
@@ -160,13 +164,13 @@ def _name(arm: str, rate: float) -> str:
     return f"{arm} at {rate:g}"
 
 
-def check_finished(out: Path, points: Sequence[Point]) -> None:
+def check_finished(out: Path, points: Sequence[SweepPoint]) -> None:
     """Go on only where all runs of a sweep have come to their end.
 
     Raises:
         UserError: some have not; names them.
     """
-    if failed := [point.name for point in points if point.status != "finished"]:
+    if failed := [point.folder for point in points if point.status != "finished"]:
         raise UserError(f"{out}: not finished: {', '.join(failed)}; their logs lie beside them")
 
 

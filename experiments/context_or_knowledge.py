@@ -36,6 +36,7 @@ from arms import (
 from corpora import write_shuffled, write_snippets
 from script import start
 
+from gptjax.commands.sweep import run_sweep
 from gptjax.data.text.sources import open_source
 from gptjax.errors import UserError
 from gptjax.report.drawing import save
@@ -44,7 +45,7 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import LanguageModelling, read_as
 from gptjax.runs.train import shape_fingerprint
-from gptjax.sweep import Sweep, run_sweep
+from gptjax.sweep.plan import Sweep
 
 SHUFFLED, SNIPPETS = "shuffled sentences", "snippets"
 WORDS = {PRETRAINED: "books", SHUFFLED: SHUFFLED, SNIPPETS: SNIPPETS, UNTRAINED: "nothing"}
@@ -123,7 +124,7 @@ def pretrained(config: ContextConfig) -> dict[str, Path]:
         sweep = Sweep("pretrain", out, settings, variants=variants, source=str(out))
         points = {point.variant: point for point in run_sweep(sweep, config.jobs)}
         check_finished(out, list(points.values()))
-        models |= {name: points[WORDS[name]].folder for name in missing}
+        models |= {name: out / points[WORDS[name]].folder for name in missing}
     return {name: run for name, run in models.items() if run is not None}
 
 

@@ -106,6 +106,7 @@ class Plan:
     """All runs of a sweep, in order, and what they are judged by."""
 
     sweep: Sweep
+    command: Runnable
     points: tuple[PlannedPoint, ...]
     axes: Mapping[str, str]
     """Option of the grid -> its short name, in order."""
@@ -184,7 +185,7 @@ def _make_plan(sweep: Sweep, commands: Mapping[str, Runnable]) -> Plan:
             points.append(PlannedPoint(variant, shown, sweep.out / name, table, whole, seeds))
     metric = _metric(sweep, metrics)
     _check_paths(points, metric)
-    return Plan(sweep, tuple(points), axes, metric)
+    return Plan(sweep, command, tuple(points), axes, metric)
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -3,13 +3,13 @@
 import dataclasses
 import fcntl
 import heapq
-import json
 import os
 import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gptjax import config as configs
 from gptjax.errors import Interrupted, UserError
@@ -48,7 +48,7 @@ def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResult
     sweep.out.mkdir(parents=True, exist_ok=True)
     with _locked(sweep.out) as lock:
         for point in plan.points:
-            _check_unchanged(point)
+            _check_unchanged(point, plan.command.config)
         launches = {
             number: Launch(_words(plan, point), point.beside(".log"), lock)
             for number, point in enumerate(plan.points)
@@ -74,7 +74,7 @@ def _words(plan: Plan, point: PlannedPoint) -> tuple[str, ...]:
     return (plan.sweep.command, "--config", str(point.beside(".toml")), *seeds, *own)
 
 
-def _check_unchanged(point: PlannedPoint) -> None:
+def _check_unchanged(point: PlannedPoint, config: type[Any]) -> None:
     """Refuse to go on in a folder with other settings than it was made with.
 
     Raises:
@@ -93,9 +93,9 @@ def _check_unchanged(point: PlannedPoint) -> None:
         raise UserError(f"{point.folder}: was made with {change}; {advice}")
     if not (single or several):  # it failed before it had begun
         return
-    # What was written as JSON is compared as JSON: tuples are lists there.
-    before = flatten(note.settings)
-    now = flatten(json.loads(json.dumps(point.settings)))
+    # An older note may lack what has been added to the config since.
+    made = configs.from_resolved(config, note.settings, where=str(point.beside(".json")))
+    before, now = flatten(configs.to_table(made)), flatten(point.settings)
     for name in (*now, *before):
         old, new = before.get(name), now.get(name)  # None is an absent key
         if old != new:

@@ -55,19 +55,16 @@ Given = Mapping[Option, tuple[str, Any]]
 
 
 def options_of(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
-    """Every name of a setting, by path and by alias, and the option."""
+    """Every name of an option, by path and by alias, and the option."""
     hints = typing.get_type_hints(config, include_extras=True)
     for one in dataclasses.fields(config):
-        hint, path, extras = hints[one.name], f"{prefix}{one.name}", ()
+        hint, path = hints[one.name], f"{prefix}{one.name}"
+        extras: list[Any] = []
         if typing.get_origin(hint) is typing.Annotated:
             hint, *extras = typing.get_args(hint)
-        # A section is one dataclass, or one of several.
-        sections = [
-            part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)
-        ]
-        for section in sections:
-            yield from options_of(typing.cast(type[Any], section), f"{path}.")
-        if not sections:
+        if dataclasses.is_dataclass(hint):
+            yield from options_of(typing.cast(type[Any], hint), f"{path}.")
+        else:
             aliases = [name for extra in extras for name in getattr(extra, "aliases", None) or ()]
             for name in (path, *map(_canonical, aliases)):
                 yield name, Option(path, typing.get_origin(hint) is tuple)

@@ -3,10 +3,10 @@
 import arms
 import pytest
 
+from gptjax.commands.sweep import run_sweep
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.runs.folder import RunFolder, write_json
-from gptjax.sweep import run_sweep
-from tests.sweep.conftest import Player, finish_seeds, option
+from tests.sweep.conftest import Player, config_of, finish_seeds, option
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -22,7 +22,7 @@ class FineTuner(Player):
 
     def finish(self, words, folder):
         arm = folder.name.split("-at-")[0]
-        rate = float(*option(words, "--optimizer.learning-rate"))
+        rate = config_of(words)["optimizer"]["learning_rate"]
         seeds = [int(word) for word in option(words, "--seeds")]
         value = 0.9 - abs(rate - self.best[arm])
         finish_seeds(folder, {seed: value - seed / 100 for seed in seeds})
@@ -64,7 +64,7 @@ def test_the_first_seed_chooses_the_rate_and_only_that_gets_more_seeds(run, tune
     words = [launch.words for launch in tuner.launches]
     seeds = [["1"]] * 6 + [["1", "2", "3"]] * 2
     assert [option(one, "--seeds") for one in words] == seeds
-    assert option(words[0], "--task.max-train") == ["50"]
+    assert config_of(words[0])["task"]["max_train"] == 50
 
     assert run() == {"sst2": found}
     assert len(tuner.launches) == 8

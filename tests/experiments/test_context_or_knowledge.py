@@ -8,13 +8,13 @@ import pytest
 
 from gptjax import config as configs
 from gptjax.commands.pretrain import PretrainConfig
+from gptjax.commands.sweep import run_sweep
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import Data, LanguageModelling, write_results
-from gptjax.sweep import run_sweep
-from tests.sweep.conftest import option
+from tests.sweep.conftest import config_of
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -72,17 +72,16 @@ def test_all_three_are_trained_alike_but_for_their_text(options, played):
     assert list(models) == [script.PRETRAINED, script.SHUFFLED, script.SNIPPETS]
     assert played.started == ["books", "shuffled-sentences", "snippets"]
     assert [models[name].name for name in models] == played.started
-    words = [launch.words for launch in played.launches]
-    for name, value in (
-        ("--corpus.validation", options.validation),
-        ("--vocabulary.tokenizer", options.tokenizer),
-        ("--model.num-layers", "4"),
-        ("--optimizer.learning-rate", "0.001"),
+    made = [config_of(launch.words) for launch in played.launches]
+    for section, name, value in (
+        ("corpus", "validation", options.validation),
+        ("vocabulary", "tokenizer", options.tokenizer),
+        ("model", "num_layers", 4),
+        ("optimizer", "learning_rate", 0.001),
     ):
-        assert [option(one, name) for one in words] == [[value]] * 3
-    packed = ["--corpus.short-documents" in one for one in words]
-    assert packed == [False, False, True]
-    books, shuffled, snippets = (option(one, "--corpus.data")[0] for one in words)
+        assert [one[section][name] for one in made] == [value] * 3
+    assert ["short_documents" in one["corpus"] for one in made] == [False, False, True]
+    books, shuffled, snippets = (one["corpus"]["data"] for one in made)
     assert books == options.books
     for file in (shuffled, snippets):
         with open(file, encoding="utf-8") as lines:

@@ -1,10 +1,19 @@
 """Sweeps whose processes are played: nothing is trained, and every ending can be had."""
 
 import json
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from gptjax.runs.results import (
+    Data,
+    LanguageModelling,
+    Seeds,
+    SplitSpread,
+    Spread,
+    write_results,
+)
 
 from gptjax import config as configs
 from gptjax.commands.pretrain import PretrainConfig
@@ -36,19 +45,26 @@ def option(words: tuple[str, ...], name: str) -> list[str]:
     return list(words[begin:end])
 
 
+def config_of(words: tuple[str, ...]) -> dict:
+    """The config file of a command line."""
+    return tomllib.loads(Path(*option(words, "--config")).read_text(encoding="utf-8"))
+
+
 def finish_pretraining(folder: Path, perplexity: float, seed: int = 0) -> None:
     """The files of a run that has ended well."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.toml").touch()
     run = RunFolder(folder)
-    results = {
-        "split": "valid",
-        "examples": 1234,
-        "metrics": {"perplexity": perplexity, "loss": 1.0},
-        "data": {"source": "embedded"},
-        "seed": seed,
-    }
-    write_json(run.results, results)
+    results = LanguageModelling(
+        split="valid",
+        examples=1234,
+        metrics={"perplexity": perplexity, "loss": 1.0},
+        data=Data(source="embedded"),
+        checkpoint="best/3",
+        steps=3,
+        seed=seed,
+    )
+    write_results(run.results, results)
     write_json(run.meta, {"status": "finished"})
 
 
@@ -57,16 +73,20 @@ def finish_seeds(folder: Path, accuracies: Mapping[int, float], sample: bool = F
     for seed in accuracies:
         (folder / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
         (folder / f"seed-{seed}" / "config.toml").touch()
-    values = list(accuracies.values())
-    results = {
-        "split": "valid",
-        "examples": 50,
-        "seeds": list(accuracies),
-        "metrics": {"accuracy": sum(values) / len(values)},
-        "data": {"sample": sample},
-        "splits": {"valid": {"metrics": {"accuracy": {"values": values}}}},
-    }
-    write_json(folder / "results.json", results)
+    values = tuple(accuracies.values())
+    mean = sum(values) / len(values)
+    spread = Spread("accuracy", mean, 0.0, mean, max(values), values)
+    results = Seeds(
+        task="sst2",
+        split="valid",
+        examples=50,
+        metrics={"accuracy": mean},
+        seeds=tuple(accuracies),
+        majority_class_only=(),
+        data=Data(sample=sample),
+        splits=(SplitSpread("valid", 50, (spread,)),),
+    )
+    write_results(folder / "results.json", results)
 
 
 class PlayedProcess:
@@ -134,7 +154,7 @@ class Player:
         return process
 
     def finish(self, words: tuple[str, ...], folder: Path) -> None:
-        finish_pretraining(folder, 100 * float(*option(words, "--optimizer.learning-rate")))
+        finish_pretraining(folder, 100 * config_of(words)["optimizer"]["learning_rate"])
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
-from gptjax.sweep.outcome import judge, last_line
-from gptjax.sweep.sweep_file import Sweep
+from gptjax.runs.results import SweepPoint
 
 from gptjax.commands import sweep as command
-from gptjax.commands.sweep import SweepConfig
+from gptjax.commands.sweep import COMMANDS, SweepConfig, run_sweep
 from gptjax.errors import Interrupted, UserError
-from gptjax.sweep.plan import make_plan
+from gptjax.sweep.plan import Sweep, make_plan
 from gptjax.sweep.processes import Launch, shares, start_process
-from gptjax.sweep.runner import run_plan, run_sweep, time_left
+from gptjax.sweep.runner import judge, last_line, run_plan, time_left
 from tests.sweep.conftest import (
     Player,
+    config_of,
     finish_pretraining,
     finish_seeds,
     option,
@@ -44,8 +44,10 @@ def test_every_run_once(tmp_path, player):
     assert player.most == 1
     assert [point.mean for point in points] == pytest.approx([10, 20, 30])
     first = player.launches[0]
-    assert first.words[0] == "pretrain"
-    assert option(first.words, "--resume") == ["auto"]
+    config = tmp_path / "out" / "learning_rate=0.1.toml"
+    expected = ("--config", str(config), "--out", str(config.with_suffix("")), "--resume", "auto")
+    assert first.words == ("pretrain", *expected)
+    assert config_of(first.words) == {"train": {"steps": 3}, "optimizer": {"learning_rate": 0.1}}
     assert first.log == tmp_path / "out" / "learning_rate=0.1.log"
     assert (first.cores, first.memory) == (None, None)
 
@@ -58,7 +60,7 @@ def test_what_is_added_is_run(tmp_path, player):
     run_sweep(sweep_in(tmp_path, [0.2]), 1, player)
     points = run_sweep(sweep_in(tmp_path), 1, player)
     assert player.started == [NAMES[1], NAMES[0], NAMES[2]]
-    assert [point.name for point in points] == NAMES
+    assert [point.folder for point in points] == NAMES
     # Variants are folders of their own.
     other = {"deep": {RATE: 0.5}}
     grown = Sweep("pretrain", tmp_path / "out", {"train.steps": 3}, variants=other)
@@ -255,6 +257,10 @@ def seeds_sweep(folder: Path, pretrained: str, *seeds: int) -> Sweep:
     return Sweep("finetune", folder / "out", settings, variants={"v": {}})
 
 
+def by_seed(point: SweepPoint) -> dict[int, float]:
+    return {one.seed: one.value for one in point.values_by_seed}
+
+
 def test_seeds_can_be_added(tmp_path, pretrained):
     out = tmp_path / "out" / "v"
     accuracies = {1: 0.5, 2: 0.75}
@@ -268,21 +274,21 @@ def test_seeds_can_be_added(tmp_path, pretrained):
 
     tuner = Tuner()
     (point,) = run_sweep(seeds_sweep(tmp_path, pretrained, 1, 2), 1, tuner)
-    assert point.values_by_seed == accuracies
+    assert by_seed(point) == accuracies
     assert point.mean == 0.625
     assert point.std == pytest.approx(0.125 * 2**0.5)
     assert (point.examples, point.split) == (50, "valid")
     (point,) = run_sweep(seeds_sweep(tmp_path, pretrained, 1, 2, 3), 1, tuner)
-    assert point.values_by_seed == {1: 0.5, 2: 0.75, 3: 1.0}
+    assert by_seed(point) == {1: 0.5, 2: 0.75, 3: 1.0}
     (point,) = run_sweep(seeds_sweep(tmp_path, pretrained, 1, 3), 1, tuner)  # fewer are there
-    assert (point.values_by_seed, point.mean) == ({1: 0.5, 3: 1.0}, 0.75)
+    assert (by_seed(point), point.mean) == ({1: 0.5, 3: 1.0}, 0.75)
     assert len(tuner.launches) == 2
     with pytest.raises(UserError, match="was made with several, and now it is one"):
         run_sweep(seeds_sweep(tmp_path, pretrained), 1, tuner)
 
 
 def test_exit_code_0_without_results_is_a_failure(tmp_path, pretrained):
-    (point,) = make_plan(seeds_sweep(tmp_path, pretrained, 1)).points
+    (point,) = make_plan(seeds_sweep(tmp_path, pretrained, 1), COMMANDS).points
     point.folder.mkdir(parents=True)
     point.beside(".log").write_text("the end\n")
     assert judge(point, 0) == ("failed", "the end")
@@ -333,7 +339,7 @@ def test_a_process_of_gptjax(tmp_path):
     log = tmp_path / "x.log"
     with (tmp_path / "lock").open("w") as lock:
         for words, code in ((("--version",), 0), (("pretrian",), 2)):
-            process = start_process(Launch(words, log, cores, 0.25, lock.fileno()))
+            process = start_process(Launch(words, log, lock.fileno(), cores, 0.25))
             assert cores is None or os.sched_getaffinity(process.pid) == cores
             assert process.wait() == code
     from gptjax import __version__

@@ -4,30 +4,37 @@ import math
 from pathlib import Path
 
 import pytest
-from gptjax.sweep.outcome import Note, read_point
-from gptjax.sweep.sweep_file import Sweep
+from gptjax.runs.results import SeedValue, SweepResults
 
+from gptjax.commands.sweep import COMMANDS
 from gptjax.report import figures
 from gptjax.sweep import summary
-from gptjax.sweep.plan import Plan, make_plan
+from gptjax.sweep.plan import Plan, Sweep, make_plan
+from gptjax.sweep.summary import Note
 from tests.sweep.conftest import finish_pretraining, finish_seeds, read
 
 
-def tuned(folder: Path, pretrained: str, grid: dict, accuracies: list, **variants) -> tuple:
+def tuned(
+    folder: Path, pretrained: str, grid: dict, accuracies: list, **variants
+) -> tuple[Plan, SweepResults]:
     """A sweep of fine-tuning, and each run's accuracies by seed (None: it has not finished)."""
     settings = {"task": "sst2", "data": "sample", "init": pretrained, "seeds": [1, 2]}
-    plan = make_plan(Sweep("finetune", folder / "out", settings, grid, variants))
+    plan = make_plan(Sweep("finetune", folder / "out", settings, grid, variants), COMMANDS)
     for point, values in zip(plan.points, accuracies, strict=True):
         if values is not None:
             finish_seeds(point.folder, dict(zip((1, 2), values, strict=True)), sample=True)
-    return plan, [read_point(point, plan.metric) for point in plan.points]
+    return plan, summary.collect(plan)
 
 
-def pretraining(folder: Path, grid: dict, perplexities: list, **variants) -> tuple[Plan, list]:
-    plan = make_plan(Sweep("pretrain", folder / "out", {"train.steps": 3}, grid, variants))
+def pretraining(
+    folder: Path, grid: dict, perplexities: list, **variants
+) -> tuple[Plan, SweepResults]:
+    plan = make_plan(
+        Sweep("pretrain", folder / "out", {"train.steps": 3}, grid, variants), COMMANDS
+    )
     for point, value in zip(plan.points, perplexities, strict=True):
         finish_pretraining(point.folder, value, seed=7)
-    return plan, [read_point(point, plan.metric) for point in plan.points]
+    return plan, summary.collect(plan)
 
 
 GRID = {"optimizer.learning_rate": [1e-4, 1e-3], "lm_coefficient": [0.0, 0.5]}
@@ -36,16 +43,17 @@ GRID = {"optimizer.learning_rate": [1e-4, 1e-3], "lm_coefficient": [0.0, 0.5]}
 @pytest.fixture
 def grid(tmp_path, pretrained):
     values = [(0.5, 0.6), (0.7, 0.9), (0.8, 0.8), None]
-    plan, points = tuned(tmp_path, pretrained, GRID, values)
+    plan, _ = tuned(tmp_path, pretrained, GRID, values)
     Note(plan.points[3].settings, "failed", 4, "gptjax: no", 61.04).write(plan.points[3])
-    return plan, [*points[:3], read_point(plan.points[3], "accuracy")]
+    return plan, summary.collect(plan)
 
 
 def test_results_as_json(grid):
-    plan, points = grid
-    summary.write(plan, points)
+    plan, results = grid
+    summary.write(plan, results)
     content = read(plan.sweep.out / "results.json")
-    assert content.keys() == {"command", "metric", "points", "best"}
+    assert content.keys() == {"kind", "command", "metric", "points", "best"}
+    assert content["kind"] == "sweep"
     assert (content["command"], content["metric"]) == ("finetune", "accuracy")
     assert content["best"] == "learning_rate=0.0001,lm_coefficient=0.5"  # the first of equal ones
     first, _, third, last = content["points"]
@@ -70,8 +78,8 @@ def test_results_as_json(grid):
 
 
 def test_results_as_a_sheet(grid):
-    plan, points = grid
-    summary.write(plan, points)
+    plan, results = grid
+    summary.write(plan, results)
     lines = (plan.sweep.out / "summary.tsv").read_text().splitlines()
     rows = [line.split("\t") for line in lines]
     heads = "learning_rate lm_coefficient status accuracy std seeds examples split seconds folder"
@@ -83,8 +91,8 @@ def test_results_as_a_sheet(grid):
 
 
 def test_the_table_for_people(grid):
-    plan, points = grid
-    text = summary.table(plan, points)
+    plan, results = grid
+    text = summary.table(plan, results)
     assert text.splitlines() == [
         "   learning_rate  lm_coefficient     accuracy  seeds  seconds",
         "   0.0001         0.0              55.0 ± 7.1      2        0",
@@ -92,24 +100,24 @@ def test_the_table_for_people(grid):
         "   0.001          0.0              80.0 ± 0.0      2        0",
         "   0.001          0.5                  failed              61",
     ]
-    (warning,) = summary.warnings(plan, points)
+    (warning,) = summary.warnings(plan, results)
     assert "THE OFFLINE SAMPLE" in warning
     assert warning.endswith("say nothing about sst2")
 
 
 def test_the_lowest_perplexity_is_the_best(tmp_path):
-    plan, points = pretraining(tmp_path, {"train.seed": [1, 2, 3]}, [30.0, 20.0, math.inf])
-    assert summary.best_of(plan, points) is points[1]
-    assert "*  2         20.000" in summary.table(plan, points)
-    assert points[0].values_by_seed == {7: 30.0}
-    assert points[0].std is None
-    assert summary.warnings(plan, points) == []
-    assert summary.figure(plan, points).series[0].x == (1, 2)  # infinity cannot be drawn
+    plan, results = pretraining(tmp_path, {"train.seed": [1, 2, 3]}, [30.0, 20.0, math.inf])
+    assert results.best == "seed=2"
+    assert "*  2         20.000" in summary.table(plan, results)
+    assert results.points[0].values_by_seed == (SeedValue(7, 30.0),)
+    assert results.points[0].std is None
+    assert summary.warnings(plan, results) == []
+    assert summary.figure(plan, results).series[0].x == (1, 2)  # infinity cannot be drawn
 
 
 def test_lines_over_the_first_option(grid):
-    plan, points = grid
-    figure = summary.figure(plan, points)
+    plan, results = grid
+    figure = summary.figure(plan, results)
     assert (figure.kind, figure.log_x, figure.name) == ("lines", True, "accuracy")
     assert [series.label for series in figure.series] == [
         "lm_coefficient 0.0",
@@ -120,7 +128,7 @@ def test_lines_over_the_first_option(grid):
     assert whole.y == pytest.approx((55, 80))
     assert whole.low == pytest.approx((55 - 7.0710678, 80))
     assert whole.high == pytest.approx((55 + 7.0710678, 80))
-    assert str(points[0].folder) in whole.source
+    assert str(plan.points[0].folder) in whole.source
     assert part.x == (1e-4,)
     assert "valid (50 examples)" in figure.caption
     assert "1 of 4 runs are missing" in figure.caption
@@ -140,8 +148,8 @@ def test_lines_over_the_first_option(grid):
 def test_the_axis_fits_its_values(tmp_path, values, kind, log):
     key = "train.patience" if "None" in values else "train.seed"
     numbers = [float(i) for i in range(len(values))]
-    plan, points = pretraining(tmp_path, {key: values}, numbers)
-    figure = summary.figure(plan, points)
+    plan, results = pretraining(tmp_path, {key: values}, numbers)
+    figure = summary.figure(plan, results)
     assert (figure.kind, figure.log_x) == (kind, log)
     (series,) = figure.series
     pairs = dict(zip(series.x, series.y, strict=True))
@@ -155,40 +163,40 @@ def test_the_axis_fits_its_values(tmp_path, values, kind, log):
 
 def test_bars_of_flags_and_of_variants(tmp_path):
     grid = {"tracking.tensorboard": [True, False], "train.seed": [1, 2]}
-    plan, points = pretraining(tmp_path / "a", grid, [1.0, 2.0, 3.0, 4.0])
-    figure = summary.figure(plan, points)
+    plan, results = pretraining(tmp_path / "a", grid, [1.0, 2.0, 3.0, 4.0])
+    figure = summary.figure(plan, results)
     assert figure.kind == "bars"
     found = {series.label: (series.x, series.y) for series in figure.series}
     assert found == {
         "seed 1": (("true", "false"), (1.0, 3.0)),
         "seed 2": (("true", "false"), (2.0, 4.0)),
     }
-    plan, points = pretraining(tmp_path / "b", {}, [5.0, 6.0], deep={}, wide={"train.seed": 1})
-    figure = summary.figure(plan, points)
+    plan, results = pretraining(tmp_path / "b", {}, [5.0, 6.0], deep={}, wide={"train.seed": 1})
+    figure = summary.figure(plan, results)
     assert (figure.kind, figure.x_label) == ("bars", "variant")
     assert [(series.x, series.y) for series in figure.series] == [(("deep", "wide"), (5.0, 6.0))]
-    plan, points = pretraining(tmp_path / "c", {"train.seed": [1, 2]}, [1.0] * 4, a={}, b={})
-    assert [series.label for series in summary.figure(plan, points).series] == ["a", "b"]
+    plan, results = pretraining(tmp_path / "c", {"train.seed": [1, 2]}, [1.0] * 4, a={}, b={})
+    assert [series.label for series in summary.figure(plan, results).series] == ["a", "b"]
 
 
 def test_figures_are_saved(grid):
-    plan, points = grid
-    summary.save_figures(plan, points)
+    plan, results = grid
+    summary.save_figures(plan, results)
     for name in ("accuracy.png", "accuracy.svg"):
         assert (plan.sweep.out / name).stat().st_size > 1000
     ((drawn,), (table,)) = figures.load(plan.sweep.out)
-    assert drawn == summary.figure(plan, points)
+    assert drawn == summary.figure(plan, results)
     assert table.columns == ("learning_rate", "lm_coefficient", "accuracy", "seeds", "seconds")
     assert table.rows[1] == ("0.0001", "0.5", "80.0 ± 14.1 (best)", "2", "0")
     assert table.rows[3] == ("0.001", "0.5", "failed", "", "61")
-    assert table.sources == tuple(str(point.folder) for point in points)
+    assert table.sources == tuple(str(point.folder) for point in plan.points)
 
 
 def test_nothing_finished(tmp_path, pretrained):
-    plan, points = tuned(tmp_path, pretrained, GRID, [None] * 4)
+    plan, results = tuned(tmp_path, pretrained, GRID, [None] * 4)
     plan.sweep.out.mkdir()
-    assert summary.best_of(plan, points) is None
-    summary.write(plan, points)
+    assert results.best is None
+    summary.write(plan, results)
     assert read(plan.sweep.out / "results.json")["best"] is None
-    summary.save_figures(plan, points)
+    summary.save_figures(plan, results)
     assert figures.load(plan.sweep.out)[0] == []

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptjax.runs.results import SweepPoint
-
 from gptjax.commands.sweep import run_sweep
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.table import TASKS
@@ -19,6 +17,7 @@ from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 from gptjax.report.figures import Series, mean_text, over_seeds
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.results import SweepPoint
 from gptjax.sweep.plan import Sweep
 
 RESAMPLES = 2000

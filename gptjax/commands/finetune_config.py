@@ -214,7 +214,8 @@ def _learning_rate(source: str, default: float) -> float:
     table = {} if is_published(source) else runs.read_table(source)
     if "optimizer" not in table:  # Others' models, whose settings are not known.
         return default
-    return table["optimizer"]["learning_rate"] * (1 if "task" in table else LEARNING_RATE_SHARE)
+    share = 1 if "task" in table else LEARNING_RATE_SHARE
+    return float(table["optimizer"]["learning_rate"] * share)
 
 
 def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:

@@ -10,9 +10,9 @@ from gptjax.commands import finetune, finetune_config, pretrain
 from gptjax.data.tasks.load import find_task_files
 from gptjax.data.text.corpus import open_source_of
 from gptjax.errors import FailedRunsError, Interrupted
-from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import SweepPoint, SweepResults
+from gptjax.runs.start import ABSENT, newest_run
 from gptjax.sweep import summary
 from gptjax.sweep.plan import RESULTS, Sweep, make_plan, read_sweep
 from gptjax.sweep.processes import Start, start_process
@@ -55,8 +55,8 @@ def _check_finetune(config: finetune_config.FinetuneConfig) -> tuple[str, ...]:
     finetune.check_seeds(config.seeds)
     task = finetune_config.task_of(config, RunFolder(Path(config.out or "")))
     find_task_files(config.task.data, task, finetune_config.task_folder(config))
-    if config.init in start.ABSENT and not (config.like or config.tokenizer):
-        start.newest_run()
+    if config.init in ABSENT and not (config.like or config.tokenizer):
+        newest_run()
     return (*task.metrics, "loss")
 
 

@@ -6,6 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
+from gptjax import config as configs
+from gptjax.commands.pretrain import PretrainConfig
+from gptjax.models.config import ModelConfig
+from gptjax.report import drawing
+from gptjax.runs.folder import RunFolder, write_json
 from gptjax.runs.results import (
     Data,
     LanguageModelling,
@@ -14,12 +20,6 @@ from gptjax.runs.results import (
     Spread,
     write_results,
 )
-
-from gptjax import config as configs
-from gptjax.commands.pretrain import PretrainConfig
-from gptjax.models.config import ModelConfig
-from gptjax.report import drawing
-from gptjax.runs.folder import RunFolder, write_json
 from gptjax.sweep.processes import Launch
 
 

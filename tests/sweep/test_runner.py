@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from gptjax.runs.results import SweepPoint
 
 from gptjax.commands import sweep as command
 from gptjax.commands.sweep import COMMANDS, SweepConfig, run_sweep
 from gptjax.errors import Interrupted, UserError
+from gptjax.runs.results import SweepPoint
 from gptjax.sweep.plan import Sweep, make_plan
 from gptjax.sweep.processes import Launch, shares, start_process
 from gptjax.sweep.runner import judge, last_line, run_plan, time_left

@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 import pytest
-from gptjax.runs.results import SeedValue, SweepResults
 
 from gptjax.commands.sweep import COMMANDS
 from gptjax.report import figures
+from gptjax.runs.results import SeedValue, SweepResults
 from gptjax.sweep import summary
 from gptjax.sweep.plan import Plan, Sweep, make_plan
 from gptjax.sweep.summary import Note

@@ -11,9 +11,10 @@ import pytest
 from gptjax.commands import sweep as command
 from gptjax.commands.sweep import COMMANDS, SweepConfig, run_sweep
 from gptjax.errors import Interrupted, UserError
+from gptjax.runs.folder import write_json
 from gptjax.runs.results import SweepPoint
 from gptjax.sweep.plan import Sweep, make_plan
-from gptjax.sweep.processes import Launch, shares, start_process
+from gptjax.sweep.processes import Launch, shares
 from gptjax.sweep.runner import judge, last_line, run_plan, time_left
 from tests.sweep.conftest import (
     Player,
@@ -84,26 +85,6 @@ def test_several_at_a_time(tmp_path):
     if hasattr(os, "sched_getaffinity"):
         assert {launch.cores for launch in player.launches} == set(shares(3))
     assert {launch.memory for launch in player.launches} == {0.25}
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_cores_are_shared_out(count, monkeypatch):
-    cores = frozenset(range(3, 3 + count))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(cores), raising=False)
-    assert shares(1) == [None]
-    for jobs in (2, 3, 5, 11):
-        parts = [part for part in shares(jobs) if part is not None]
-        assert len(parts) == jobs
-        assert all(parts)
-        assert frozenset().union(*parts) == cores
-        if jobs <= count:
-            assert sum(map(len, parts)) == count
-            assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_cores_are_not_shared_where_the_system_cannot_say(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert shares(3) == [None] * 3
 
 
 def test_a_failure_is_recorded_and_tried_again(tmp_path, player, capsys):
@@ -226,6 +207,30 @@ def test_other_settings_than_before_are_refused(tmp_path, player):
     assert [point.status for point in run_sweep(mended, 1, player)] == ["finished"]
 
 
+def test_a_folder_of_an_older_version_goes_on(tmp_path, player):
+    """Its notes lack what was added to the config since, and no run has a config file."""
+    run_sweep(sweep_in(tmp_path, [0.1, 0.2]), 1, player)
+    for name in NAMES[:2]:
+        (tmp_path / "out" / f"{name}.toml").unlink()
+        file = tmp_path / "out" / f"{name}.json"
+        note = read(file)
+        assert note["settings"]["tracking"].pop("wandb_project") == "gptjax"
+        write_json(file, note)
+    (tmp_path / "out" / NAMES[1] / "results.json").unlink()  # it was interrupted
+    points = run_sweep(sweep_in(tmp_path, [0.1, 0.2]), 1, player)
+    assert player.started[2:] == NAMES[1:2]
+    assert [point.status for point in points] == ["finished", "finished"]
+    # What is absent and has no value of its own was None.
+    note["settings"]["optimizer"].pop("clip_norm")
+    write_json(file, note)
+    with pytest.raises(UserError, match=r"optimizer.clip_norm = None, and now it is 1.0"):
+        run_sweep(sweep_in(tmp_path, [0.1, 0.2]), 1, player)
+    note["settings"]["optimizer"]["clip"] = 1.0
+    write_json(file, note)
+    with pytest.raises(UserError, match=r"0.2.json: unknown key 'optimizer.clip'"):
+        run_sweep(sweep_in(tmp_path, [0.1, 0.2]), 1, player)
+
+
 def test_a_run_of_somebody_else_is_refused(tmp_path, player):
     finish_pretraining(tmp_path / "out" / NAMES[2], 3.0)
     with pytest.raises(UserError, match=r"learning_rate=0.3: is there already, but not of this"):
@@ -331,22 +336,3 @@ def test_what_people_see(tmp_path, capsys):
     assert lines[-1] == "[3/3] learning_rate=0.3: perplexity 30.000 in 0 s"
     run_sweep(sweep_in(tmp_path, (0.1, 0.4)), 2, player)
     assert "2 runs, 1 finished before, 2 at a time" in capsys.readouterr().err
-
-
-def test_a_process_of_gptjax(tmp_path):
-    """The real thing, with the two commands that need nothing."""
-    cores = next(iter(shares(2)))
-    log = tmp_path / "x.log"
-    with (tmp_path / "lock").open("w") as lock:
-        for words, code in ((("--version",), 0), (("pretrian",), 2)):
-            process = start_process(Launch(words, log, lock.fileno(), cores, 0.25))
-            assert cores is None or os.sched_getaffinity(process.pid) == cores
-            assert process.wait() == code
-    from gptjax import __version__
-
-    lines = log.read_text().splitlines()
-    assert lines[:2] == ["$ gptjax --version", __version__]
-    assert lines[2:] == [
-        "$ gptjax pretrian",
-        "gptjax: unknown command 'pretrian'; did you mean 'pretrain'?",
-    ]

@@ -4,8 +4,8 @@
         --lstm runs/pretrain/small-lstm --data FOLDER
 
 ``FOLDER`` has a folder of published files for each task. What has finished is not run again, so the
-same command goes on, and writes the table again. Without ``--lstm`` and with ``--no-auxiliary``, the
-table says only what pre-training is worth.
+same command goes on, and writes the table again. Without ``--lstm`` and with ``--no-auxiliary``,
+the table says only what pre-training is worth.
 """
 
 from collections.abc import Mapping

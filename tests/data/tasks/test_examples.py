@@ -235,7 +235,7 @@ def test_parquet_with_other_columns(tmp_path):
     parquet.write_table(table, tmp_path / "reviews")
     task = with_columns(TASKS["sst2"], ("text=review", "label=stars"))
     assert found(read_split(tmp_path / "reviews", task, "train")) == [("fine", 1), ("bad", 0)]
-    with pytest.raises(UserError, match="row 1: no column for the text .*set `columns=text=C"):
+    with pytest.raises(UserError, match=r"row 1: no column for the text .*set `columns=text=C"):
         read_split(tmp_path / "reviews", TASKS["sst2"], "train")
 
 

@@ -175,11 +175,15 @@ Cells = Iterator[tuple[int, list[str]]]
 
 
 def _tsv_cells(file: Path, format: TableFormat) -> Cells:
-    # A line of white space is a row of a corpus, without text, and no row of a task.
-    ends = None if format.column is None else "\r\n"
+    # A corpus is read to the letter: a line of white space is a document without text, and a
+    # carriage return inside of a line is refused. Published files of tasks have both by accident.
+    to_the_letter = format.column is not None
     for number, line in enumerate(read_lines(file, format.encoding_errors), start=1):
-        if line.strip(ends):
-            yield number, line.rstrip("\r\n").split("\t")
+        line = line.rstrip("\r\n")
+        if to_the_letter and "\r" in line:
+            raise UserError(f"{file}: line {number} has a carriage return inside; correct it")
+        if line if to_the_letter else line.strip():
+            yield number, line.split("\t")
 
 
 def _csv_cells(file: Path, format: TableFormat) -> Cells:

@@ -7,9 +7,9 @@ from typing import Any
 
 from gptjax.data.tables.lines import EncodingErrors, clean_text
 from gptjax.data.tables.reader import Row
-from gptjax.data.tasks.rows import files_of, read_rows
+from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
-from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Task
+from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task
 from gptjax.data.text.documents import hash_files
 from gptjax.errors import UserError
 
@@ -32,24 +32,17 @@ def read_split(
     Raises:
         UserError: unreadable, or a row that is wrong rather than unusable; see `to_split`.
     """
-    rows = read_rows(path, task, encoding_errors)
-    fingerprint = hash_files(path if path.is_dir() else path.parent, _present(path))
+    present = [file for file in files_of(path) if file.exists()]
     return to_split(
-        rows,
+        read_rows(path, task, encoding_errors),
         task,
         name,
         source=str(path),
-        fingerprint=fingerprint,
+        fingerprint=hash_files(path if path.is_dir() else path.parent, present),
         strict=strict,
         encoding_errors=encoding_errors,
         labels=labels,
     )
-
-
-def _present(path: Path) -> list[Path]:
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    return [file for file in files_of(path) if file.exists()]
 
 
 def to_split(
@@ -95,13 +88,13 @@ def to_split(
         else:
             kept.append(result)
     if not labels:
-        kept = sorted([*kept, *unlabelled], key=lambda example: example.row)
-        unlabelled = []
-    if kept and unlabelled:
+        examples = sorted([*kept, *unlabelled], key=lambda example: example.row)
+    elif kept:
+        examples = kept
         for example in unlabelled:
             drop(NO_LABEL, example.where)
-        unlabelled = []
-    examples = kept or unlabelled
+    else:
+        examples = unlabelled
     total = len(examples) + sum(dropped.values())
     if not examples or sum(dropped.values()) > MOST_UNUSABLE * total:
         reasons = "; ".join(
@@ -109,7 +102,7 @@ def to_split(
         )
         raise UserError(
             f"{source}: {len(examples):,} of {total:,} rows can be used{': ' if reasons else ''}"
-            f"{reasons}; is it a file of {task.name}? Name its columns: set `columns=PART=COLUMN`"
+            f"{reasons}; {columns_hint(task)}"
         )
     return Split(name, source, examples, dropped, first, fingerprint)
 
@@ -121,7 +114,7 @@ class _Reader:
         self.task = task
         self.encoding_errors = encoding_errors
         self.labels = labels
-        self._columns: dict[frozenset[str], dict[str, str | tuple[str, ...] | None]] = {}
+        self._columns: dict[frozenset[str], dict[str, Column | None]] = {}
         self._labels = {label: number for number, label in enumerate(task.labels)}
         self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
 
@@ -160,15 +153,15 @@ class _Reader:
             target = None
         return Example(tuple(texts), target, row.where, index, category)
 
-    def _find(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
+    def _find(self, row: Row) -> dict[str, Column | None]:
         key = frozenset(row.cells)
         if key not in self._columns:
             self._columns[key] = self._match(row)
         return self._columns[key]
 
-    def _match(self, row: Row) -> dict[str, str | tuple[str, ...] | None]:
+    def _match(self, row: Row) -> dict[str, Column | None]:
         there = {name.lower().strip(): name for name in row.cells}
-        found: dict[str, str | tuple[str, ...] | None] = {}
+        found: dict[str, Column | None] = {}
         for part in (*self.task.parts, LABEL, CATEGORY):
             found[part] = None
             # A column that only happens to be called category is none, unless the task says so.
@@ -190,7 +183,7 @@ class _Reader:
                 )
         return found
 
-    def _text(self, row: Row, column: str | tuple[str, ...]) -> str:
+    def _text(self, row: Row, column: Column) -> str:
         names = (column,) if isinstance(column, str) else column
         texts = (self._clean(row, row.cells[name], name) for name in names)
         return " ".join(text for text in texts if text)
@@ -207,7 +200,7 @@ class _Reader:
         # Line ends and repeated spaces are how a table was written, not what it says.
         return " ".join(clean_text(value or "", where, self.encoding_errors).split())
 
-    def _options(self, row: Row, column: str | tuple[str, ...] | None) -> list[str]:
+    def _options(self, row: Row, column: Column | None) -> list[str]:
         wanted = len(self.task.labels)
         if isinstance(column, tuple):
             options = [self._clean(row, row.cells[name], name) for name in column]

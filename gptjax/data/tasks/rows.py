@@ -14,7 +14,13 @@ ALIGNED = ("s1", "s2", "labels")
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a split: the file itself, a folder's files, or line-aligned ones."""
+    """The files of a split: the file itself, a folder's files, or line-aligned ones.
+
+    Raises:
+        UserError: there is nothing.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
     if path.is_dir():
         return files_in(path)
     stem, _, rest = path.name.partition(".")
@@ -34,8 +40,6 @@ def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict"
     Raises:
         UserError: nothing there, or as `gptjax.data.tables.reader.read_table`.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
     files = files_of(path)
     if path.is_file() and len(files) > 1:
         yield from _aligned_rows(files, task, encoding_errors)
@@ -59,8 +63,13 @@ def table_format(task: Task, encoding_errors: EncodingErrors) -> TableFormat:
         headerless=task.headerless,
         ragged=task.ragged,
         last=frozenset(_names(task, LABEL)),
-        hint=f"is it a file of {task.name}? Name its columns: set `columns=PART=COLUMN`",
+        hint=columns_hint(task),
     )
+
+
+def columns_hint(task: Task) -> str:
+    """What to do with a file in which the task's columns are not found."""
+    return f"is it a file of {task.name}? Name its columns: set `columns=PART=COLUMN`"
 
 
 def _names(task: Task, part: str) -> set[str]:

@@ -13,10 +13,7 @@ from gptjax.data.tasks.task import Column, Holdout, Hub, Submission, Task, usual
 from gptjax.data.tasks.task_file import read_task_file
 from gptjax.errors import UserError
 
-
-def _glue(config: str, **splits: str) -> Hub:
-    usual = {"train": "train", "valid": "validation", "test": "test"}
-    return Hub("nyu-mll/glue", config, splits or usual)
+GLUE = "nyu-mll/glue"
 
 
 def _numbered(labels: tuple[str, ...]) -> dict[str, str]:
@@ -60,7 +57,7 @@ def _race(name: str, config: str, folder: str, paper: float) -> Task:
         labels=("A", "B", "C", "D"),
         columns=RACE,
         files=usual_files(f"train{folder}", f"dev{folder}", f"test{folder}"),
-        hub=Hub("ehovy/race", config, {"train": "train", "valid": "validation", "test": "test"}),
+        hub=Hub("ehovy/race", config),
         paper=paper,
     )
 
@@ -79,11 +76,7 @@ _ALL = (
             "snli_1.0_dev.jsonl snli_1.0_dev.txt snli_1.0_dev*.jsonl s1.dev parallel/s1.dev",
             "snli_1.0_test.jsonl snli_1.0_test.txt s1.test parallel/s1.test",
         ),
-        hub=Hub(
-            "stanfordnlp/snli",
-            "plain_text",
-            {"train": "train", "valid": "validation", "test": "test"},
-        ),
+        hub=Hub("stanfordnlp/snli", "plain_text"),
         paper=89.9,
     ),
     Task(
@@ -108,7 +101,7 @@ _ALL = (
             "test-mismatched": ("test_mismatched.tsv",),
         },
         hub=Hub(
-            "nyu-mll/glue",
+            GLUE,
             "mnli",
             {
                 "train": "train",
@@ -134,7 +127,7 @@ _ALL = (
             "label": ("label",),
         },
         files=usual_files(),
-        hub=_glue("qnli"),
+        hub=Hub(GLUE, "qnli"),
         paper=88.1,
         paper_split="test of version 1, not comparable",
         submission=Submission({"test": "QNLI.tsv"}, RTE),
@@ -147,7 +140,7 @@ _ALL = (
         aliases=_numbered(RTE),
         columns=PAIR,
         files=usual_files(),
-        hub=_glue("rte"),
+        hub=Hub(GLUE, "rte"),
         paper=56.0,
         submission=Submission({"test": "RTE.tsv"}, RTE),
     ),
@@ -167,11 +160,7 @@ _ALL = (
             "scitail_1.0_test.tsv scitail_1.0_test.txt tsv_format/scitail_1.0_test.tsv "
             "snli_format/scitail_1.0_test.txt",
         ),
-        hub=Hub(
-            "allenai/scitail",
-            "tsv_format",
-            {"train": "train", "valid": "validation", "test": "test"},
-        ),
+        hub=Hub("allenai/scitail", "tsv_format"),
         paper=88.3,
     ),
     Task(
@@ -220,7 +209,7 @@ _ALL = (
             "raw/in_domain_dev.tsv in_domain_dev.tsv cola_public/raw/in_domain_dev.tsv",
             "glue/test.tsv",
         ),
-        hub=_glue("cola"),
+        hub=Hub(GLUE, "cola"),
         paper=45.4,
         submission=Submission({"test": "CoLA.tsv"}, ("0", "1")),
     ),
@@ -232,7 +221,7 @@ _ALL = (
         aliases=_numbered(_SENTIMENT),
         columns=SENTENCE,
         files=usual_files(),
-        hub=_glue("sst2"),
+        hub=Hub(GLUE, "sst2"),
         paper=91.3,
         submission=Submission({"test": "SST-2.tsv"}, ("0", "1")),
     ),
@@ -249,7 +238,7 @@ _ALL = (
             **usual_files("", "", "msr_paraphrase_test.txt"),
             "train": (*usual_files()["train"], "msr_paraphrase_train.txt"),
         },
-        hub=_glue("mrpc"),
+        hub=Hub(GLUE, "mrpc"),
         paper=82.3,
         submission=Submission({"test": "MRPC.tsv"}, ("0", "1")),
     ),
@@ -262,7 +251,7 @@ _ALL = (
         columns=SIMILAR,
         headerless=("label", "first", "second", ""),
         files=usual_files(),
-        hub=_glue("qqp"),
+        hub=Hub(GLUE, "qqp"),
         paper=70.3,
         submission=Submission({"test": "QQP.tsv"}, ("0", "1")),
     ),
@@ -283,7 +272,7 @@ _ALL = (
             "sts-dev.csv glue/dev.tsv",
             "sts-test.csv glue/test.tsv",
         ),
-        hub=_glue("stsb"),
+        hub=Hub(GLUE, "stsb"),
         paper=82.0,
         submission=Submission({"test": "STS-B.tsv"}),
     ),
@@ -307,7 +296,7 @@ _ALL = (
         aliases=_numbered(_WNLI),
         columns=PAIR,
         files=usual_files(),
-        hub=_glue("wnli"),
+        hub=Hub(GLUE, "wnli"),
         submission=Submission({"test": "WNLI.tsv"}, ("0", "1")),
     ),
     Task(
@@ -318,7 +307,7 @@ _ALL = (
         aliases=_numbered(NLI),
         columns=PAIR,
         files={"test": ("diagnostic.tsv", "diagnostic-full.tsv", *usual_names("test"))},
-        hub=_glue("ax", test="test"),
+        hub=Hub(GLUE, "ax", {"test": "test"}),
         submission=Submission({"test": "AX.tsv"}, NLI),
     ),
 )

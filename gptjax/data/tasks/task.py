@@ -38,7 +38,9 @@ class Hub:
 
     id: str
     config: str
-    splits: Mapping[str, str]
+    splits: Mapping[str, str] = field(
+        default_factory=lambda: {"train": "train", "valid": "validation", "test": "test"}
+    )
 
 
 @dataclass(frozen=True)

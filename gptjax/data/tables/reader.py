@@ -8,6 +8,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -217,42 +218,27 @@ def _one_column(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
 
 def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
     for number, first in rows:  # The first one only.
-        names = [name.strip() for name in first]
-        if any(name.lower() in format.known for name in names):
-            for line, cells in rows:
-                yield _row(f"{file}: line {line}", names, cells, format)
-        elif format.headerless and 0 <= len(first) - len(format.headerless) <= format.ragged:
-            yield _headerless(f"{file}: line {number}", first, format)
-            for line, cells in rows:
-                yield _headerless(f"{file}: line {line}", cells, format)
-        else:
-            raise UserError(
-                f"{file}: line {number} names none of the columns that are known "
-                f"({', '.join(sorted(format.known))}); {format.hint}"
-            )
-
-
-def _row(where: str, names: Sequence[str], cells: Sequence[str], format: TableFormat) -> Row:
-    keeps_last = names[-1].lower() in format.last
-    excess = len(cells) - len(names)
-    if abs(excess) > format.ragged or (keeps_last and excess < 0):
-        return _wrong_width(where, len(cells), len(names))
-    named = dict(zip(names, cells, strict=False))
-    if keeps_last:
-        named[names[-1]] = cells[-1]
-    return Row(where, named)
-
-
-def _headerless(where: str, cells: Sequence[str], format: TableFormat) -> Row:
-    width = len(format.headerless)
-    if not 0 <= len(cells) - width <= format.ragged:
-        return _wrong_width(where, len(cells), width)
-    named = zip(format.headerless, cells, strict=False)
-    return Row(where, {name: cell for name, cell in named if name})
-
-
-def _wrong_width(where: str, found: int, expected: int) -> Row:
-    return Row(where, {}, f"{found} columns instead of {expected}")
+        names = tuple(name.strip() for name in first)
+        fewer, last = format.ragged, names[-1] if names[-1].lower() in format.last else None
+        if not any(name.lower() in format.known for name in names):
+            if not 0 <= len(first) - len(format.headerless) <= format.ragged:
+                raise UserError(
+                    f"{file}: line {number} names none of the columns that are known "
+                    f"({', '.join(sorted(format.known))}); {format.hint}"
+                )
+            names, fewer, last = format.headerless, 0, None
+            rows = chain([(number, first)], rows)
+        if last is not None:
+            fewer = 0
+        for number, cells in rows:
+            where, excess = f"{file}: line {number}", len(cells) - len(names)
+            if not -fewer <= excess <= format.ragged:
+                yield Row(where, {}, f"{len(cells)} columns instead of {len(names)}")
+                continue
+            named = {name: cell for name, cell in zip(names, cells, strict=False) if name}
+            if last is not None:
+                named[last] = cells[-1]
+            yield Row(where, named)
 
 
 # Parquet

@@ -9,7 +9,7 @@ from gptjax.data.tables.reader import Row, name_classes
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
-from gptjax.data.text.hub import failure, locate
+from gptjax.data.text.hub import asking, locate
 from gptjax.errors import UnreachableError, UserError
 
 
@@ -32,15 +32,13 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
     name = f"hub:{source or task.hub.id}"
     identifier, revision, content = locate(source or task.hub.id, None, name)
     config = task.hub.config
-    try:
+    with asking(name):
         there = datasets.get_dataset_split_names(identifier, config, revision=revision)
         wanted = {ours: theirs for ours, theirs in task.hub.splits.items() if theirs in there}
         loaded = {
             ours: datasets.load_dataset(identifier, config, split=theirs, revision=revision)
             for ours, theirs in wanted.items()
         }
-    except Exception as error:  # (see failure)
-        raise failure(name, error) from error
     if not loaded:
         raise UserError(
             f"data {name}: none of the splits {', '.join(task.hub.splits.values())} in "

@@ -58,20 +58,19 @@ def load_task_data(
         return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors)
 
     files = find_task_files(data, task, folder)
-    if files is None and not data:
-        from gptjax.data.tasks.hub import hub_splits  # `datasets` takes a second to import.
-
-        try:
-            return TaskData(hub_splits(task, None, strict=strict))
-        except UnreachableError as error:
-            return TaskData(_sample(task), True, (f"notice: {error}", "notice: using the sample"))
+    if files is not None:
+        return TaskData({name: read(path, name) for name, path in files.items()})
     if tuple(data) == ("sample",):
         return TaskData(_sample(task), True)
-    if files is None:
-        from gptjax.data.tasks.hub import hub_splits
+    from gptjax.data.tasks.hub import hub_splits  # `datasets` takes a second to import.
 
-        return TaskData(hub_splits(task, data[0].partition(":")[2] or None, strict=strict))
-    return TaskData({name: read(path, name) for name, path in files.items()})
+    source = data[0].partition(":")[2] if data else ""
+    try:
+        return TaskData(hub_splits(task, source or None, strict=strict))
+    except UnreachableError as error:
+        if data:
+            raise
+        return TaskData(_sample(task), True, (f"notice: {error}", "notice: using the sample"))
 
 
 def find_task_files(

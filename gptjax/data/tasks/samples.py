@@ -19,18 +19,8 @@ from gptjax.errors import UserError
 SIZES = {"train": 480, "valid": 120, "test": 120}
 VERSION = 1
 
-SUBJECTS = [
-    "farmer",
-    "teacher",
-    "doctor",
-    "sailor",
-    "painter",
-    "baker",
-    "student",
-    "captain",
-    "nurse",
-    "writer",
-]
+SUBJECTS = ["farmer", "teacher", "doctor", "sailor", "painter", "baker", "student", "captain"]
+SUBJECTS += ["nurse", "writer"]
 # The action in the third person, in its base form, as a participle, and its object.
 ACTIONS = (
     ("paints", "paint", "painted", "a fence"),

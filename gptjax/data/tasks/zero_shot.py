@@ -88,10 +88,6 @@ class ZeroShotTask:
     def questions(self, data: str, split: str) -> tuple[list[Question], str, bool]:
         """The questions, where they are from, and whether they are the offline sample's.
 
-        Args:
-            data: as of `gptjax.data.tasks.load.load_split`, or a file of its own format.
-            split: which split of the task.
-
         Raises:
             UserError: nothing there, or it cannot be read.
         """

@@ -262,19 +262,32 @@ def _select(data: EncodedCorpus, chosen: np.ndarray, name: str, tokenizer: Token
     totals = (ends[chosen] - starts[chosen]).sum(axis=0)
     whole = len(chosen) == len(document_ends)
     choice = "" if whole else hashlib.sha256(chosen.astype(np.int64).tobytes()).hexdigest()
+    spans = (starts[chosen, 0], ends[chosen, 0])
+    return _corpus(data, name, tokenizer, spans, totals, choice, chosen)
+
+
+def _corpus(
+    data: EncodedCorpus,
+    name: str,
+    tokenizer: Tokenizer,
+    spans: tuple[np.ndarray, np.ndarray],
+    counts: np.ndarray,
+    choice: str,
+    indices: np.ndarray,
+) -> Corpus:
     return Corpus(
         name=name,
         tokens=data.tokens,
-        starts=starts[chosen, 0],
-        ends=ends[chosen, 0],
+        starts=spans[0],
+        ends=spans[1],
         separator=tokenizer.separator,
         vocabulary_size=tokenizer.size,
-        bytes=int(totals[1]),
-        words=int(totals[2]),
+        bytes=int(counts[1]),
+        words=int(counts[2]),
         dropped=data.dropped,
         fingerprint=hashlib.sha256((data.fingerprint + choice).encode()).hexdigest(),
         origins=data.origins,
-        indices=chosen.astype(np.int64),
+        indices=indices.astype(np.int64),
     )
 
 
@@ -292,19 +305,7 @@ def _cut_tail(
     at, total = pieces[last], pieces[-1]
 
     def part(start: int, end: int, counts: np.ndarray) -> Corpus:
-        return Corpus(
-            name=config.data,
-            tokens=data.tokens,
-            starts=np.array([start]),
-            ends=np.array([end]),
-            separator=tokenizer.separator,
-            vocabulary_size=tokenizer.size,
-            bytes=int(counts[1]),
-            words=int(counts[2]),
-            dropped=data.dropped,
-            fingerprint=hashlib.sha256(f"{data.fingerprint}{start}:{end}".encode()).hexdigest(),
-            origins=data.origins,
-            indices=np.zeros(1, np.int64),
-        )
+        spans, choice = (np.array([start]), np.array([end])), f"{start}:{end}"
+        return _corpus(data, config.data, tokenizer, spans, counts, choice, np.zeros(1, np.int64))
 
     return part(0, int(at[0]), at), part(int(at[0]) - 1, int(total[0]), total - at)

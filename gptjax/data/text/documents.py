@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from gptjax.data.tables.lines import EncodingErrors, clean_text
-from gptjax.data.tables.reader import Kind, Row, TableFormat, missing_column
+from gptjax.data.tables.lines import clean_text
+from gptjax.data.tables.reader import Row, TableFormat, missing_column
 from gptjax.errors import UserError
 
 BLOCK_BYTES = 1 << 20
+COLUMN_HINT = "set text_column to one of these"  # of a `TableFormat` with one column
 
 
 class Document(NamedTuple):
@@ -44,14 +45,6 @@ class Source(Protocol):
     def documents(self) -> Iterator[Document]:
         """Every document, in a fixed order."""
         ...
-
-
-def column_format(
-    column: str, encoding_errors: EncodingErrors, kind: Kind | None = None
-) -> TableFormat:
-    """A table with a document per row, in one column."""
-    hint = "set `text_column` to one of these"
-    return TableFormat(kind, encoding_errors, column, hint=hint)
 
 
 def row_text(row: Row, format: TableFormat) -> str:

@@ -1,6 +1,7 @@
 """Documents from a dataset on the hub, or from a local folder with the hub's layout."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -8,8 +9,8 @@ import datasets
 from huggingface_hub import HfApi
 
 from gptjax.data.tables.lines import EncodingErrors
-from gptjax.data.tables.reader import Row
-from gptjax.data.text.documents import Document, column_format, hash_files, row_text
+from gptjax.data.tables.reader import Row, TableFormat
+from gptjax.data.text.documents import COLUMN_HINT, Document, hash_files, row_text
 from gptjax.errors import UnreachableError, UserError
 
 # What people call each part, most usual first.
@@ -37,7 +38,7 @@ class HubSource:
         split: Literal["train", "validation"],
     ) -> None:
         self.name = data
-        self._format = column_format(text_column, encoding_errors)
+        self._format = TableFormat(None, encoding_errors, text_column, hint=COLUMN_HINT)
         identifier, _, revision = data.removeprefix("hub:").partition("@")
         self._id, _, config = identifier.partition(":")
         if not self._id:
@@ -51,7 +52,7 @@ class HubSource:
 
     def documents(self) -> Iterator[Document]:
         """One document per row, in the dataset's order."""
-        try:
+        with asking(self.name):
             rows = datasets.load_dataset(
                 self._id, self._config, split=self._split, revision=self._revision, streaming=True
             )
@@ -59,13 +60,9 @@ class HubSource:
             for number, cells in enumerate(rows):
                 text = row_text(Row(f"{name}: row {number}", cells), self._format)
                 yield Document(name, iter([text]))
-        except UserError:
-            raise
-        except Exception as error:  # (see failure)
-            raise failure(self.name, error) from error
 
     def _choose(self, config: str, split: str) -> tuple[str, str]:
-        try:
+        with asking(self.name):
             configs = datasets.get_dataset_config_names(self._id, revision=self._revision)
             if config and config not in configs:
                 raise UserError(f"data {self.name}: no configuration {config!r}; {_list(configs)}")
@@ -75,10 +72,6 @@ class HubSource:
                 )
             config = config or ("default" if "default" in configs else configs[0])
             splits = datasets.get_dataset_split_names(self._id, config, revision=self._revision)
-        except UserError:
-            raise
-        except Exception as error:  # (see failure)
-            raise failure(self.name, error) from error
         for name in SPLITS[split]:
             if name in splits:
                 return config, name
@@ -105,22 +98,26 @@ def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str |
         files = sorted(file for file in local.rglob("*") if file.is_file())
         return str(local), None, hash_files(local, files)
     # Asked first and once: the loader itself tries for 23 s before it gives up.
-    try:
+    with asking(name):
         info = HfApi().dataset_info(identifier, revision=revision, timeout=TIMEOUT_SECONDS)
-    except Exception as error:  # (see failure)
-        raise failure(name, error) from error
     return identifier, str(info.sha), str(info.sha)
 
 
-def failure(name: str, error: Exception) -> UnreachableError:
-    """What to tell a user whose dataset cannot be read, whatever it was."""
-    # What lies below (the loader, the hub's client, its HTTP client) raises types of its own that
-    # change between versions, and none of them is our bug.
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UnreachableError(
-        f"data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
-        f"{reason}); check the name and the network, or give a local file or folder"
-    )
+@contextmanager
+def asking(name: str) -> Iterator[None]:
+    """What is done with a dataset on the hub; tells a user why it fails, whatever it is."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        # What lies below (the loader, the hub's client, its HTTP client) raises types of its own
+        # that change between versions, and none of them is our bug.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnreachableError(
+            f"data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
+            f"{reason}); check the name and the network, or give a local file or folder"
+        ) from error
 
 
 def _list(names: list[str]) -> str:

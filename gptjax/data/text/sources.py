@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, nul_error, utf8_error
-from gptjax.data.tables.reader import Kind, files_in, read_table
+from gptjax.data.tables.reader import Kind, TableFormat, files_in, read_table
 from gptjax.data.text.documents import (
     BLOCK_BYTES,
+    COLUMN_HINT,
     Document,
     Source,
-    column_format,
     hash_files,
     row_text,
     unreadable,
@@ -135,7 +135,7 @@ class FileSource:
         if self.kind == "text":
             yield Document(str(file), read_text(file, self.encoding_errors))
             return
-        format = column_format(self.text_column, self.encoding_errors, self.kind)
+        format = TableFormat(self.kind, self.encoding_errors, self.text_column, hint=COLUMN_HINT)
         for row in read_table(file, format):
             yield Document(str(file), iter([row_text(row, format)]))
 

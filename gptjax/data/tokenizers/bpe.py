@@ -19,7 +19,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe_files import Bpe
 from gptjax.data.tokenizers.gpt1_text import NEWLINE, ExactWords
-from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode, check_texts
 from gptjax.errors import UserError
 
 WORD_END = "</w>"  # on the last piece of a word of GPT-1
@@ -136,14 +136,12 @@ class Gpt1Tokenizer:
             UserError: a text holds half of a surrogate pair; the mode is exact, and its libraries
                 are not installed.
         """
-        for text in texts:
-            _check_text(text)
+        check_texts(texts)
         if self.mode == "exact":
-            return [self._encode(self._words(text)) for text in texts]
-        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in found]
+            return [self._encode_words(self._words(text)) for text in texts]
+        return _encode(self._encoder, texts)
 
-    def _encode(self, words: Sequence[str]) -> np.ndarray:
+    def _encode_words(self, words: Sequence[str]) -> np.ndarray:
         if len(self._known) > MOST_WORDS:
             self._known.clear()
         known = self._known
@@ -195,10 +193,8 @@ class Gpt2Tokenizer:
         Raises:
             UserError: a text holds half of a surrogate pair.
         """
-        for text in texts:
-            _check_text(text)
-        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in found]
+        check_texts(texts)
+        return _encode(self._encoder, texts)
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
@@ -221,14 +217,9 @@ def _fingerprint(kind: str, mode: str, bpe: Bpe) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _check_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
-            "encoded; remove that character"
-        ) from None
+def _encode(encoder: tokenizers.Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
+    found = encoder.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [np.array(encoding.ids, np.int32) for encoding in found]
 
 
 def _after_space(space: re.Match[str]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, check_texts
 from gptjax.errors import UserError
 
 SEPARATOR_PIECE = "<|separator|>"
@@ -130,8 +130,9 @@ class SentencePieceTokenizer:
             encoded = self._processor.encode(
                 pieces, out_type=int, num_threads=min(self._threads, len(pieces))
             )
-        except (UnicodeEncodeError, TypeError) as error:
-            raise _surrogate_error(pieces) or error from error
+        except (UnicodeEncodeError, TypeError):
+            check_texts(pieces)
+            raise
         if not plain:
             encoded = [
                 self._space_symbol if piece == SPACE_SYMBOL else ids
@@ -168,18 +169,6 @@ class SentencePieceTokenizer:
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _surrogate_error(texts: Iterable[str]) -> UserError | None:
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            return UserError(
-                f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
-                "encoded; remove that character"
-            )
-    return None
 
 
 def _available_cores() -> int:

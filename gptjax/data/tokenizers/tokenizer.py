@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import numpy as np
 import tyro
 
+from gptjax.errors import UserError
+
 # Documents are encoded in pieces of about so many characters.
 PIECE_CHARACTERS = 4096
 
@@ -80,3 +82,19 @@ class Tokenizer(Protocol):
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write what `load_tokenizer` needs into a folder (made if it is missing)."""
         ...
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """See to it that texts can be encoded.
+
+    Raises:
+        UserError: one holds half of a surrogate pair.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"text with half of a surrogate pair (U+{ord(text[error.start]):04X}) cannot be "
+                "encoded; remove that character"
+            ) from None

@@ -51,8 +51,54 @@ def _cells(path: str) -> list[list[str]]:
     return [line.split("\t") for line in lines[1:]]
 
 
+class _Page(html.parser.HTMLParser):
+    """The cells of each row of a page's tables, and the list of runs at its end.
+
+    Headings are left out, and minutes, which depend on the machine.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.listed: list[str] = []
+        self._texts: list[str] | None = None
+        self._at_list = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._at_list = self._at_list or (tag == "section" and ("id", "runs") in attrs)
+        if tag == "tr" and not self._at_list:
+            self.rows.append([])
+        if tag in ("td", "h3"):
+            self._texts = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("td", "h3") or self._texts is None:
+            return
+        text, self._texts = "".join(self._texts), None
+        if tag == "td" and not self._at_list and not text.endswith(" min"):
+            self.rows[-1].append(text)
+        if tag == "h3" and self._at_list:
+            self.listed.append(text)
+
+    def handle_data(self, data: str) -> None:
+        if self._texts is not None:
+            self._texts.append(data.strip())
+
+
+def _report(runs: str) -> Found:
+    printed = gptjax("report", "--runs", runs, "--out", "page/report.html")
+    page = _Page()
+    page.feed(Path("page/report.html").read_text(encoding="utf-8"))
+    return {
+        "listed": page.listed,
+        "rows": [row for row in page.rows if row],
+        "left out": [line for line in printed.splitlines() if line.startswith("left out: ")],
+        "pictures": sorted(path.name for path in Path("page/report-figures").glob("*.svg")),
+    }
+
+
 def _resumed(run: str, command: str) -> Found:
-    """Resume an interrupted run to its end: every loss, and its results.
+    """Resume an interrupted run to its end: every loss, its results, and the page of a report.
 
     Not its parameters: the bias of the attention's keys has no gradient but rounding, which Adam
     blows up, and which changes nothing. The losses would change with any other parameter.
@@ -71,6 +117,7 @@ def _resumed(run: str, command: str) -> Found:
         "metrics": results["metrics"],
         "checkpoint": results["checkpoint"],
         "last": package.load(run, "last").step,
+        "reported": _report(run)["rows"],
     }
 
 
@@ -158,48 +205,9 @@ def sweep() -> Found:
     return {"table": rows, "points": [{key: point[key] for key in keys} for point in points]}
 
 
-class _Page(html.parser.HTMLParser):
-    """The cells of each row of a page's tables, by the section they are in; headings left out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.listed: list[str] = []
-        self._inside = ""
-        self._list = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._list = self._list or (tag == "section" and ("id", "runs") in attrs)
-        if tag == "tr":
-            self.rows.append([])
-        if tag == "td":
-            self.rows[-1].append("")
-        if tag == "h3" and self._list:
-            self.listed.append("")
-        self._inside = tag if tag in ("td", "h3") else self._inside
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = "" if tag == self._inside else self._inside
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "td":
-            self.rows[-1][-1] += data.strip()
-        if self._inside == "h3" and self._list:
-            self.listed[-1] += data
-
-
 def report() -> Found:
     """One page of everything that is there; the interrupted runs are left out, and that is said."""
-    printed = gptjax("report", "--runs", ".", "--out", "page/report.html")
-    page = _Page()
-    page.feed(Path("page/report.html").read_text(encoding="utf-8"))
-    left_out = [line for line in printed.splitlines() if line.startswith("left out: ")]
-    return {
-        "listed": page.listed,
-        "rows": [row for row in page.rows if row],
-        "left out": left_out,
-        "pictures": sorted(path.name for path in Path("page/report-figures").glob("*.svg")),
-    }
+    return _report(".")
 
 
 STEPS: dict[str, Callable[[], Found]] = {

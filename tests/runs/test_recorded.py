@@ -1,6 +1,6 @@
-"""Runs of before the package was laid out anew: opened, continued, measured and reported as then.
+"""Runs that an earlier version recorded still open, resume, measure and report as they did.
 
-The folders, and what the code of that time made of them, are in tests/recorded/.
+The runs, and what that version made of them, are in tests/recorded/.
 """
 
 import json

@@ -129,7 +129,8 @@ def read_resolved(cls: type[T], path: str | Path) -> T:
 
 def from_resolved(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     """A config from the table of `to_table`, in which an absent key is None."""
-    return from_table(cls, table, where=where, base=_all_none(cls()))
+    none: T = _all_none(cls())
+    return from_table(cls, table, where=where, base=none)
 
 
 def _all_none(config: Any) -> Any:

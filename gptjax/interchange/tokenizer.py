@@ -94,7 +94,9 @@ def _bpe(bpe: bpe_files.Bpe, **options: Any) -> tokenizers.Tokenizer:
     return tokenizers.Tokenizer(model)
 
 
-def _sentencepiece(tokenizer: SentencePieceTokenizer) -> tuple[tokenizers.Tokenizer, dict]:
+def _sentencepiece(
+    tokenizer: SentencePieceTokenizer,
+) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     """SentencePiece's BPE as pairs to merge: a piece's score says when it is made, and it may be
     made of any two pieces. A text is read after the separator, as in training."""
     pieces = tokenizer.pieces()

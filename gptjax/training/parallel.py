@@ -99,7 +99,7 @@ def _cluster_detected() -> bool:
 
 def process_count() -> int:
     """The number of processes in the run."""
-    return jax.process_count()
+    return int(jax.process_count())
 
 
 def device_count() -> int:
@@ -222,7 +222,8 @@ def shard(batch: Batch) -> Batch:
     """
     devices = jax.local_device_count()
     split = jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
-    return jax.device_put(split, _sharding(PartitionSpec(AXIS)))
+    placed: Batch = jax.device_put(split, _sharding(PartitionSpec(AXIS)))
+    return placed
 
 
 # Computation on all devices.
@@ -258,13 +259,14 @@ def train_step(
         params, optimizer_state = apply(params, optimizer_state, gradients, accept)
         return params, optimizer_state, progress, {**metrics, "votes": votes}
 
-    return jax.pmap(
+    program: Callable[..., tuple[PyTree, PyTree, PyTree, dict[str, jax.Array]]] = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, None, None, 0, 0),
         out_axes=(None, None, None, None),
         donate_argnums=(0, 1, 2),
     )
+    return program
 
 
 def _sum_over_devices(tree: PyTree) -> PyTree:
@@ -281,9 +283,12 @@ def evaluation_step(loss: Callable[[PyTree, Batch], Sums]) -> Callable[[PyTree, 
     """(params, batch) -> the sums over the examples of all devices and processes."""
 
     def step(params: PyTree, batch: Batch) -> Sums:
-        return _sum_over_devices(loss(params, batch))
+        sums: Sums = _sum_over_devices(loss(params, batch))
+        return sums
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    program: Callable[[PyTree, Batch], Sums]
+    program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    return program
 
 
 @functools.lru_cache(maxsize=16)
@@ -293,9 +298,12 @@ def prediction_step(
     """(params, batch) -> [B, …] for the whole global batch, on every device and process."""
 
     def step(params: PyTree, batch: Batch) -> jax.Array:
-        return jax.lax.all_gather(predict(params, batch), AXIS, tiled=True)
+        whole: jax.Array = jax.lax.all_gather(predict(params, batch), AXIS, tiled=True)
+        return whole
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    program: Callable[[PyTree, Batch], jax.Array]
+    program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    return program
 
 
 # Agreement between processes.
@@ -321,4 +329,5 @@ def broadcast_json(value: Mapping[str, Any] | None) -> dict[str, Any]:
     padded = np.zeros(length, np.uint8)
     if is_main():
         padded[:] = encoded
-    return json.loads(bytes(broadcast_arrays(padded)))
+    received: dict[str, Any] = json.loads(bytes(broadcast_arrays(padded)))
+    return received

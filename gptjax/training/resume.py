@@ -84,7 +84,8 @@ def _compare(info: Mapping[str, Any], settings: Settings) -> list[str]:
 
 def _replicated(params: PyTree, optimizer_state: PyTree, step: int) -> TrainState:
     progress = Progress(jnp.array(step, jnp.int32), jnp.array(False))
-    return parallel.replicate(TrainState(params, optimizer_state, progress))
+    state: TrainState = parallel.replicate(TrainState(params, optimizer_state, progress))
+    return state
 
 
 def _restore_on_main(

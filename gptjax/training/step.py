@@ -107,7 +107,8 @@ def make_train_step(
             micro_gradient, params, jax.tree.map(lambda x: x[0], micro_batches), key
         )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
+        total: StepSums = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
+        return total
 
     def judge(
         progress: Progress, total: StepSums
@@ -144,7 +145,10 @@ def make_train_step(
         # A branch, because a select between new and old arrays keeps XLA from updating them in
         # place: 0.77 s instead of 0.24 s for GPT-1's 116 million parameters on two CPU cores,
         # where 0.16 s is what moving 7 × 466 MB takes.
-        return jax.lax.cond(accept, update, lambda *unchanged: unchanged, params, optimizer_state)
+        new: tuple[PyTree, PyTree] = jax.lax.cond(
+            accept, update, lambda *unchanged: unchanged, params, optimizer_state
+        )
+        return new
 
     return parallel.train_step(gradient, judge, apply)
 

@@ -11,7 +11,7 @@ from gptjax.data.tables.reader import Row, TableFormat, missing_column
 from gptjax.errors import UserError
 
 BLOCK_BYTES = 1 << 20
-COLUMN_HINT = "set text_column to one of these"  # of a `TableFormat` with one column
+COLUMN_HINT = "set `text_column` to one of these"  # of a `TableFormat` with one column
 
 
 class Document(NamedTuple):
@@ -61,7 +61,7 @@ def row_text(row: Row, format: TableFormat) -> str:
     if value is not None and not isinstance(value, str):
         raise UserError(
             f"{row.where}: the text column holds a {type(value).__name__}, not text; set "
-            "text_column to another one"
+            "`text_column` to another one"
         )
     return clean_text(value or "", row.where, format.encoding_errors)
 

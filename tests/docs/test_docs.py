@@ -157,7 +157,7 @@ def test_sentences_are_short():
 
 
 def test_the_counter_of_words_counts():
-    text = "# A title\n\nOne two. `a b`. Three\nfour?\n\n- five\n- six\n\n| a | b |\n\n```\nx. y\n```\n"
+    text = "# Title\n\nOne two. `a b`. Three\nfour?\n- five\n- six\n\n| a | b |\n\n```\nx. y\n```\n"
     assert sentences(text) == ["One two.", "Code.", "Three four?", "five", "six"]
 
 

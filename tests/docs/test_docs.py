@@ -94,6 +94,12 @@ class Source:
             if isinstance(target, ast.Name)
         }
 
+    def beside(self) -> list["Source"]:
+        """All modules of the same folder."""
+        package = self.module.rpartition(".")[0]
+        files = sorted((ROOT / package.replace(".", "/")).glob("*.py"))
+        return [source(f"{package}.{file.stem}") for file in files]
+
     def options(self, annotation: ast.expr, prefix: str = "--") -> Iterator[str]:
         """The options of the classes that an annotation names, with aliases such as --data."""
         for node in ast.walk(annotation):
@@ -103,6 +109,10 @@ class Source:
                 continue
             if node.id in self.classes:
                 yield from self._fields(self.classes[node.id], prefix)
+                for other in self.beside():  # a family's config, where any family's is wanted
+                    for cls in other.classes.values():
+                        if node.id in map(ast.unparse, cls.bases):
+                            yield from other._own_fields(cls, prefix)
             elif node.id in self.unions:
                 yield from self.options(self.unions[node.id], prefix)
             elif node.id in self.origins:
@@ -113,6 +123,9 @@ class Source:
     def _fields(self, cls: ast.ClassDef, prefix: str) -> Iterator[str]:
         for base in cls.bases:
             yield from self.options(base, prefix)
+        yield from self._own_fields(cls, prefix)
+
+    def _own_fields(self, cls: ast.ClassDef, prefix: str) -> Iterator[str]:
         for node in cls.body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 name = prefix + node.target.id.replace("_", "-")
@@ -128,12 +141,9 @@ def source(module: str) -> Source:
 @functools.cache
 def options_of(command: str) -> set[str] | None:
     """The options of a command; None of one that has another program's."""
-    (file,) = (
-        path
-        for path in PACKAGE.glob("commands/*.py")
-        if path.stem.removesuffix("_model").rstrip("_") == command.replace("-", "_")
-    )
-    module = source(f"gptjax.commands.{file.stem}")
+    names = [path.stem for path in PACKAGE.glob("commands/*.py")]
+    (name,) = (name for name in names if name.rstrip("_") == command.replace("-", "_"))
+    module = source(f"gptjax.commands.{name}")
     (run,) = (x for x in module.tree.body if isinstance(x, ast.FunctionDef) and x.name == "run")
     annotation = run.args.args[0].annotation
     assert annotation is not None

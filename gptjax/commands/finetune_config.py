@@ -10,7 +10,7 @@ import tyro
 
 from gptjax import config as configs
 from gptjax.data.tables.lines import EncodingErrors
-from gptjax.data.tasks.table import TRAINED_AS, find_task
+from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
@@ -231,10 +231,10 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
         task = dataclasses.replace(find_task(str(folder.task_file)), name=Path(name).stem)
     else:
         task = find_task(name)
-    if task.name in TRAINED_AS:
+    if task.trained_as is not None:
         raise UserError(
             f"--task {task.name}: a test set without training data; fine-tune on "
-            f"{TRAINED_AS[task.name]}, and evaluate that run with --task {task.name}"
+            f"{task.trained_as}, and evaluate that run with --task {task.name}"
         )
     return with_columns(task, config.task.columns)
 

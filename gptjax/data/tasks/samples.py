@@ -12,7 +12,6 @@ from typing import NamedTuple
 from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.splits import Split
-from gptjax.data.tasks.table import TRAINED_AS
 from gptjax.data.tasks.task import LABEL, Task
 from gptjax.errors import UserError
 
@@ -88,7 +87,7 @@ def sample_split(task: Task, name: str) -> Split:
     Raises:
         UserError: there is no sample of this task (a task of one's own).
     """
-    kind = TRAINED_AS.get(task.name, task.name)
+    kind = task.trained_as or task.name
     kind = "race" if kind.startswith("race") else kind
     if kind not in _GRAMMAR:
         raise UserError(f"{task.name}: there is no sample of this task; set `data`")

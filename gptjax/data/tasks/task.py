@@ -95,6 +95,7 @@ class Task:
         paper: the paper's figure, in per cent of the first metric, and where it was measured.
         own_files: splits whose file a task file names: it has to be there.
         submission: file name and label strings of the GLUE server, or None.
+        trained_as: of a test set without training data the task whose models answer it.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Task:
     paper_split: str = "test"
     submission: Submission | None = None
     own_files: frozenset[str] = frozenset()
+    trained_as: str | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:

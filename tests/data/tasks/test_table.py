@@ -3,7 +3,7 @@
 import pytest
 
 from gptjax.data.tasks.metrics import METRICS
-from gptjax.data.tasks.table import TASKS, TRAINED_AS, find_task
+from gptjax.data.tasks.table import TASKS, find_task
 from gptjax.data.tasks.task import with_columns
 from gptjax.errors import UserError
 
@@ -22,7 +22,7 @@ def test_entries_are_sound(task):
     assert set(task.columns) >= {part for part in task.parts if part != "question"} | {"label"}
     assert (task.scores is None) == bool(task.labels)
     assert set(task.aliases.values()) <= set(task.labels)
-    assert task.name in TRAINED_AS or {"train", "valid", "test"} <= task.files.keys()
+    assert task.trained_as or {"train", "valid", "test"} <= task.files.keys()
     if task.submission is not None:
         assert len(task.submission.labels) in (0, len(task.labels))
         assert task.hub is not None

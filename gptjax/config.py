@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import tomli_w
 import tyro
@@ -23,6 +23,105 @@ from gptjax.errors import UserError
 
 T = TypeVar("T")
 PRESETS = Path(__file__).parent / "configs"
+
+
+class Variant:
+    """A section that is one of several dataclasses: its key ``kind`` says which.
+
+    The class of the section derives from this one. A dataclass that derives from the section's
+    class is one of its kinds as soon as its module is imported.
+    """
+
+    kind: str
+    section: ClassVar[str]
+    """The name of the section, for messages."""
+    called: ClassVar[str]
+    """How messages call a section of this kind: "an LSTM"."""
+    ignored: ClassVar[tuple[str, ...]] = ()
+    """Settings of other kinds that a table of this kind may have with any value."""
+
+    @classmethod
+    def kinds(cls) -> "dict[str, type[Variant]]":
+        """All dataclasses of the section, by kind."""
+        section: type[Variant] = next(one for one in cls.__mro__ if Variant in one.__bases__)
+        return {one.kind: one for one in section.__subclasses__()}
+
+    @classmethod
+    def of_kind(cls, kind: Any) -> "type[Variant]":
+        """The dataclass of a kind, which is any value that a file or a person gives.
+
+        Raises:
+            UserError: there is none.
+        """
+        kinds = cls.kinds()
+        if not isinstance(kind, str) or kind not in kinds:
+            known = ", ".join(map(repr, sorted(kinds)))
+            raise UserError(f"{cls.section}.kind = {kind!r}; one of {known}")
+        return kinds[kind]
+
+    @classmethod
+    def refuse_other(cls, key: str, shown: str) -> None:
+        """Refuse a setting that only other kinds have.
+
+        Raises:
+            UserError: it is one; ``shown`` is how the message shows it.
+        """
+        if owner := cls._other_owner(key):
+            raise UserError(
+                f"{shown}: {cls.called} has no such thing; leave it out, or take "
+                f"{cls.section}.kind {owner.kind}"
+            )
+
+    @classmethod
+    def without_others(cls, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The table without settings that only other kinds have.
+
+        Older files hold the settings of all kinds, so those at their defaults are left out, and
+        the `ignored` ones.
+
+        Raises:
+            UserError: another one is set.
+        """
+        left = {}
+        for key, value in table.items():
+            owner = cls._other_owner(key)
+            if owner is None:
+                left[key] = value
+            elif key not in cls.ignored and value != getattr(owner, key):
+                cls.refuse_other(key, f"{cls.section}.{key} {str(value).lower()}")
+        return left
+
+    def as_kind(self, kind: str) -> "Variant":
+        """The section of another kind, with the settings that both have.
+
+        Raises:
+            UserError: as `of_kind` and `without_others`, or a value does not fit that kind.
+        """
+        cls = self.of_kind(kind)
+        if cls is type(self):
+            return self
+        return cls(**cls.without_others({**vars(self), "kind": kind}))
+
+    @classmethod
+    def _other_owner(cls, key: str) -> "type[Variant] | None":
+        """Another kind that has this setting, if this one has not."""
+        if key in _fields(cls):
+            return None
+        return next((one for one in cls.kinds().values() if key in _fields(one)), None)
+
+
+def kinds_of(cls: type[Any]) -> "list[type[Variant]]":
+    """The dataclasses of a section that is one of several; of any other class none."""
+    return list(cls.kinds().values()) if Variant in cls.__bases__ else []
+
+
+def _fields(cls: type[Any]) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
+
+
+def alias(*names: str) -> Any:
+    """Further names of an option: ``data: Annotated[str, alias("--data")]``."""
+    return tyro.conf.arg(aliases=names)
 
 
 def invocation(default: Any) -> Any:
@@ -75,7 +174,8 @@ def parse(
         prog: how the command is called, for its help.
         defaults: given those options that choose it, the config to use as default below all of
             them (a TOML file, the config of a run); without it, the dataclass's own defaults.
-            Its parameter's type is a dataclass of the options that it wants to see.
+            Its parameter's type is a dataclass of the options that it wants to see. A section
+            that is a `Variant` becomes one of the kind that is typed, and has its options.
 
     Raises:
         SystemExit: 0 after ``--help``, 2 for an unknown or malformed option (tyro's box).
@@ -89,8 +189,35 @@ def parse(
     (wanted,) = (hint for name, hint in typing.get_type_hints(defaults).items() if name != "return")
     known = [word for word in arguments if word not in ("-h", "--help")]
     given, _ = tyro.cli(wanted, args=known, return_unknown_args=True, config=markers)
-    base = defaults(given)
+    base = _of_typed_kinds(defaults(given), arguments)
     return tyro.cli(cls, prog=prog, args=list(arguments), default=base, config=markers)
+
+
+def _of_typed_kinds(base: T, arguments: Sequence[str]) -> T:
+    """The config with every `Variant` of the kind that is typed.
+
+    Raises:
+        UserError: an option is typed that only another kind has.
+    """
+    for field in dataclasses.fields(base):  # type: ignore[arg-type]
+        section = getattr(base, field.name)
+        if isinstance(section, Variant):
+            typed = _typed(arguments, f"--{field.name}.")
+            section = section.as_kind(typed.get("kind", section.kind))
+            for name in typed:
+                section.refuse_other(name, f"--{field.name}.{name.replace('_', '-')}")
+            base = dataclasses.replace(base, **{field.name: section})  # type: ignore[type-var]
+    return base
+
+
+def _typed(arguments: Sequence[str], prefix: str) -> dict[str, str]:
+    """The options with this prefix, each with its value or, of a flag, the next word."""
+    found = {}
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = word.removeprefix(prefix).partition("=")
+        if word.startswith(prefix):
+            found[name.replace("-", "_").removeprefix("no_")] = value if equals else after
+    return found
 
 
 def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
@@ -129,8 +256,20 @@ def read_resolved(cls: type[T], path: str | Path) -> T:
 
 def from_resolved(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     """A config from the table of `to_table`, in which an absent key is None."""
-    none: T = _all_none(cls())
+    try:
+        none: T = _all_none(_of_kinds(cls(), table))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     return from_table(cls, table, where=where, base=none)
+
+
+def _of_kinds(config: T, table: Mapping[str, Any]) -> T:
+    """The config with every `Variant` of the kind that the table has, at its defaults."""
+    found = {}
+    for name, section in vars(config).items():
+        if isinstance(section, Variant) and isinstance(table.get(name), Mapping):
+            found[name] = section.of_kind(table[name].get("kind", section.kind))()
+    return dataclasses.replace(config, **found)  # type: ignore[type-var]
 
 
 def _all_none(config: Any) -> Any:
@@ -178,6 +317,15 @@ def to_table(config: Any) -> dict[str, Any]:
 
 
 def _build(cls: type[T], table: Mapping[str, Any], where: str, prefix: str, base: T | None) -> T:
+    if issubclass(cls, Variant):
+        try:
+            kind = table.get("kind", getattr(base, "kind", cls.kind))
+            if isinstance(base, Variant):
+                base = cast(T, base.as_kind(kind))
+            section = cls.of_kind(kind)
+            table, cls = section.without_others(table), cast(type[T], section)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
     hints = typing.get_type_hints(cls)
     fields = [f.name for f in dataclasses.fields(cls) if f.metadata.get("toml", True)]  # type: ignore[arg-type]
     values: dict[str, Any] = {}
@@ -190,7 +338,7 @@ def _build(cls: type[T], table: Mapping[str, Any], where: str, prefix: str, base
             if not isinstance(value, Mapping):
                 raise UserError(f"{where}: {name!r} is a section; write [{name}]")
             inner = None if base is None else getattr(base, key)
-            values[key] = _build(typing.cast(type[Any], hint), value, where, f"{name}.", inner)
+            values[key] = _build(cast(type[Any], hint), value, where, f"{name}.", inner)
         else:
             values[key] = _convert(value, hint, where, name)
     try:

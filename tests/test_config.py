@@ -1,6 +1,7 @@
 """Configs: TOML round trip, strict keys, options over files."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,9 @@ import pytest
 
 from gptjax import config
 from gptjax.errors import UserError
+from gptjax.models.config import ModelConfig
+from gptjax.models.lstm import LSTMConfig
+from gptjax.models.transformer import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,3 +110,93 @@ def test_a_preset_is_named_and_a_file_has_a_path():
             config.config_file(name)
         assert hint in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A command with a model."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No option chooses the defaults."""
+
+
+def parse_model(*words, **defaults):
+    def over(given: Nothing):
+        return Model(ModelConfig(**defaults))
+
+    return config.parse(Model, words, prog="x", defaults=over)
+
+
+def read_model(tmp_path, text):
+    (tmp_path / "c.toml").write_text(f"[model]\n{text}")
+    return config.read_resolved(Model, tmp_path / "c.toml").model
+
+
+def test_a_kind_has_a_config_of_its_own(tmp_path):
+    assert type(ModelConfig(num_layers=3)) is TransformerConfig
+    lstm = ModelConfig(kind="lstm", units=5, num_layers=3)
+    assert lstm == LSTMConfig(units=5, num_layers=3) == pickle.loads(pickle.dumps(lstm))
+    for model in (lstm, TransformerConfig(norm="pre", mlp_width=7)):
+        config.write(Model(model), tmp_path / "c.toml")
+        assert config.read(Model, tmp_path / "c.toml") == Model(model)
+        assert config.read_resolved(Model, tmp_path / "c.toml") == Model(model)
+    assert "norm" not in config.to_table(lstm)
+
+
+def test_an_old_table_has_the_settings_of_every_kind(tmp_path):
+    shared = 'width = 32\nnum_heads = 2\nnorm = "post"\nattention_dropout = 0.3\n'
+    shared += 'fidelity = "paper"\nattention = "fused"\nrematerialize = false\n'
+    expected = LSTMConfig(width=32, num_heads=2, units=9)
+    assert read_model(tmp_path, f'kind = "lstm"\nunits = 9\n{shared}') == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('kind = "lstm"\nnorm = "pre"', "model.norm pre: an LSTM has no such thing"),
+        ('kind = "lstm"\nnrom = "pre"', "unknown key 'model.nrom'"),
+        ('kind = "lstm"\nwidht = 3', "did you mean 'width'?"),
+        ("units = 3", "model.units 3: a transformer has no such thing"),
+        ('kind = "lstn"', "model.kind = 'lstn'; one of .*'lstm', 'transformer'"),
+        ("kind = [1]", r"model.kind = \[1\]; one of"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read_model(tmp_path, text)
+    assert str(tmp_path / "c.toml") in str(caught.value)
+
+
+def test_the_kind_that_is_typed_has_the_options():
+    typed = parse_model("--model.kind", "lstm", "--model.units", "4", width=24, num_heads=2)
+    assert typed == Model(LSTMConfig(width=24, num_heads=2, units=4))
+    assert parse_model("--model.kind=transformer", kind="lstm").model == TransformerConfig()
+    assert parse_model("--model.units", "4", kind="lstm").model == LSTMConfig(units=4)
+    assert parse_model("--model.norm", "pre").model == TransformerConfig(norm="pre")
+
+
+@pytest.mark.parametrize(
+    ("words", "base", "message"),
+    [
+        (("--model.kind", "lstm", "--model.norm", "pre"), {}, "--model.norm: an LSTM has no such"),
+        (("--model.no-rematerialize",), {"kind": "lstm"}, "--model.rematerialize: an LSTM"),
+        (("--model.units", "3"), {}, "--model.units: a transformer has no such thing"),
+        (("--model.kind", "lstm"), {"norm": "pre"}, "model.norm pre: an LSTM has no such thing"),
+        (("--model.kind", "gru"), {}, "model.kind = 'gru'; one of"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(words, base, message):
+    with pytest.raises(UserError, match=message):
+        parse_model(*words, **base)
+
+
+def test_help_shows_one_kind(capsys):
+    with pytest.raises(SystemExit):
+        parse_model("--model.kind", "lstm", "--help")
+    shown = capsys.readouterr().out
+    assert "--model.units" in shown
+    assert "--model.norm" not in shown

@@ -106,8 +106,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         shuffle=False,
         drop_last=False,
     )
-    model = dataclasses.replace(loaded.model, fidelity="paper")  # over the tokens alone
-    means = evaluate(lm(model), loaded.params, windows)
+    means = evaluate(lm(loaded.model.for_perplexity()), loaded.params, windows)
     result = perplexity(means["loss"], corpus)
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")

@@ -11,6 +11,7 @@ from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import Measured, card
+from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import open as runs
 from gptjax.runs.predictions import class_names
 from gptjax.runs.results import LanguageModelling, TaskRun, read_as, read_results
@@ -51,8 +52,9 @@ def run(config: ExportConfig) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is there already; name a folder that is empty or new")
     loaded = runs.load(config.run, config.checkpoint, num_heads=config.heads)
-    if loaded.model.kind == "lstm":
-        raise UserError(f"--run {config.run}: an LSTM; neither format has a place for one")
+    if not isinstance(loaded.model, TransformerConfig):
+        called = loaded.model.called
+        raise UserError(f"--run {config.run}: {called}; neither format has a place for one")
     if config.format == "openai":
         openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
         print(f"written to {out}: load it with --init openai:{out}")

@@ -25,7 +25,7 @@ from gptjax.evaluation.task_scores import (
     summarise,
 )
 from gptjax.models import objective
-from gptjax.models.task_head import adapter_only
+from gptjax.models.task_head import head_only
 from gptjax.runs import open as runs
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
@@ -212,7 +212,7 @@ def _problem(
             "sample": data.sample,
         },
         params=None if loaded is None else params,
-        trainable=adapter_only if config.task.freeze_backbone else None,
+        trainable=head_only if config.task.freeze_backbone else None,
         on_start=lambda: _copy_task_file(config, folder),
     )
 

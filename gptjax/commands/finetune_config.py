@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from gptjax import config as configs
+from gptjax.config import alias
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
@@ -34,29 +33,27 @@ BATCH_SIZE = 32
 class TaskConfig:
     """Section `task`: which task, from where, and how the backbone takes part."""
 
-    name: Annotated[str, tyro.conf.arg(aliases=("--task",))] = ""
+    name: Annotated[str, alias("--task")] = ""
     """Task: snli mnli qnli rte scitail rocstories race race-middle race-high cola sst2 mrpc qqp
     stsb wnli, or a TOML file of one's own."""
-    data: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--data",))] = ()
+    data: Annotated[tuple[str, ...], alias("--data")] = ()
     """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
     hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
-    columns: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--columns",))] = ()
+    columns: Annotated[tuple[str, ...], alias("--columns")] = ()
     """PART=COLUMN for files with other column names, such as text=review label=stars."""
-    strict: Annotated[bool, tyro.conf.arg(aliases=("--strict",))] = False
+    strict: Annotated[bool, alias("--strict")] = False
     """Stop at the first row that cannot be used instead of leaving it out."""
-    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
-        "strict"
-    )
+    encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
-    max_train: Annotated[int | None, tyro.conf.arg(aliases=("--max-train",))] = None
+    max_train: Annotated[int | None, alias("--max-train")] = None
     """Train on so many examples, drawn with a fixed seed; None takes all."""
-    max_valid: Annotated[int | None, tyro.conf.arg(aliases=("--max-valid",))] = None
+    max_valid: Annotated[int | None, alias("--max-valid")] = None
     """Validate on so many examples, drawn likewise."""
-    lm_coefficient: Annotated[float, tyro.conf.arg(aliases=("--lm-coefficient",))] = 0.5
+    lm_coefficient: Annotated[float, alias("--lm-coefficient")] = 0.5
     """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
-    transfer_layers: Annotated[int | None, tyro.conf.arg(aliases=("--transfer-layers",))] = None
+    transfer_layers: Annotated[int | None, alias("--transfer-layers")] = None
     """Take only the embeddings and the first so many blocks from --init; None takes all."""
-    freeze_backbone: Annotated[bool, tyro.conf.arg(aliases=("--freeze-backbone",))] = False
+    freeze_backbone: Annotated[bool, alias("--freeze-backbone")] = False
     """Train the adapter alone: the head and the rows of the special tokens."""
     classifier_dropout: float = 0.1
     """Probability of dropping a component of the state before the classifier."""

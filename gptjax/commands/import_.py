@@ -8,7 +8,8 @@ from gptjax import config as configs
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
-from gptjax.models.objective import lm
+from gptjax.models.objective import lm, num_parameters
+from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
 from gptjax.runs import train as job
@@ -74,7 +75,8 @@ def run(config: ImportConfig) -> runs.Run:
         fingerprints=fingerprints,
     )
     model = loaded.model
-    size = job.num_parameters(lm(model))
+    assert isinstance(model, TransformerConfig)
+    size = num_parameters(lm(model))
     print(
         f"{config.init}: {'GPT-1' if model.norm == 'post' else 'GPT-2'}, {size:,} parameters, "
         f"{model.num_layers} blocks × {model.width}, {model.num_heads} heads, context "

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
+from gptjax.config import alias
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.splits import Split
@@ -39,7 +38,7 @@ class PredictConfig:
     heads: int | None = None
     """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
-    head: Annotated[str | None, tyro.conf.arg(aliases=("--adapter",))] = None
+    head: Annotated[str | None, alias("--adapter")] = None
     """A head.safetensors, with --run the pre-trained run whose backbone it was trained on."""
 
 

@@ -166,7 +166,7 @@ def _problem(
     say(f"  {batches.report()}")
     say(f"validation text: {valid}")
     # Perplexity is over the tokens, whatever the loss runs over.
-    measured = lm(dataclasses.replace(config.model, fidelity="paper"))
+    measured = lm(config.model.for_perplexity())
     evaluator = Evaluator(measured, _whole(valid, config))
 
     def evaluate(params: Any) -> Mapping[str, float]:

@@ -19,7 +19,7 @@ from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import AdapterConfig
+from gptjax.models.task_head import TaskHeadConfig
 from gptjax.runs.open import Run, adapter_config
 from gptjax.runs.predictions import Predictions, class_names
 from gptjax.runs.results import Category, Data, Paper, Seeds, SplitSpread, Spread
@@ -158,9 +158,9 @@ class TaskEvaluator:
 
 
 @functools.lru_cache(maxsize=16)
-def _log_probabilities(model: ModelConfig, adapter: AdapterConfig) -> Callable[[Any, Any], Any]:
+def _log_probabilities(model: ModelConfig, head: TaskHeadConfig) -> Callable[[Any, Any], Any]:
     """The same function for the same model, so that it is compiled once."""
-    return objective.task(model, adapter).log_probabilities
+    return objective.task(model, head).log_probabilities
 
 
 def predict_split(

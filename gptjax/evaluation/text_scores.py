@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from gptjax.batch import Batch
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.models.backbone import make_backbone
+from gptjax.models import backbone
 from gptjax.models.config import ModelConfig
 from gptjax.runs.open import Run
 from gptjax.training import parallel
@@ -102,13 +102,11 @@ class _SpanWindows:
 @functools.lru_cache(maxsize=16)
 def _token_scores(config: ModelConfig) -> Callable[[Any, Batch], Array]:
     """The same function for the same model, so that it is compiled once."""
-    model = make_backbone(config)
 
     def predict(params: Any, batch: Batch) -> Array:
         tokens = jnp.asarray(batch.tokens)[:, 0]
-        states: Any = model.apply({"params": params}, tokens[:, :-1])
-        table = params["token_embedding"].astype(states.dtype)
-        logits = jnp.einsum("btd,vd->btv", states, table, preferred_element_type=jnp.float32)
+        states = backbone.states(config, params, tokens[:, :-1])
+        logits = backbone.logits(config, params, states)
         chosen = jnp.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
         likeliest = (chosen >= logits.max(-1)).astype(jnp.float32)
         return jnp.stack([chosen - jax.nn.logsumexp(logits, axis=-1), likeliest], axis=-1)

@@ -23,7 +23,7 @@ from gptjax.errors import UserError
 from gptjax.interchange import hub as hub_files
 from gptjax.interchange import tokenizer as hub_tokenizer
 from gptjax.models import convert
-from gptjax.models.config import ModelConfig
+from gptjax.models.transformer import TransformerConfig
 
 HEAD_WEIGHTS, HEAD_FACTS = "gptjax_head.safetensors", "gptjax_head.json"
 CLASSES = {
@@ -55,7 +55,7 @@ class Head:
 
 
 def write(
-    folder: Path, config: ModelConfig, backbone: Any, tokenizer: Tokenizer, head: Head | None
+    folder: Path, config: TransformerConfig, backbone: Any, tokenizer: Tokenizer, head: Head | None
 ) -> str:
     """Write a model into a folder (made if it is missing).
 
@@ -105,7 +105,9 @@ def write(
     return name
 
 
-def _with_bias(backbone: Any, config: ModelConfig, kernel: np.ndarray, bias: np.ndarray) -> Any:
+def _with_bias(
+    backbone: Any, config: TransformerConfig, kernel: np.ndarray, bias: np.ndarray
+) -> Any:
     """The backbone with a last LayerNorm through which the kernel alone gives the biases.
 
     The smallest d with d @ kernel = bias, up to a constant, which no softmax sees, is added to the
@@ -146,7 +148,7 @@ def _labels(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _write_configs(
     folder: Path,
-    config: ModelConfig,
+    config: TransformerConfig,
     vocabulary: int,
     tokenizer: Tokenizer,
     name: str,

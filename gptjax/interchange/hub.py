@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from gptjax.errors import UnreachableError, UserError
 from gptjax.models import convert
-from gptjax.models.config import ModelConfig
+from gptjax.models.transformer import TransformerConfig
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -77,7 +77,7 @@ def locate(identifier: str, *, weights: bool = True) -> Path:
     return found
 
 
-def read_config(folder: Path) -> ModelConfig:
+def read_config(folder: Path) -> TransformerConfig:
     """The model's config.
 
     Raises:
@@ -117,10 +117,12 @@ def read_config(folder: Path) -> ModelConfig:
     if hidden is not None and type(hidden) is not int:
         raise UserError(f"{file}: n_inner is {hidden!r}; it has to be a whole number")
     given: dict[str, Any] = {k: v for k, v in {**sizes, **rates}.items() if v is not None}
-    return ModelConfig(**given, mlp_width=hidden, norm="post" if kind == "openai-gpt" else "pre")
+    return TransformerConfig(
+        **given, mlp_width=hidden, norm="post" if kind == "openai-gpt" else "pre"
+    )
 
 
-def read_params(folder: Path, config: ModelConfig) -> Any:
+def read_params(folder: Path, config: TransformerConfig) -> Any:
     """The backbone's parameters, as numpy arrays.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptjax.models.config import ModelConfig
+from gptjax.models.transformer import TransformerConfig
 
 LANGUAGE = """
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
@@ -55,7 +55,7 @@ def card(
     *,
     title: str,
     name: str,
-    config: ModelConfig,
+    config: TransformerConfig,
     checkpoint: str,
     meta: Mapping[str, Any],
     results: Sequence[Measured],

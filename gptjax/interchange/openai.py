@@ -18,13 +18,13 @@ from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.models import convert
-from gptjax.models.config import ModelConfig
+from gptjax.models.transformer import TransformerConfig
 
 SHAPES = "params_shapes.json"
 PARTS = tuple(f"params_{number}.npy" for number in range(10))
 
 
-def read_config(folder: Path, num_heads: int | None = None) -> ModelConfig:
+def read_config(folder: Path, num_heads: int | None = None) -> TransformerConfig:
     """The model's config; its heads are GPT-1's, of 64, unless their number is given.
 
     Raises:
@@ -33,7 +33,7 @@ def read_config(folder: Path, num_heads: int | None = None) -> ModelConfig:
     return convert.config_of_openai(_read_shapes(folder), num_heads, str(folder / SHAPES))
 
 
-def read_params(folder: Path, config: ModelConfig) -> Any:
+def read_params(folder: Path, config: TransformerConfig) -> Any:
     """The backbone's parameters, as numpy arrays.
 
     Raises:
@@ -52,7 +52,7 @@ def read_params(folder: Path, config: ModelConfig) -> Any:
     return convert.from_openai(tensors, config, str(folder / SHAPES))
 
 
-def write(folder: Path, params: Any, config: ModelConfig, tokenizer: Tokenizer) -> None:
+def write(folder: Path, params: Any, config: TransformerConfig, tokenizer: Tokenizer) -> None:
     """Write a backbone and its tokenizer into a folder (made if it is missing).
 
     Raises:

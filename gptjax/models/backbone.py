@@ -1,20 +1,156 @@
-"""The backbone that a config describes, and what it keeps while a text is written."""
+"""The face of every family of models: all that the rest of the package asks of a backbone.
 
+A family is one file, with its config and its module, and one line of `FAMILIES`. In the shapes
+below, B is rows, T tokens, D the width, V the vocabulary.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
-from gptjax.models import lstm, transformer
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
 from gptjax.models.config import ModelConfig
+from gptjax.models.family import Family
+from gptjax.models.lstm import LSTM
+from gptjax.models.transformer import Transformer
 
-Backbone = transformer.Transformer | lstm.LSTM
+PyTree = Any
+FAMILIES: Mapping[str, type[Family]] = {
+    "transformer": Transformer,
+    "lstm": LSTM,
+}
 
 
-def make_backbone(config: ModelConfig) -> Backbone:
-    """The module of ``config.kind``: tokens [B, T] to states [B, T, D]."""
-    return lstm.LSTM(config) if config.kind == "lstm" else transformer.Transformer(config)
+def make_backbone(config: ModelConfig) -> Family:
+    """The flax module of a config."""
+    return FAMILIES[config.kind](config)
 
 
-def empty_cache(config: ModelConfig, batch: int, slots: int) -> tuple[Any, ...]:
-    """What ``extend`` begins with, for ``batch`` rows of at most ``slots`` tokens."""
-    if config.kind == "lstm":
-        return lstm.empty_cache(config, batch)
-    return transformer.empty_cache(config, batch, slots)
+def init_backbone(config: ModelConfig, key: Key[Array, ""]) -> PyTree:
+    """The parameters of a backbone that was never trained, float32."""
+    return make_backbone(config).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+
+
+def states(
+    config: ModelConfig,
+    params: PyTree,
+    tokens: Int[Array, "B T"],
+    key: Key[Array, ""] | None = None,
+) -> Float[Array, "B T D"]:
+    """The states of all positions, in the compute type.
+
+    Args:
+        config, params: the backbone.
+        tokens: int32 [B, T], T at most ``config.context``.
+        key: a typed key for the dropout, or None for none (evaluation).
+
+    Raises:
+        UserError: the rows are longer than the context.
+    """
+    found: Array = make_backbone(config).apply({"params": params}, tokens, key)  # type: ignore[assignment]
+    return found
+
+
+def embed(config: ModelConfig, params: PyTree, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    """What the first block reads of these tokens, without dropout."""
+    module = make_backbone(config)
+    found: Array = module.apply({"params": params}, tokens, method="embed")  # type: ignore[assignment]
+    return found
+
+
+def empty_cache(config: ModelConfig, batch: int, slots: int) -> PyTree:
+    """What ``extend`` begins with, for ``batch`` rows of at most ``slots`` tokens.
+
+    Raises:
+        UserError: the family cannot go on from the tokens before; so does `extend`.
+    """
+    return make_backbone(config).empty_cache(batch, slots)
+
+
+def extend(
+    config: ModelConfig,
+    params: PyTree,
+    tokens: Int[Array, "B T"],
+    cache: PyTree,
+    slot: Int[Array, ""],
+    first: Int[Array, " B"],
+) -> tuple[Float[Array, "B T D"], PyTree]:
+    """States of further positions, given the cache of those before them.
+
+    Args:
+        config, params: the backbone.
+        tokens: int32 [B, T], what follows the ``slot`` columns already seen.
+        cache: from ``empty_cache`` or an earlier call.
+        slot: int32 [], the column of the first of these tokens.
+        first: int32 [B], the column of each row's first real token; no position sees those before.
+
+    Returns:
+        states [B, T, D], and the cache with these tokens in it.
+    """
+    found: tuple[Array, Any] = make_backbone(config).apply(
+        {"params": params}, tokens, cache, slot, first, method="extend"
+    )
+    return found
+
+
+def output(
+    config: ModelConfig, params: PyTree
+) -> tuple[Float[Array, "V D"], Float[Array, " V"] | None]:
+    """Output table and bias: logits are ``states @ table.T + bias``; None is no bias."""
+    return make_backbone(config).output(params)
+
+
+def logits(
+    config: ModelConfig, params: PyTree, states: Float[Array, "*B D"]
+) -> Float[Array, "*B V"]:
+    """The logits after each state, float32; the product is made in the type of the states."""
+    table, bias = output(config, params)
+    table = table.astype(states.dtype)
+    found = jnp.einsum("...d,vd->...v", states, table, preferred_element_type=jnp.float32)
+    return found if bias is None else found + jnp.broadcast_to(bias, found.shape)
+
+
+def for_loss(
+    config: ModelConfig, params: PyTree, key: Key[Array, ""] | None, positions: int | None = None
+) -> tuple[PyTree, Float[Array, "R D"], Float[Array, " R"] | None]:
+    """The parameters to apply in an update, and the output table and bias of its loss.
+
+    They are the model's own, except with dropout of the parameters themselves, or where the loss
+    runs over more rows than the vocabulary (``fidelity="released"``).
+
+    Args:
+        config, params: the backbone.
+        key: a typed key for that dropout, or None for none; see ``config.drops_parameters``.
+        positions: with ``fidelity="released"``, how many positions the table has; None is all.
+    """
+    return make_backbone(config).for_loss(params, key, positions)
+
+
+def with_rows(config: ModelConfig, params: PyTree, rows: Float[Array, "S D"]) -> PyTree:
+    """The parameters with further tokens after the vocabulary, which are read and predicted."""
+    return make_backbone(config).with_rows(params, rows)
+
+
+def depth(config: ModelConfig, name: str) -> int:
+    """Where a parameter stands on the way from tokens to results.
+
+    Args:
+        config: the backbone's.
+        name: keys joined by "/", of a backbone (``blocks_0/mlp/…``) or of a fine-tuned model
+            (``backbone/blocks_0/…``, ``adapter/head/kernel``).
+
+    Returns:
+        0 of embeddings, 1 … L of the L blocks, L + 1 of what follows them, L + 2 of a task head.
+    """
+    part, _, rest = name.partition("/")
+    if part == "adapter":
+        return config.num_layers + 2
+    return make_backbone(config).depth(rest if part == "backbone" else name)
+
+
+def names_of(params: PyTree) -> list[str]:
+    """The name of every array, keys joined by "/", in the order of `jax.tree.leaves`."""
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]

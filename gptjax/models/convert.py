@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.errors import UserError
-from gptjax.models.config import ModelConfig
+from gptjax.models.transformer import TransformerConfig
 
 PyTree = Any
 Path = tuple[str, ...]
@@ -41,7 +41,7 @@ _BUFFERS = ("attn.bias", "attn.masked_bias")
 _POSITIONS = "position_ids"
 
 
-def shapes(config: ModelConfig) -> dict[Path, tuple[int, ...]]:
+def shapes(config: TransformerConfig) -> dict[Path, tuple[int, ...]]:
     """The shape of every parameter of a backbone, by its path, in OpenAI's order."""
     width, hidden = config.width, config.hidden_width
     last: dict[Path, tuple[int, ...]] = {
@@ -64,7 +64,7 @@ def shapes(config: ModelConfig) -> dict[Path, tuple[int, ...]]:
     return found
 
 
-def hub_names(config: ModelConfig) -> dict[Path, str]:
+def hub_names(config: TransformerConfig) -> dict[Path, str]:
     """The hub's name of every parameter of a backbone, without a model's prefix."""
     embeddings = _EMBEDDINGS[config.norm]
     names: dict[Path, str] = {
@@ -80,12 +80,12 @@ def hub_names(config: ModelConfig) -> dict[Path, str]:
     return names
 
 
-def to_hub(params: PyTree, config: ModelConfig) -> dict[str, np.ndarray]:
+def to_hub(params: PyTree, config: TransformerConfig) -> dict[str, np.ndarray]:
     """A backbone's parameters by the hub's names, as they stand in a model with a head."""
     return {PREFIX + name: _get(params, path) for path, name in hub_names(config).items()}
 
 
-def from_hub(tensors: Mapping[str, np.ndarray], config: ModelConfig, where: str) -> PyTree:
+def from_hub(tensors: Mapping[str, np.ndarray], config: TransformerConfig, where: str) -> PyTree:
     """A backbone's parameters, float32, from the hub's tensors.
 
     Args:
@@ -125,7 +125,7 @@ def from_hub(tensors: Mapping[str, np.ndarray], config: ModelConfig, where: str)
     return params
 
 
-def to_openai(params: PyTree, config: ModelConfig) -> list[np.ndarray]:
+def to_openai(params: PyTree, config: TransformerConfig) -> list[np.ndarray]:
     """A backbone's parameters as OpenAI's list: kernels of blocks have a leading 1.
 
     Raises:
@@ -136,7 +136,7 @@ def to_openai(params: PyTree, config: ModelConfig) -> list[np.ndarray]:
     return [_get(params, path).reshape(shape) for path, shape in _openai_shapes(config).items()]
 
 
-def from_openai(tensors: Sequence[np.ndarray], config: ModelConfig, where: str) -> PyTree:
+def from_openai(tensors: Sequence[np.ndarray], config: TransformerConfig, where: str) -> PyTree:
     """A backbone's parameters from OpenAI's list.
 
     Raises:
@@ -157,7 +157,7 @@ def from_openai(tensors: Sequence[np.ndarray], config: ModelConfig, where: str) 
 
 def config_of_openai(
     listed: Sequence[Sequence[int]], num_heads: int | None, where: str
-) -> ModelConfig:
+) -> TransformerConfig:
     """The config that a list of shapes describes.
 
     Args:
@@ -186,7 +186,7 @@ def config_of_openai(
             "many heads there are (`heads`)"
         )
     hidden = listed[2 + 6][-1]
-    return ModelConfig(
+    return TransformerConfig(
         vocabulary_size=listed[1][0],
         context_length=listed[0][0],
         num_layers=blocks,
@@ -196,14 +196,14 @@ def config_of_openai(
     )
 
 
-def _openai_shapes(config: ModelConfig) -> dict[Path, tuple[int, ...]]:
+def _openai_shapes(config: TransformerConfig) -> dict[Path, tuple[int, ...]]:
     return {
         path: (1, *shape) if path[-1] == "kernel" else shape
         for path, shape in shapes(config).items()
     }
 
 
-def _describe(config: ModelConfig) -> str:
+def _describe(config: TransformerConfig) -> str:
     kind = "GPT-1" if config.norm == "post" else "GPT-2"
     return f"{kind} of {config.num_layers} blocks and width {config.width}"
 

@@ -17,8 +17,9 @@ def cross_entropy(
     table: Float[Array, "V D"],
     targets: Int[Array, " N"],
     weights: Float[Array, " N"],
+    bias: Float[Array, " V"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Cross-entropy of softmax(states @ tableᵀ) with the targets.
+    """Cross-entropy of softmax(states @ tableᵀ + bias) with the targets.
 
     The N × V logits are the largest array of a language model, so they are made for some rows at
     a time and dropped. Where a gradient is asked for, it is finished in the same pass, while the
@@ -30,6 +31,7 @@ def cross_entropy(
         table: float32, a row per token; used in the compute type.
         targets: token ids.
         weights: float32.
+        bias: float32; None is none.
 
     Returns:
         Σ weight × negative log-likelihood in nats, and Σ weight over the rows where no logit is
@@ -39,16 +41,20 @@ def cross_entropy(
 
     def add(sums: tuple[Array, Array], chunk: tuple[Array, Array, Array]) -> Any:
         x, target, weight = chunk
-        _, _, nll, correct = _softmax(x, cast, target)
+        _, _, nll, correct = _softmax(x, cast, bias, target)
         return (sums[0] + (weight * nll).sum(), sums[1] + (weight * correct).sum()), None
 
     sums, _ = jax.lax.scan(add, (jnp.float32(0), jnp.float32(0)), _chunks(states, targets, weights))
     return sums
 
 
-def _softmax(x: Array, table: Array, targets: Array) -> tuple[Array, Array, Array, Array]:
+def _softmax(
+    x: Array, table: Array, bias: Array | None, targets: Array
+) -> tuple[Array, Array, Array, Array]:
     """exp(logit - highest) [n, V], its sum, the negative log-likelihood and the hits (1 or 0)."""
     logits = jnp.einsum("nd,vd->nv", x, table, preferred_element_type=jnp.float32)
+    if bias is not None:
+        logits = logits + bias[None]
     top = logits.max(-1)
     target = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
     powers = jnp.exp(logits - top[:, None])
@@ -56,34 +62,46 @@ def _softmax(x: Array, table: Array, targets: Array) -> tuple[Array, Array, Arra
     return powers, total, jnp.log(total) + (top - target), (target >= top).astype(jnp.float32)
 
 
-def _forward(states: Array, table: Array, targets: Array, weights: Array) -> tuple:
+_Saved = tuple[Array, Array, Array | None, Array]
+
+
+def _forward(
+    states: Array, table: Array, targets: Array, weights: Array, bias: Array | None
+) -> tuple[tuple[Array, Array], _Saved]:
     cast = table.astype(states.dtype)
     ids = jnp.arange(table.shape[0])[None]
 
-    def add(sums: tuple[Array, Array, Array], chunk: tuple[Array, Array, Array]) -> Any:
+    def add(
+        sums: tuple[Array, Array, Array, Array | None], chunk: tuple[Array, Array, Array]
+    ) -> Any:
         x, target, weight = chunk
-        powers, total, nll, correct = _softmax(x, cast, target)
+        powers, total, nll, correct = _softmax(x, cast, bias, target)
         hit = jnp.where(ids == target[:, None], weight[:, None], 0.0)
         # d loss / d logits: weight × (softmax - one-hot).
-        d_logits = (powers * (weight / total)[:, None] - hit).astype(x.dtype)
+        d_wide = powers * (weight / total)[:, None] - hit
+        d_logits = d_wide.astype(x.dtype)
         d_x = jnp.einsum("nv,vd->nd", d_logits, cast)
         d_table = jnp.einsum("nv,nd->vd", d_logits, x, preferred_element_type=jnp.float32)
-        loss, hits, table_sum = sums
-        sums = (loss + (weight * nll).sum(), hits + (weight * correct).sum(), table_sum + d_table)
-        return sums, (d_x, nll)
+        loss, hits, table_sum, bias_sum = sums
+        if bias_sum is not None:
+            bias_sum = bias_sum + d_wide.sum(0)
+        loss, hits = loss + (weight * nll).sum(), hits + (weight * correct).sum()
+        return (loss, hits, table_sum + d_table, bias_sum), (d_x, nll)
 
-    start = (jnp.float32(0), jnp.float32(0), jnp.zeros(table.shape, jnp.float32))
+    none = None if bias is None else jnp.zeros(bias.shape, jnp.float32)
+    start = (jnp.float32(0), jnp.float32(0), jnp.zeros(table.shape, jnp.float32), none)
     sums, per_row = jax.lax.scan(add, start, _chunks(states, targets, weights))
-    loss, hits, d_table = sums
+    loss, hits, d_table, d_bias = sums
     d_states, nll = per_row
     rows = states.shape[0]
     d_states = d_states.reshape(-1, states.shape[1])[:rows]
-    return (loss, hits), (d_states, d_table, nll.reshape(-1)[:rows])
+    return (loss, hits), (d_states, d_table, d_bias, nll.reshape(-1)[:rows])
 
 
-def _backward(saved: tuple[Array, Array, Array], g: tuple[Array, Array]) -> tuple:
-    d_states, d_table, nll = saved
-    return d_states * g[0].astype(d_states.dtype), d_table * g[0], None, nll * g[0]
+def _backward(saved: _Saved, g: tuple[Array, Array]) -> tuple[Array | None, ...]:
+    d_states, d_table, d_bias, nll = saved
+    d_bias = None if d_bias is None else d_bias * g[0]
+    return d_states * g[0].astype(d_states.dtype), d_table * g[0], None, nll * g[0], d_bias
 
 
 cross_entropy.defvjp(_forward, _backward)

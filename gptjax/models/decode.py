@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from gptjax.errors import UserError
-from gptjax.models.backbone import empty_cache, make_backbone
+from gptjax.models.backbone import empty_cache, extend
+from gptjax.models.backbone import logits as logits_of
 from gptjax.models.config import ModelConfig
 
 
@@ -51,7 +52,8 @@ def generate(
         UserError: an option out of its range, or an empty prompt.
     """
     _check(config, prompts, max_tokens, temperature, top_k, top_p, num_samples)
-    rows = [prompt[-config.context_length :] for prompt in prompts for _ in range(num_samples)]
+    most = config.context or 0  # prompt[-0:] is all of it
+    rows = [prompt[-most:] for prompt in prompts for _ in range(num_samples)]
     width = max(len(row) for row in rows)
     stop = -1 if end is None else end  # No id is negative.
     tokens = np.full((len(rows), width), max(stop, 0), np.int32)
@@ -103,19 +105,16 @@ def sample(
         int32 [B, max_tokens], the new tokens; after an end only ends.
     """
     batch, width = prompt.shape
-    slots = min(config.context_length, width + max_tokens)
+    most = width + max_tokens
+    slots = most if config.context is None else min(config.context, most)
     kept = slots // 2
-    model = make_backbone(config)
 
     def read(
         tokens: Array, cache: tuple[Any, ...], slot: Array, start: Array
     ) -> tuple[Array, tuple[Any, ...]]:
         """The logits after the tokens, and the cache with them in it."""
-        extended: Any = model.apply({"params": params}, tokens, cache, slot, start, method="extend")
-        states, cache = extended
-        table = params["token_embedding"].astype(states.dtype)
-        logits = jnp.einsum("bd,vd->bv", states[:, -1], table, preferred_element_type=jnp.float32)
-        return logits, cache
+        states, cache = extend(config, params, tokens, cache, slot, start)
+        return logits_of(config, params, states[:, -1]), cache
 
     def slide(state: _State) -> _State:
         """Begin a new window with the later half of the full one."""

@@ -25,7 +25,8 @@ def keep_mask(key: UInt32[Array, "..."], rate: float, shape: tuple[int, ...]) ->
     x = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     x = _mix(x ^ key[0])
     x = _mix(x + key[1])
-    return x >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    keep: Array = x >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return keep
 
 
 def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:

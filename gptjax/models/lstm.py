@@ -1,6 +1,7 @@
 """The LSTM that the paper puts in the transformer's place (table 5), behind the same interface."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,9 +10,47 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
+from gptjax.models.family import Family
 from gptjax.models.layers import Linear
 
 FORGET_BIAS = 1.0  # A new memory cell keeps what it has (Gers et al. 2000).
+
+
+@dataclass(frozen=True)
+class LSTMConfig(ModelConfig):
+    """The shape of the LSTM that the GPT-1 paper compares with (table 5)."""
+
+    called: ClassVar[str] = "an LSTM"
+    ignored: ClassVar[tuple[str, ...]] = ("attention", "attention_dropout")
+
+    kind: Literal["lstm"] = "lstm"
+    """The family of the model; each has options of its own (--model.kind transformer --help)."""
+
+    units: int | None = None
+    """Memory cells of each layer (None: the width)."""
+
+    embedding_dropout: float = 0.1
+    """Probability of dropping a component of the token embedding."""
+
+    residual_dropout: float = 0.1
+    """Probability of dropping a component of what a layer gives to the next one or to the
+    output."""
+
+    num_heads: int = 12
+    """Without effect. It is part of the hash by which runs recognise their LSTM."""
+
+    @property
+    def cells(self) -> int:
+        """The memory cells of a layer."""
+        return self.width if self.units is None else self.units
+
+    def shape(self) -> dict[str, int | str]:
+        # Runs have recorded the hash of all this since an LSTM had a transformer's settings too.
+        old: dict[str, int | str] = {"num_heads": self.num_heads, "norm": "post"}
+        return {**super().shape(), **old, "hidden_width": 4 * self.width, "cells": self.cells}
+
+    def describe(self) -> str:
+        return f"LSTM of {self.num_layers} × {self.cells} cells, width {self.width}"
 
 
 class Carry(NamedTuple):
@@ -34,7 +73,7 @@ class Layer(nn.Module):
     table which is input and output at once. Matrices start at N(0, 1 / inputs).
     """
 
-    config: ModelConfig
+    config: LSTMConfig
 
     def setup(self) -> None:
         cells, width = self.config.cells, self.config.width
@@ -163,7 +202,7 @@ def _recurrence_backward(saved: tuple[Any, ...], g: Array) -> tuple[Array, Array
 recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
-class LSTM(nn.Module):
+class LSTM(Family):
     """A recurrent language model, from tokens to states.
 
     Its parameters are ``token_embedding`` [V, D], which is also the output table as in
@@ -171,7 +210,7 @@ class LSTM(nn.Module):
     positions. The methods have the same arguments and results as the transformer's.
     """
 
-    config: ModelConfig
+    config: LSTMConfig
 
     def setup(self) -> None:
         config = self.config
@@ -198,7 +237,7 @@ class LSTM(nn.Module):
         config = self.config
         config.check_length(tokens.shape[1])
         keys = None if key is None else jax.random.split(key, config.num_layers + 1)
-        x = self._embed(tokens)
+        x = self.embed(tokens)
         x = dropout(x, None if keys is None else keys[-1], config.embedding_dropout)
         for i, block in enumerate(self.blocks):
             x = dropout(block(x), None if keys is None else keys[i], config.residual_dropout)
@@ -223,19 +262,20 @@ class LSTM(nn.Module):
             states [B, T, D], and what is remembered after these tokens.
         """
         present = slot + jnp.arange(tokens.shape[1])[None] >= first[:, None]
-        x, remembered = self._embed(tokens), []
+        x, remembered = self.embed(tokens), []
         for block, carry in zip(self.blocks, cache, strict=True):
             before = jax.tree.map(lambda a: jnp.where(slot == 0, 0, a), carry)
             x, after = block.extend(x, before, present)
             remembered.append(after)
         return x, tuple(remembered)
 
-    def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    def embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """The token embedding, without dropout."""
         return self.token_embedding[tokens].astype(jnp.dtype(self.config.dtype))
 
-
-def empty_cache(config: ModelConfig, batch: int) -> tuple[Carry, ...]:
-    """What is remembered before the first token, for ``batch`` rows."""
-    shape = (batch, config.cells)
-    nothing = Carry(jnp.zeros(shape, jnp.dtype(config.dtype)), jnp.zeros(shape, jnp.float32))
-    return (nothing,) * config.num_layers
+    @nn.nowrap
+    def empty_cache(self, batch: int, slots: int) -> tuple[Carry, ...]:
+        """What is remembered before the first token."""
+        shape = (batch, self.config.cells)
+        hidden = jnp.zeros(shape, jnp.dtype(self.config.dtype))
+        return (Carry(hidden, jnp.zeros(shape, jnp.float32)),) * self.config.num_layers

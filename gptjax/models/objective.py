@@ -1,5 +1,6 @@
 """Training problems over the models: what is minimised, as pairs of pure functions."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,19 +9,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from gptjax.batch import Batch, Objective, Sums
-from gptjax.models.backbone import make_backbone
+from gptjax.models.backbone import for_loss, init_backbone, states
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropy
 from gptjax.models.task_head import (
-    AdapterConfig,
+    TaskHeadConfig,
     extended_config,
     extract_states,
     head_logits,
-    init_adapter,
-    init_backbone,
+    init_task_head,
     with_special_rows,
 )
-from gptjax.models.transformer import tables
+
+
+def num_parameters(objective: Objective) -> int:
+    """The number of parameters, without making them."""
+    shapes = jax.eval_shape(objective.init, jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 def lm(config: ModelConfig) -> Objective:
@@ -31,10 +36,9 @@ def lm(config: ModelConfig) -> Objective:
     its ``lm_weights`` times its row's ``weights``; the metric ``accuracy`` sums the weights of
     tokens whose logit is the highest.
     """
-    model = make_backbone(config)
 
     def init(key: Key[Array, ""]) -> Any:
-        return model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+        return init_backbone(config, key)
 
     def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
         length = batch.tokens.shape[-1]
@@ -43,15 +47,16 @@ def lm(config: ModelConfig) -> Objective:
             :, 1:
         ]
         drop_key = None
-        if key is not None and config.fidelity == "released":
+        if key is not None and config.drops_parameters:
             key, drop_key = jax.random.split(key)
-        params, table = tables(params, config, drop_key)
-        states: Any = model.apply({"params": params}, tokens[:, :-1], key)
+        params, table, bias = for_loss(config, params, drop_key)
+        seen = states(config, params, tokens[:, :-1], key)
         total, correct = cross_entropy(
-            states.reshape(-1, config.width),
+            seen.reshape(-1, seen.shape[-1]),
             table,
             tokens[:, 1:].reshape(-1),
             weights.reshape(-1),
+            bias,
         )
         return Sums(total, weights.sum(), {"accuracy": correct})
 
@@ -73,7 +78,7 @@ class TaskFunctions(NamedTuple):
 
 def task(
     config: ModelConfig,
-    adapter: AdapterConfig,
+    head: TaskHeadConfig,
     *,
     lm_coefficient: float = 0.0,
     freeze_backbone: bool = False,
@@ -92,37 +97,42 @@ def task(
 
     Args:
         config: the backbone's, whose vocabulary does not hold the special tokens.
-        adapter: the head.
+        head: what the task needs.
         lm_coefficient: λ of equation 5; the paper has 0.5.
         freeze_backbone: no gradient reaches the backbone's parameters.
         positions: with ``fidelity="released"``, how many positions the softmax runs over: the
             released code keeps as many as the longest sequence has. None: all.
     """
-    model = make_backbone(extended_config(config))
+    extended = extended_config(config)
 
     def init(key: Key[Array, ""]) -> Any:
-        backbone, head = jax.random.split(key)
+        backbone_key, head_key = jax.random.split(key)
         return {
-            "backbone": init_backbone(config, backbone),
-            "adapter": init_adapter(config, adapter, head),
+            "backbone": init_backbone(config, backbone_key),
+            "adapter": init_task_head(config, head, head_key),
         }
 
-    def run(params: Any, batch: Batch, key: Key[Array, ""] | None) -> tuple[Array, Array, Array]:
+    def run(
+        params: Any, batch: Batch, key: Key[Array, ""] | None
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Logits of the classes, all states, and output table and bias of the LM loss."""
         if freeze_backbone:
             params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
         tokens = jnp.asarray(batch.tokens)
         sequences, length = tokens.shape[:2], tokens.shape[2]
         keys = (None, None) if key is None else jax.random.split(key)
         drop_key = None if key is None else jax.random.fold_in(key, 2)
-        extended, table = tables(with_special_rows(params), config, drop_key, positions)
-        states: Any = model.apply({"params": extended}, tokens.reshape(-1, length), keys[0])
-        states = states.reshape(*sequences, length, config.width)
-        extracted = extract_states(states, jnp.asarray(batch.extract))
-        logits = head_logits(params["adapter"]["head"], extracted, adapter, keys[1])
-        return logits, states, table
+        backbone, table, bias = for_loss(
+            extended, with_special_rows(config, params), drop_key, positions
+        )
+        found = states(extended, backbone, tokens.reshape(-1, length), keys[0])
+        found = found.reshape(*sequences, length, -1)
+        extracted = extract_states(found, jnp.asarray(batch.extract))
+        logits = head_logits(params["adapter"]["head"], extracted, head, keys[1])
+        return logits, found, table, bias
 
     def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
-        logits, states, table = run(params, batch, key)
+        logits, found, table, bias = run(params, batch, key)
         targets, weights = jnp.asarray(batch.targets), jnp.asarray(batch.weights)
         per_example = -(targets * jax.nn.log_softmax(logits)).sum(-1)
         task_loss = (weights * per_example).sum()
@@ -134,17 +144,18 @@ def task(
             # Each sequence's mean over its own tokens, then the mean over the K sequences.
             share = own / jnp.maximum(own.sum(-1, keepdims=True), 1.0) / own.shape[1]
             lm_loss, _ = cross_entropy(
-                states[:, :, :-1].reshape(-1, config.width),
+                found[:, :, :-1].reshape(-1, found.shape[-1]),
                 table,
                 jnp.asarray(batch.tokens)[..., 1:].reshape(-1),
                 (share * weights[:, None, None]).reshape(-1),
+                bias,
             )
             metrics["lm_loss"] = lm_loss
             total = total + lm_coefficient * lm_loss
         return Sums(total, weights.sum(), metrics)
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
-        logits, _, _ = run(params, batch, None)
+        logits, *_ = run(params, batch, None)
         return jax.nn.log_softmax(logits)
 
     return TaskFunctions(Objective(init, loss), log_probabilities)

@@ -1,7 +1,9 @@
 """What fine-tuning adds to a backbone: the rows of the special tokens, and a head.
 
 Parameters of a fine-tuned model are ``{"backbone": …, "adapter": …}``, with the backbone as
-pre-training made it and the adapter ``{"special_embedding": [3, D], "head": {"kernel", "bias"}}``.
+pre-training made it. The task head is the second part, ``{"special_embedding": [3, D], "head":
+{"kernel", "bias"}}``; checkpoints have always had it under the key ``adapter``, and it stays, so
+that old runs resume.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from gptjax.errors import UserError
-from gptjax.models.backbone import make_backbone
+from gptjax.models.backbone import depth, names_of, with_rows
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 
@@ -21,7 +23,7 @@ PyTree = Any
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
+class TaskHeadConfig:
     """What kind of head, and of how many classes.
 
     Attributes:
@@ -47,29 +49,22 @@ def extended_config(config: ModelConfig) -> ModelConfig:
     return replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
 
 
-def init_backbone(config: ModelConfig, key: Key[Array, ""]) -> PyTree:
-    """A backbone that was never trained."""
-    return make_backbone(config).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
-
-
-def init_adapter(config: ModelConfig, adapter: AdapterConfig, key: Key[Array, ""]) -> PyTree:
+def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: Key[Array, ""]) -> PyTree:
     """Fresh rows and a fresh head: N(0, initial_std), biases 0."""
-    rows, head = jax.random.split(key)
+    rows, kernel = jax.random.split(key)
     std, width = config.initial_std, config.width
     return {
         "special_embedding": std * jax.random.normal(rows, (NUM_SPECIALS, width), jnp.float32),
         "head": {
-            "kernel": std * jax.random.normal(head, (width, adapter.outputs), jnp.float32),
-            "bias": jnp.zeros((adapter.outputs,), jnp.float32),
+            "kernel": std * jax.random.normal(kernel, (width, head.outputs), jnp.float32),
+            "bias": jnp.zeros((head.outputs,), jnp.float32),
         },
     }
 
 
-def with_special_rows(params: PyTree) -> PyTree:
+def with_special_rows(config: ModelConfig, params: PyTree) -> PyTree:
     """The backbone's parameters with the special tokens' rows after its own."""
-    backbone = params["backbone"]
-    rows = [backbone["token_embedding"], params["adapter"]["special_embedding"]]
-    return {**backbone, "token_embedding": jnp.concatenate(rows)}
+    return with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
 
 
 def extract_states(
@@ -80,9 +75,9 @@ def extract_states(
 
 
 def head_logits(
-    head: PyTree,
+    params: PyTree,
     states: Float[Array, "B K D"],
-    adapter: AdapterConfig,
+    head: TaskHeadConfig,
     key: Key[Array, ""] | None,
 ) -> Float[Array, "B C"]:
     """Logits of the classes, or of the K choices; float32.
@@ -91,19 +86,22 @@ def head_logits(
     by what they say, not by what was dropped.
     """
     states = states.astype(jnp.float32)
-    if adapter.head == "classify":
-        added = dropout(states.sum(1), key, adapter.dropout)
-        return added @ head["kernel"] + head["bias"][None]
-    if key is not None and adapter.dropout > 0:
+    kernel: Array = params["kernel"]
+    bias: Array = params["bias"]
+    if head.head == "classify":
+        added = dropout(states.sum(1), key, head.dropout)
+        return added @ kernel + bias[None]
+    if key is not None and head.dropout > 0:
         ones = jnp.ones((states.shape[0], 1, states.shape[2]), jnp.float32)
-        states = states * dropout(ones, key, adapter.dropout)
-    return (states @ head["kernel"] + head["bias"][None, None])[..., 0]
+        states = states * dropout(ones, key, head.dropout)
+    return (states @ kernel + bias[None, None])[..., 0]
 
 
-def transfer(fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
+def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
     """The embeddings and the first blocks of a pre-trained backbone, the rest as in ``fresh``.
 
     Args:
+        config: the backbone's.
         fresh: a backbone's parameters, which nothing but the shape is taken from unless a block
             is not transferred.
         loaded: the pre-trained one's.
@@ -112,13 +110,14 @@ def transfer(fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
     Raises:
         UserError: a parameter is missing, unknown or of another shape; names it.
     """
-    flat_fresh, structure = jax.tree_util.tree_flatten_with_path(fresh)
-    there = {jax.tree_util.keystr(p): x for p, x in jax.tree_util.tree_leaves_with_path(loaded)}
-    names = [jax.tree_util.keystr(path) for path, _ in flat_fresh]
+    leaves, structure = jax.tree.flatten(fresh)
+    names = names_of(fresh)
+    there = dict(zip(names_of(loaded), jax.tree.leaves(loaded), strict=True))
     if unknown := sorted(there.keys() - set(names)):
         raise UserError(f"the loaded backbone has parameters that the model lacks: {unknown[0]}")
-    leaves = []
-    for name, (path, leaf) in zip(names, flat_fresh, strict=True):
+    deepest = config.num_layers + 2 if num_layers is None else min(num_layers, config.num_layers)
+    chosen = []
+    for name, leaf in zip(names, leaves, strict=True):
         if name not in there:
             raise UserError(f"the loaded backbone lacks the parameter {name}")
         if there[name].shape != leaf.shape:
@@ -126,20 +125,12 @@ def transfer(fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
                 f"the parameter {name} is {list(there[name].shape)} in the loaded backbone and "
                 f"{list(leaf.shape)} in the model"
             )
-        top = str(getattr(path[0], "key", path[0]))
-        kept = num_layers is None or top.endswith("_embedding") or _block(top) < num_layers
-        leaves.append(there[name] if kept else leaf)
-    return jax.tree_util.tree_unflatten(structure, leaves)
+        chosen.append(there[name] if depth(config, name) <= deepest else leaf)
+    return jax.tree.unflatten(structure, chosen)
 
 
-def _block(name: str) -> float:
-    """The number of a block; the final LayerNorm lies behind all of them."""
-    number = name.removeprefix("blocks_")
-    return float(number) if number.isdigit() else float("inf")
-
-
-def adapter_only(params: PyTree) -> PyTree:
-    """True for the arrays of the adapter, False for those of the backbone."""
+def head_only(params: PyTree) -> PyTree:
+    """True for the arrays of the task head, False for those of the backbone."""
     return {
         "backbone": jax.tree.map(lambda _: False, params["backbone"]),
         "adapter": jax.tree.map(lambda _: True, params["adapter"]),

@@ -1,16 +1,105 @@
 """The backbone: GPT-1 (post-LayerNorm) and GPT-2 (pre-LayerNorm) are settings of one module."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from gptjax.errors import UserError
 from gptjax.models.attention import cached_attention, causal_attention, fused_attention
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
+from gptjax.models.family import Family
 from gptjax.models.layers import LayerNorm, Linear, gelu
+
+
+@dataclass(frozen=True)
+class TransformerConfig(ModelConfig):
+    """The shape of a transformer. The defaults are GPT-1 (Radford et al. 2018, section 4.1)."""
+
+    called: ClassVar[str] = "a transformer"
+
+    kind: Literal["transformer"] = "transformer"
+    """The family of the model; each has options of its own (--model.kind lstm --help)."""
+
+    num_heads: int = 12
+    """Number of attention heads; must divide the width."""
+
+    mlp_width: int | None = None
+    """Size of the hidden layer of each block's MLP (None: 4 × width)."""
+
+    norm: Literal["post", "pre"] = "post"
+    """Where LayerNorm stands: after each residual sum (GPT-1), or before each branch, with a final
+    LayerNorm and residual projections initialised smaller by sqrt(2 × layers) (GPT-2)."""
+
+    embedding_dropout: float = 0.1
+    """Probability of dropping a component of the sum of token and position embedding."""
+
+    attention_dropout: float = 0.1
+    """Probability of dropping an attention weight."""
+
+    residual_dropout: float = 0.1
+    """Probability of dropping a component of what a branch adds to the residual stream."""
+
+    fidelity: Literal["paper", "released"] = "paper"
+    """Two oddities of the code that GPT-1's authors released, where the paper is silent. Paper: the
+    softmax runs over the tokens, and embedding dropout acts on the sum of token and position
+    embedding. Released: the softmax in the loss runs over the rows of the positions too, and
+    embedding dropout acts on the two tables, the output table included."""
+
+    attention: Literal["einsum", "fused"] = "einsum"
+    """How attention is computed: einsum (fastest on a CPU, any dropout), or fused (cuDNN on a GPU;
+    attention dropout must be 0)."""
+
+    rematerialize: bool = False
+    """Compute each block again in the backward pass instead of keeping its intermediate values:
+    less memory for about a third more work."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.num_heads:
+            raise UserError(
+                f"model.width {self.width} does not divide into model.num_heads {self.num_heads}: "
+                "choose a multiple"
+            )
+        if self.attention == "fused" and self.attention_dropout > 0:
+            raise UserError(
+                "model.attention fused has no dropout: set model.attention-dropout to 0, "
+                "or model.attention to einsum"
+            )
+
+    @property
+    def hidden_width(self) -> int:
+        """The size of the MLP's hidden layer."""
+        return 4 * self.width if self.mlp_width is None else self.mlp_width
+
+    @property
+    def head_width(self) -> int:
+        """The size of one head's queries, keys and values."""
+        return self.width // self.num_heads
+
+    @property
+    def drops_parameters(self) -> bool:
+        return self.fidelity == "released"
+
+    def for_perplexity(self) -> "TransformerConfig":
+        return replace(self, fidelity="paper")
+
+    def shape(self) -> dict[str, int | str]:
+        own = {name: getattr(self, name) for name in ("num_heads", "hidden_width", "norm")}
+        shape = {**super().shape(), **own}
+        del shape["kind"]  # Runs have recorded its hash since there was no other kind.
+        return shape
+
+    def describe(self) -> str:
+        order = "after" if self.norm == "post" else "before"
+        return (
+            f"{self.num_layers} blocks of width {self.width}, {self.num_heads} heads, LayerNorm "
+            f"{order} each branch"
+        )
 
 
 class LayerCache(NamedTuple):
@@ -25,7 +114,7 @@ class LayerCache(NamedTuple):
     values: Float[Array, "B H S _"]
 
 
-def _linear(config: ModelConfig, features: int, *, residual: bool = False) -> Linear:
+def _linear(config: TransformerConfig, features: int, *, residual: bool = False) -> Linear:
     """A linear map; ``residual`` if its output is added to the residual stream."""
     smaller = residual and config.norm == "pre"
     return Linear(
@@ -36,7 +125,7 @@ def _linear(config: ModelConfig, features: int, *, residual: bool = False) -> Li
 class Attention(nn.Module):
     """Causal self-attention of several heads."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     def setup(self) -> None:
         self.qkv = _linear(self.config, 3 * self.config.width)
@@ -79,7 +168,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """The position-wise feed-forward network, GELU in its tanh form."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     def setup(self) -> None:
         self.expansion = _linear(self.config, self.config.hidden_width)
@@ -92,7 +181,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One transformer block: attention and MLP, each with a residual sum and a LayerNorm."""
 
-    config: ModelConfig
+    config: TransformerConfig
 
     def setup(self) -> None:
         self.attention = Attention(self.config)
@@ -132,7 +221,7 @@ class Block(nn.Module):
         return self.norm_2(x + dropout(self.mlp(x), key, rate))
 
 
-class Transformer(nn.Module):
+class Transformer(Family):
     """A decoder-only transformer, from tokens to states.
 
     Its parameters are ``token_embedding`` [V, D] (which is also the output table: logits are
@@ -140,7 +229,7 @@ class Transformer(nn.Module):
     ``blocks_1``, … and, with ``norm="pre"``, ``final_norm``.
     """
 
-    config: ModelConfig
+    config: TransformerConfig
 
     def setup(self) -> None:
         config = self.config
@@ -175,12 +264,16 @@ class Transformer(nn.Module):
         self.config.check_length(length)
         layers = self.config.num_layers
         keys = None if key is None else jax.random.split(key, 3 * layers + 1)
-        x = self._embed(tokens, jnp.arange(length)[None])
-        if self.config.fidelity == "paper":  # else it was done to the tables (`tables`)
+        x = self.embed(tokens)
+        if self.config.fidelity == "paper":  # else it was done to the tables (`for_loss`)
             x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
         for i, block in enumerate(self.blocks):
             x = block(x, None if keys is None else keys[3 * i : 3 * i + 3])
         return self.final_norm(x) if self.config.norm == "pre" else x
+
+    def embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """The sum of token and position embedding, without dropout."""
+        return self._embed(tokens, jnp.arange(tokens.shape[1])[None])
 
     def extend(
         self,
@@ -215,37 +308,31 @@ class Transformer(nn.Module):
         x = self.token_embedding[tokens] + self.position_embedding[positions]
         return x.astype(jnp.dtype(self.config.dtype))
 
+    @nn.nowrap
+    def empty_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
+        """A cache without positions."""
+        shape = (batch, self.config.num_heads, slots, self.config.head_width)
+        zeros = jnp.zeros(shape, jnp.dtype(self.config.dtype))
+        return tuple(LayerCache(zeros, zeros) for _ in range(self.config.num_layers))
 
-def tables(
-    params: Any, config: ModelConfig, key: Key[Array, ""] | None, positions: int | None = None
-) -> tuple[Any, Float[Array, "R D"]]:
-    """The parameters to apply a model with, and the output table of its loss.
+    @nn.nowrap
+    def for_loss(
+        self, params: Any, key: Key[Array, ""] | None, positions: int | None
+    ) -> tuple[Any, Float[Array, "R D"], None]:
+        """The parameters to apply, and the output table of the loss.
 
-    R is V, or with ``fidelity="released"`` V + T: there tokens and positions are one table, which
-    is dropped from as a whole (once per step and device) and is all of the output table.
-
-    Args:
-        params: of a `Transformer`, or with ``fidelity="paper"`` of any backbone.
-        config: its config.
-        key: a typed key for the dropout, or None for none.
-        positions: T, how many positions there are in that table; None is all of them.
-    """
-    tokens = params["token_embedding"]
-    if config.fidelity == "paper":
-        return params, tokens
-    places = params["position_embedding"]
-    table = dropout(jnp.concatenate([tokens, places[:positions]]), key, config.embedding_dropout)
-    size = tokens.shape[0]
-    rest = places[places.shape[0] if positions is None else positions :]
-    return {
-        **params,
-        "token_embedding": table[:size],
-        "position_embedding": jnp.concatenate([table[size:], rest]),
-    }, table
-
-
-def empty_cache(config: ModelConfig, batch: int, slots: int) -> tuple[LayerCache, ...]:
-    """A cache without positions, for ``batch`` rows of at most ``slots`` tokens."""
-    shape = (batch, config.num_heads, slots, config.head_width)
-    zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
-    return tuple(LayerCache(zeros, zeros) for _ in range(config.num_layers))
+        R is V, or with ``fidelity="released"`` V + T: there tokens and positions are one table,
+        which is dropped from as a whole (once per step and device) and is all of the output table.
+        """
+        tokens, rate = params["token_embedding"], self.config.embedding_dropout
+        if self.config.fidelity == "paper":
+            return params, tokens, None
+        places = params["position_embedding"]
+        table = dropout(jnp.concatenate([tokens, places[:positions]]), key, rate)
+        size = tokens.shape[0]
+        rest = places[places.shape[0] if positions is None else positions :]
+        changed = {
+            "token_embedding": table[:size],
+            "position_embedding": jnp.concatenate([table[size:], rest]),
+        }
+        return {**params, **changed}, table, None

@@ -4,9 +4,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
-import jax
-
-from gptjax.models.objective import lm
+from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.readers import without_absolute
@@ -54,12 +52,6 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
         yield _pretrained(run)
 
 
-def num_parameters(run: PretrainedRun) -> int:
-    """Of the model, without making it."""
-    shapes = jax.eval_shape(lm(run.model).init, jax.random.key(0))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-
-
 def _tokens_per_update(run: PretrainedRun) -> int:
     return run.batch_size * run.model.context_length
 
@@ -91,7 +83,7 @@ def _pretrained_row(run: PretrainedRun) -> tuple[str, ...]:
         number("bits_per_byte", "{:.3f}"),
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),
-        f"{num_parameters(run):,}",
+        f"{num_parameters(lm(run.model)):,}",
         f"{run.updates:,}" if trained else "–",
         f"{run.updates * _tokens_per_update(run) / 1e6:,.1f} M" if trained else "–",
         _duration(seconds(run)) if trained else "–",
@@ -100,17 +92,8 @@ def _pretrained_row(run: PretrainedRun) -> tuple[str, ...]:
 
 def _pretrained(run: PretrainedRun) -> Section:
     name, path, model = slug(run.origin.path), run.origin.path, run.model
-    if model.kind == "lstm":
-        layers = f"LSTM of {model.num_layers} × {model.cells} cells, width {model.width}"
-    else:
-        order = "after" if model.norm == "post" else "before"
-        layers = (
-            f"{model.num_layers} blocks of width {model.width}, {model.num_heads} heads, LayerNorm "
-            f"{order} each branch"
-        )
-    shape = (
-        f"{layers}, context {model.context_length} tokens, vocabulary {model.vocabulary_size:,}."
-    )
+    size = f"context {model.context_length} tokens, vocabulary {model.vocabulary_size:,}"
+    shape = f"{model.describe()}, {size}."
     texts = [
         f"{split}: {without_absolute(facts['source'])}, "
         f"{facts['documents']:,} documents, {facts['tokens']:,} tokens"

@@ -25,7 +25,7 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.models.task_head import AdapterConfig
+from gptjax.models.task_head import TaskHeadConfig
 from gptjax.runs import published
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.published import is_published, published_folder
@@ -67,10 +67,10 @@ def sample_notice(run: Run) -> str | None:
     return f"{run.folder.path} WAS FINE-TUNED ON THE OFFLINE SAMPLE, not on a published task"
 
 
-def adapter_config(task: Task, dropout: float = AdapterConfig.dropout) -> AdapterConfig:
+def adapter_config(task: Task, dropout: float = TaskHeadConfig.dropout) -> TaskHeadConfig:
     """The head that a task needs."""
     head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
-    return AdapterConfig(head, task.num_classes, dropout)
+    return TaskHeadConfig(head, task.num_classes, dropout)
 
 
 def read_table(path: str | Path) -> Mapping[str, Any]:

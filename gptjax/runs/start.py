@@ -9,8 +9,9 @@ from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
+from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import init_adapter, init_backbone, transfer
+from gptjax.models.task_head import init_task_head, transfer
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.published import OPENAI
@@ -58,8 +59,9 @@ def load_source(model: ModelConfig, source: str, mode: Mode | None) -> runs.Run:
     """
     check_same_shape(model, runs.load_config(source, model.num_heads), source)
     loaded = runs.load(source, num_heads=model.num_heads, mode=mode)
-    if source.startswith(OPENAI):
-        say(f"{model.num_heads} heads of {model.head_width} (the files do not tell)")
+    if source.startswith(OPENAI) and model.num_heads is not None:
+        size = model.width // model.num_heads
+        say(f"{model.num_heads} heads of {size} (the files do not tell)")
     say(f"backbone: {source} ({loaded.checkpoint})")
     return loaded
 
@@ -119,6 +121,6 @@ def initial_params(
     backbone, head = jax.random.split(jax.random.key(seed))
     fresh = jax.device_get(jax.jit(lambda key: init_backbone(model, key))(backbone))
     return {
-        "backbone": transfer(fresh, loaded.backbone, num_layers),
-        "adapter": init_adapter(model, runs.adapter_config(task), head),
+        "backbone": transfer(model, fresh, loaded.backbone, num_layers),
+        "adapter": init_task_head(model, runs.adapter_config(task), head),
     }

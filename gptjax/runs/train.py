@@ -5,20 +5,18 @@ Pre-training and fine-tuning give it what differs: a `Problem`, and what is made
 
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import jax
-
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options
 from gptjax.models.config import ModelConfig
+from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import RunFolder, open_folder, provenance
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
@@ -218,20 +216,6 @@ def _train(
     )
 
 
-# What makes a model the same model; dropout, compute type and the like may change.
-SHAPE = (
-    "kind",
-    "vocabulary_size",
-    "context_length",
-    "num_layers",
-    "num_heads",
-    "width",
-    "hidden_width",
-    "norm",
-    "cells",
-)
-
-
 def say(text: str) -> None:
     """A line for people on standard error, from one process of several."""
     if parallel.is_main():
@@ -260,10 +244,7 @@ def fingerprint(value: Mapping[str, Any]) -> str:
 
 def shape_fingerprint(model: ModelConfig) -> str:
     """A hash of what makes a model the same model."""
-    shape = {key: getattr(model, key) for key in SHAPE}
-    if model.kind == "transformer":  # as it was when there was no other kind
-        del shape["kind"], shape["cells"]
-    return fingerprint(shape)
+    return fingerprint(model.shape())
 
 
 def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> None:
@@ -272,19 +253,13 @@ def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> N
     Raises:
         UserError: the settings ask for another one than ``source`` has.
     """
-    for key in SHAPE:
-        asked, there = getattr(wanted, key), getattr(loaded, key)
-        if asked != there:
+    other = {"kind": loaded.kind, **loaded.shape()}
+    for key, asked in {"kind": wanted.kind, **wanted.shape()}.items():
+        if asked != (there := other.get(key)):
             raise UserError(
                 f"{source} has model.{key} {there}, and the settings ask for {asked}; "
                 "a loaded model keeps its shape: leave the setting out, or start without `init`"
             )
-
-
-def num_parameters(objective: Objective) -> int:
-    """The number of parameters, without making them."""
-    shapes = jax.eval_shape(objective.init, jax.random.key(0))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 def prepare_folder(

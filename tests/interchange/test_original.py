@@ -23,7 +23,7 @@ from gptjax.data.tasks.table import TASKS
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.interchange import openai as openai_files
 from gptjax.models import convert, objective
-from gptjax.models.task_head import AdapterConfig
+from gptjax.models.task_head import TaskHeadConfig
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule, resolve_update
 from gptjax.training.tracking import Tracker, TrackingConfig
@@ -131,7 +131,7 @@ def params(released):
 @pytest.fixture(scope="session")
 def functions(model):
     return objective.task(
-        model, AdapterConfig("choose", 2, 0.0), lm_coefficient=0.5, positions=LENGTH
+        model, TaskHeadConfig("choose", 2, 0.0), lm_coefficient=0.5, positions=LENGTH
     )
 
 
@@ -265,7 +265,7 @@ def test_24_training_steps_and_what_they_lead_to(functions, params, trained, mod
 def test_the_oddities_are_in_the_numbers(model, params):
     """As the paper has it, the LM loss is another: the setting is not idle."""
     paper = replace(model, fidelity="paper")
-    functions = objective.task(paper, AdapterConfig("choose", 2, 0.0), lm_coefficient=0.5)
+    functions = objective.task(paper, TaskHeadConfig("choose", 2, 0.0), lm_coefficient=0.5)
     _, task_losses, lm_losses = per_story(functions, params, "train", 8)
     np.testing.assert_allclose(task_losses, number("step0_clf_losses"), rtol=0, atol=1e-5)
     assert (pairs(number("step0_lm_losses")) - lm_losses > 1e-3).all()

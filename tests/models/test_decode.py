@@ -8,8 +8,9 @@ import pytest
 from test_transformer import TINY, make, random_tokens, states
 
 from gptjax.errors import UserError
+from gptjax.models.backbone import empty_cache
 from gptjax.models.decode import draw, generate, sample
-from gptjax.models.transformer import Transformer, empty_cache
+from gptjax.models.transformer import Transformer
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 

@@ -9,9 +9,9 @@ from reference import forward
 from test_objective import log_softmax, make_batch
 from test_transformer import make
 
+from gptjax.models.backbone import for_loss
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.models.transformer import tables
 
 PAPER = ModelConfig(vocabulary_size=40, context_length=8, num_layers=1, num_heads=2, width=16)
 RELEASED = dataclasses.replace(PAPER, fidelity="released")
@@ -33,7 +33,7 @@ def test_the_softmax_runs_over_the_positions_too():
 
 def test_one_dropped_table_is_read_and_predicted_with():
     params, rate = make(RELEASED), RELEASED.embedding_dropout
-    dropped, table = tables(params, RELEASED, jax.random.key(3))
+    dropped, table, _ = for_loss(RELEASED, params, jax.random.key(3))
     whole = np.concatenate([params["token_embedding"], params["position_embedding"]])
     there = np.asarray(table) != 0
     np.testing.assert_allclose(np.asarray(table)[there], (whole / (1 - rate))[there], rtol=1e-6)
@@ -41,23 +41,23 @@ def test_one_dropped_table_is_read_and_predicted_with():
     np.testing.assert_array_equal(dropped["token_embedding"], table[:40])
     np.testing.assert_array_equal(dropped["position_embedding"], table[40:])
     assert dropped["blocks_0"] is params["blocks_0"]
-    again, _ = tables(params, RELEASED, jax.random.key(4))
+    again, _, _ = for_loss(RELEASED, params, jax.random.key(4))
     assert (np.asarray(again["token_embedding"]) != np.asarray(table[:40])).any()
 
 
 def test_the_paper_s_tables_are_left_alone():
     params = make(PAPER)
-    same, table = tables(params, PAPER, jax.random.key(3))
+    same, table, _ = for_loss(PAPER, params, jax.random.key(3))
     assert same is params
     assert table is params["token_embedding"]
-    _, released = tables(params, RELEASED, None)
+    _, released, _ = for_loss(RELEASED, params, None)
     assert released.shape == (48, 16)
 
 
 def test_fewer_positions():
     """As many as the longest sequence has: the others are neither predicted nor dropped."""
     params = make(RELEASED)
-    dropped, table = tables(params, RELEASED, jax.random.key(0), 5)
+    dropped, table, _ = for_loss(RELEASED, params, jax.random.key(0), 5)
     assert table.shape == (45, 16)
     np.testing.assert_array_equal(dropped["position_embedding"][:5], table[40:])
     np.testing.assert_array_equal(
@@ -91,6 +91,6 @@ def test_nothing_is_dropped_twice():
     config = dataclasses.replace(RELEASED, attention_dropout=0.0, residual_dropout=0.0)
     params, batch, key = make(config), make_batch(), jax.random.key(0)
     with_key = jax.jit(lm(config).loss)(params, batch, key)
-    dropped, _ = tables(params, config, jax.random.split(key)[1])
+    dropped, _, _ = for_loss(config, params, jax.random.split(key)[1])
     without = jax.jit(lm(config).loss)(dropped, batch, None)
     np.testing.assert_allclose(with_key.loss, without.loss, rtol=1e-6)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from gptjax.batch import Batch
+from gptjax.config import from_table, to_table
 from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.backbone import empty_cache, make_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.lstm import Carry, recurrence, remember
-from gptjax.models.task_head import AdapterConfig, transfer
+from gptjax.models.task_head import TaskHeadConfig, transfer
 from gptjax.models.transformer import Transformer
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -155,7 +156,7 @@ def test_the_written_gradients_are_those_of_autodiff(dtype):
 
 
 def test_fine_tuning_takes_it_and_every_parameter_has_a_gradient():
-    problem = objective.task(TINY, AdapterConfig("classify", 3), lm_coefficient=0.5).objective
+    problem = objective.task(TINY, TaskHeadConfig("classify", 3), lm_coefficient=0.5).objective
     params = problem.init(jax.random.key(0))
     rows = tokens(4, 8)[:, None]
     batch = Batch(
@@ -172,7 +173,7 @@ def test_fine_tuning_takes_it_and_every_parameter_has_a_gradient():
 
 def test_layers_can_be_transferred_one_by_one():
     fresh, loaded = make(seed=1), make(seed=2)
-    taken = transfer(fresh, loaded, 1)
+    taken = transfer(TINY, fresh, loaded, 1)
     for name, source in (("token_embedding", loaded), ("blocks_0", loaded), ("blocks_1", fresh)):
         jax.tree.map(np.testing.assert_array_equal, taken[name], source[name])
 
@@ -203,4 +204,4 @@ def test_the_kind_of_a_config_is_the_kind_of_the_module():
 )
 def test_settings_of_the_other_backbone_are_refused(change):
     with pytest.raises(UserError, match="units" if "kind" in change else next(iter(change))):
-        dataclasses.replace(TINY, **change)
+        from_table(ModelConfig, {**to_table(TINY), **change}, where="a file")

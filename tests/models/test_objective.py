@@ -54,8 +54,10 @@ def test_sums_equal_the_reference_and_padding_examples_do_not_count():
     assert {x.dtype for x in jax.tree.leaves(sums)} == {jnp.dtype("float32")}
 
 
-def plain(states, table, targets, weights):
+def plain(states, table, targets, weights, bias=None):
     logits = states.astype(jnp.float32) @ table.astype(states.dtype).astype(jnp.float32).T
+    if bias is not None:
+        logits = logits + bias[None]
     nll = -jax.nn.log_softmax(logits)[jnp.arange(len(targets)), targets]
     return (nll * weights).sum()
 
@@ -71,17 +73,22 @@ def problem():
     )
 
 
-@pytest.mark.parametrize("rows", [100, 37, 10, 1])
-def test_cross_entropy_and_its_gradients_equal_autodiff_for_any_chunk(problem, rows, monkeypatch):
+@pytest.mark.parametrize(("rows", "with_bias"), [(100, True), (37, False), (10, True), (1, False)])
+def test_cross_entropy_and_its_gradients_equal_autodiff_for_any_chunk(
+    problem, rows, with_bias, monkeypatch
+):
     monkeypatch.setattr(room, "_ROWS", rows)
+    wanted = (0, 1, 3)
+    if with_bias:
+        problem, wanted = (*problem, jax.random.normal(jax.random.key(7), (50,))), (0, 1, 3, 4)
 
     def mine(*args):
         return 3 * cross_entropy(*args)[0]
 
     np.testing.assert_allclose(mine(*problem), 3 * plain(*problem), rtol=1e-6)
-    value, gradients = jax.value_and_grad(mine, argnums=(0, 1, 3))(*problem)
+    value, gradients = jax.value_and_grad(mine, argnums=wanted)(*problem)
     np.testing.assert_allclose(value, 3 * plain(*problem), rtol=1e-6)
-    expected = jax.grad(lambda *args: 3 * plain(*args), argnums=(0, 1, 3))(*problem)
+    expected = jax.grad(lambda *args: 3 * plain(*args), argnums=wanted)(*problem)
     for a, b in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
 

@@ -11,8 +11,9 @@ import pytest
 from gptjax.batch import Batch
 from gptjax.errors import UserError
 from gptjax.models import objective
+from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import AdapterConfig, init_adapter, init_backbone, transfer
+from gptjax.models.task_head import TaskHeadConfig, init_task_head, transfer
 from gptjax.models.transformer import Transformer
 
 CONFIG = ModelConfig(
@@ -25,8 +26,8 @@ CONFIG = ModelConfig(
     attention_dropout=0.0,
     residual_dropout=0.0,
 )
-CLASSIFY = AdapterConfig("classify", 3)
-CHOOSE = AdapterConfig("choose", 4)
+CLASSIFY = TaskHeadConfig("classify", 3)
+CHOOSE = TaskHeadConfig("choose", 4)
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 
@@ -197,7 +198,7 @@ def test_what_is_trained(freeze):
 
 def test_initial_adapter():
     config = dataclasses.replace(CONFIG, width=128, initial_std=0.05)
-    adapter = init_adapter(config, AdapterConfig("classify", 40), jax.random.key(0))
+    adapter = init_task_head(config, TaskHeadConfig("classify", 40), jax.random.key(0))
     assert adapter["special_embedding"].shape == (3, 128)
     assert adapter["head"]["kernel"].std() == pytest.approx(0.05, rel=0.05)
     assert not adapter["head"]["bias"].any()
@@ -205,9 +206,9 @@ def test_initial_adapter():
 
 def test_transfer():
     fresh, loaded = (jax.device_get(init_backbone(CONFIG, jax.random.key(s))) for s in (0, 1))
-    everything = transfer(fresh, loaded, None)
+    everything = transfer(CONFIG, fresh, loaded, None)
     jax.tree.map(np.testing.assert_array_equal, everything, loaded)
-    two = transfer(fresh, loaded, 2)
+    two = transfer(CONFIG, fresh, loaded, 2)
     for name in fresh:
         source = fresh if name == "blocks_2" else loaded
         jax.tree.map(np.testing.assert_array_equal, two[name], source[name])
@@ -217,8 +218,8 @@ def test_mismatches_are_refused_by_name():
     fresh = jax.device_get(init_backbone(CONFIG, jax.random.key(0)))
     missing = {name: x for name, x in fresh.items() if name != "position_embedding"}
     with pytest.raises(UserError, match=r"lacks the parameter .*position_embedding"):
-        transfer(fresh, missing, None)
+        transfer(CONFIG, fresh, missing, None)
     with pytest.raises(UserError, match=r"the model lacks: .*blocks_3"):
-        transfer(fresh, {**fresh, "blocks_3": fresh["blocks_2"]}, None)
+        transfer(CONFIG, fresh, {**fresh, "blocks_3": fresh["blocks_2"]}, None)
     with pytest.raises(UserError, match=r"token_embedding.* is \[41, 16\] .* and \[40, 16\]"):
-        transfer(fresh, {**fresh, "token_embedding": np.zeros((41, 16), np.float32)}, None)
+        transfer(CONFIG, fresh, {**fresh, "token_embedding": np.zeros((41, 16), np.float32)}, None)

@@ -30,7 +30,7 @@ from gptjax.interchange import tokenizer as hub_tokenizer
 from gptjax.interchange.tokenizer import SPECIALS
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import AdapterConfig
+from gptjax.models.task_head import TaskHeadConfig
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 ROWS = 200
@@ -128,7 +128,7 @@ def test_a_gpt2_classifier(tmp_path):
         vocabulary_size=tokenizer.size, context_length=32, num_layers=2, num_heads=2, width=16,
         norm="pre",
     )  # fmt: skip
-    adapter = AdapterConfig("classify", 3)
+    adapter = TaskHeadConfig("classify", 3)
     functions = objective.task(config, adapter)
     params = jax.device_get(functions.objective.init(jax.random.key(0)))
     params["adapter"]["head"]["bias"] = np.array([0.5, -1.0, 2.0], np.float32)
@@ -152,7 +152,7 @@ def test_a_bias_that_no_state_gives_is_refused(tmp_path):
         vocabulary_size=tokenizer.size, context_length=16, num_layers=1, num_heads=2, width=4,
         norm="pre",
     )  # fmt: skip
-    functions = objective.task(config, AdapterConfig("classify", 9))
+    functions = objective.task(config, TaskHeadConfig("classify", 9))
     params = jax.device_get(functions.objective.init(jax.random.key(0)))
     params["adapter"]["head"]["bias"] = np.arange(9, dtype=np.float32) ** 2
     head = hub_export.Head("single", tuple("abcdefghi"), params["adapter"])

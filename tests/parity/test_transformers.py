@@ -18,7 +18,7 @@ from gptjax.interchange import hub as hub_files
 from gptjax.models import convert, objective
 from gptjax.models.decode import generate
 from gptjax.models.objective import lm
-from gptjax.models.task_head import AdapterConfig
+from gptjax.models.task_head import TaskHeadConfig
 from gptjax.models.transformer import Transformer
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
@@ -212,7 +212,7 @@ def test_double_heads(pair):
     }
     # All tokens are the backbone's here: the adapter's own rows are not asked for.
     special = np.zeros((3, pair.config.width), np.float32)
-    functions = objective.task(pair.config, AdapterConfig("choose", 2))
+    functions = objective.task(pair.config, TaskHeadConfig("choose", 2))
     batch = Batch(
         choices, np.ones(choices.shape, np.float32), last, np.eye(2, dtype=np.float32), np.ones(2)
     )

@@ -10,11 +10,12 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from gptjax.errors import UserError
+from gptjax.models.objective import lm, num_parameters
 from gptjax.report import drawing
 from gptjax.report import page as report_page
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
-from gptjax.report.pretraining import num_parameters, seconds, thin
+from gptjax.report.pretraining import seconds, thin
 from gptjax.report.report import build
 from gptjax.runs.results import SweepResults, write_results
 
@@ -296,7 +297,7 @@ def test_time_and_size_of_a_run(runs):
     (run,) = find([str(runs / "pretrain" / "a")]).pretrained
     assert seconds(run) == pytest.approx(4800 / 64)  # what is padding takes no time
     block = 2 * 16 + 8 * 24 + 24 + 8 * 8 + 8 + 8 * 32 + 32 + 32 * 8 + 8
-    assert num_parameters(run) == (50 + 16) * 8 + block
+    assert num_parameters(lm(run.model)) == (50 + 16) * 8 + block
 
 
 def test_a_long_curve_is_thinned_by_means():

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import tyro
 
-from gptjax.config import cache_folder
+from gptjax.config import alias, cache_folder
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.text.cache import EncodedCorpus, encoded
 from gptjax.data.text.documents import Source
@@ -27,7 +26,7 @@ COUNT_BLOCK = 1 << 22
 class CorpusConfig:
     """Which text is trained on and which is held back."""
 
-    data: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "embedded"
+    data: Annotated[str, alias("--data")] = "embedded"
     """Training text: a .txt file or a folder of them (a file is a document), .jsonl, .parquet,
     .csv or .tsv with a text column (a row is a document), hub:ID[:CONFIG][@REVISION], or
     embedded (Python's own documentation, always there)."""
@@ -37,11 +36,9 @@ class CorpusConfig:
     validation_fraction: float = 0.05
     """Share of the tokens to hold back (0 to 1, at least one document) when no validation text
     is given. Of a single document, its end."""
-    text_column: Annotated[str, tyro.conf.arg(aliases=("--text-column",))] = "text"
+    text_column: Annotated[str, alias("--text-column")] = "text"
     """Name of the column with the text, where the data has columns."""
-    encoding_errors: Annotated[EncodingErrors, tyro.conf.arg(aliases=("--encoding-errors",))] = (
-        "strict"
-    )
+    encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
     """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
     replace them by U+FFFD."""
     short_documents: Literal["pad", "pack", "cross"] = "pad"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import tyro
 
+from gptjax.config import alias
 from gptjax.errors import UserError
 
 # Documents are encoded in pieces of about so many characters.
@@ -30,7 +30,7 @@ class ModeConfig:
 class VocabularyConfig(ModeConfig):
     """Where the tokenizer comes from; its size is the model's ``vocabulary_size``."""
 
-    tokenizer: Annotated[str | None, tyro.conf.arg(aliases=("--tokenizer",))] = None
+    tokenizer: Annotated[str | None, alias("--tokenizer")] = None
     """Tokenizer to use: a folder written by a run, a SentencePiece .model file, or a folder with
     the BPE files of GPT-1 or GPT-2. Absent: train one on the corpus."""
     character_coverage: float = 0.9995

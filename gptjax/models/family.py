@@ -1,0 +1,83 @@
+"""What the modules of all families have, as most of them have it."""
+
+from typing import Any, NoReturn
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from gptjax.errors import UserError
+from gptjax.models.config import ModelConfig
+
+
+class Family(nn.Module):
+    """A language model without its output: a flax module from tokens [B, T] to states [B, T, D].
+
+    Its parameters are ``token_embedding`` [V, D], which is the output table too, further embeddings
+    by names that end so, the blocks ``blocks_0``, ``blocks_1``, …, and perhaps ``output_bias`` [V].
+    A family for which any of this is different has methods of its own. The methods that take
+    ``params`` or sizes alone need no ``apply``.
+    """
+
+    config: ModelConfig
+
+    def __call__(
+        self, tokens: Int[Array, "B T"], key: Key[Array, ""] | None = None
+    ) -> Float[Array, "B T D"]:
+        """States of all positions."""
+        raise NotImplementedError
+
+    def embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """What the first block reads."""
+        raise NotImplementedError
+
+    def extend(
+        self,
+        tokens: Int[Array, "B T"],
+        cache: Any,
+        slot: Int[Array, ""],
+        first: Int[Array, " B"],
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """States of further positions, and the cache with them in it."""
+        self._refuse()
+
+    @nn.nowrap
+    def empty_cache(self, batch: int, slots: int) -> Any:
+        """What ``extend`` begins with."""
+        self._refuse()
+
+    @nn.nowrap
+    def output(self, params: Any) -> tuple[Float[Array, "V D"], Float[Array, " V"] | None]:
+        """Output table and bias."""
+        return params["token_embedding"], params.get("output_bias")
+
+    @nn.nowrap
+    def for_loss(
+        self, params: Any, key: Key[Array, ""] | None, positions: int | None
+    ) -> tuple[Any, Float[Array, "R D"], Float[Array, " R"] | None]:
+        """The parameters to apply, and output table and bias of the loss."""
+        return params, *self.output(params)
+
+    @nn.nowrap
+    def with_rows(self, params: Any, rows: Float[Array, "S D"]) -> Any:
+        """The parameters with further tokens, whose bias is 0."""
+        tables = [params["token_embedding"], rows]
+        longer = {**params, "token_embedding": jnp.concatenate(tables)}
+        if "output_bias" in params:
+            longer["output_bias"] = jnp.pad(params["output_bias"], (0, len(rows)))
+        return longer
+
+    @nn.nowrap
+    def depth(self, name: str) -> int:
+        """Where a parameter stands: embeddings 0, then the blocks, then what follows them."""
+        top = name.partition("/")[0]
+        if top.endswith("_embedding"):
+            return 0
+        number = top.removeprefix("blocks_")
+        return int(number) + 1 if number.isdigit() else self.config.num_layers + 1
+
+    @nn.nowrap
+    def _refuse(self) -> NoReturn:
+        raise UserError(
+            f"model.kind {self.config.kind}: {self.config.called} cannot write text token by token"
+        )

@@ -1,0 +1,163 @@
+"""The face of every family: what it promises, and that nothing else asks which family it is."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_objective import log_softmax, make_batch
+
+import gptjax
+from gptjax.errors import UserError
+from gptjax.models import backbone, objective
+from gptjax.models.config import ModelConfig
+from gptjax.models.decode import generate
+from gptjax.models.family import Family
+from gptjax.models.lstm import LSTMConfig
+from gptjax.models.task_head import TaskHeadConfig, with_special_rows
+from gptjax.models.transformer import TransformerConfig
+
+SIZES = {"vocabulary_size": 40, "context_length": 8, "num_layers": 2, "width": 16}
+BOTH = [
+    TransformerConfig(**SIZES, num_heads=2, norm="pre"),
+    LSTMConfig(**SIZES, units=10),
+]
+
+
+@dataclass(frozen=True)
+class BagConfig(ModelConfig):
+    """A third family: the mean of the tokens so far, an output bias, and no cache."""
+
+    called: ClassVar[str] = "a bag"
+    kind: Literal["bag"] = "bag"
+    """The family."""
+
+    @property
+    def context(self) -> None:
+        return None
+
+
+class Bag(Family):
+    config: BagConfig
+
+    def setup(self):
+        size, normal = self.config.vocabulary_size, nn.initializers.normal(1.0)
+        self.token_embedding = self.param("token_embedding", normal, (size, self.config.width))
+        self.output_bias = self.param("output_bias", normal, (size,))
+
+    def embed(self, tokens):
+        return self.token_embedding[tokens]
+
+    def __call__(self, tokens, key=None):
+        self.config.check_length(tokens.shape[1])
+        count = jnp.arange(1, tokens.shape[1] + 1, dtype=jnp.float32)
+        return self.embed(tokens).cumsum(1) / count[None, :, None]
+
+
+BAG = BagConfig(**SIZES)
+
+
+@pytest.fixture
+def bag(monkeypatch):
+    """Parameters of the third family, which is one more line of the registry."""
+    monkeypatch.setattr(backbone, "FAMILIES", {**backbone.FAMILIES, "bag": Bag})
+    return backbone.init_backbone(BAG, jax.random.key(0))
+
+
+def asks_the_kind(node):
+    """Whether an expression compares a model's kind, or anything, with the name of a family."""
+    if isinstance(node, ast.MatchValue):
+        parts = [node.value]
+    elif isinstance(node, ast.Compare):
+        parts = [node.left, *node.comparators]
+        if any(ast.unparse(part).endswith(("model.kind", "config.kind")) for part in parts):
+            return True
+    else:
+        return False
+    leaves = [leaf for part in parts for leaf in ast.walk(part) if isinstance(leaf, ast.Constant)]
+    return any(leaf.value in list(backbone.FAMILIES) for leaf in leaves)
+
+
+def test_nothing_else_asks_for_the_family():
+    for text in ('model.kind == "lstm"', 'kind in ("lstm", "x")', "a.model.kind != other"):
+        assert any(map(asks_the_kind, ast.walk(ast.parse(text))))
+    package = Path(gptjax.__file__).parent
+    files = [*package.rglob("*.py"), *(package.parent / "experiments").rglob("*.py")]
+    assert len(files) > 100
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            assert not asks_the_kind(node), f"{file}:{node.lineno}"
+
+
+@pytest.mark.parametrize("config", BOTH, ids=["transformer", "lstm"])
+def test_states_embed_and_output(config):
+    params = backbone.init_backbone(config, jax.random.key(0))
+    tokens = jnp.asarray([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], jnp.int32)
+    states = backbone.states(config, params, tokens)
+    cache, steps = backbone.empty_cache(config, 2, 8), []
+    first = jnp.zeros(2, jnp.int32)
+    for column in range(5):
+        one = tokens[:, column : column + 1]
+        seen, cache = backbone.extend(config, params, one, cache, jnp.int32(column), first)
+        steps.append(seen)
+    np.testing.assert_allclose(jnp.concatenate(steps, 1), states, atol=1e-5)
+    rows = params["token_embedding"][tokens]
+    places = params["position_embedding"][None, :5] if "position_embedding" in params else 0
+    np.testing.assert_allclose(backbone.embed(config, params, tokens), rows + places, rtol=1e-6)
+    table, bias = backbone.output(config, params)
+    assert bias is None
+    expected = np.asarray(states) @ np.asarray(table).T
+    np.testing.assert_allclose(backbone.logits(config, params, states), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", BOTH, ids=["transformer", "lstm"])
+def test_depth_rises_from_the_embeddings_to_the_head(config):
+    init = objective.task(config, TaskHeadConfig("classify", 3)).objective.init
+    params = jax.eval_shape(init, jax.random.key(0))
+    depths = {name: backbone.depth(config, name) for name in backbone.names_of(params)}
+    for name, depth in depths.items():
+        part, _, rest = name.partition("/")
+        if part == "adapter":
+            assert depth == 4
+        else:
+            wanted = {"blocks_0": 1, "blocks_1": 2, "final_norm": 3}.get(rest.partition("/")[0], 0)
+            assert depth == wanted, name
+            assert depth == backbone.depth(config, rest)
+    assert set(depths.values()) - {3} == {0, 1, 2, 4}
+
+
+def test_a_third_family_needs_a_class_and_a_line(bag):
+    assert ModelConfig(kind="bag", width=3) == BagConfig(width=3)
+    batch = make_batch()
+    rows = batch.tokens.reshape(-1, 9)
+    embedded = np.asarray(bag["token_embedding"], np.float64)[rows[:, :-1]]
+    states = embedded.cumsum(1) / np.arange(1, 9)[:, None]
+    logits = states @ np.asarray(bag["token_embedding"]).T + np.asarray(bag["output_bias"])
+    weights = (batch.lm_weights * batch.weights[:, None, None]).reshape(-1, 9)[:, 1:]
+    nll = -np.take_along_axis(log_softmax(logits), rows[:, 1:, None], -1)[..., 0]
+    sums = jax.jit(objective.lm(BAG).loss)(bag, batch, None)
+    np.testing.assert_allclose(sums.loss, (weights * nll).sum(), rtol=1e-5)
+    mine = backbone.logits(BAG, bag, backbone.states(BAG, bag, jnp.asarray(rows[:, :-1])))
+    np.testing.assert_allclose(mine, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_special_rows_have_no_bias(bag):
+    special = jnp.ones((3, 16))
+    params = with_special_rows(BAG, {"backbone": bag, "adapter": {"special_embedding": special}})
+    assert params["token_embedding"].shape == (43, 16)
+    np.testing.assert_array_equal(params["token_embedding"][40:], special)
+    np.testing.assert_array_equal(params["output_bias"][40:], np.zeros(3))
+    np.testing.assert_array_equal(params["output_bias"][:40], bag["output_bias"])
+
+
+def test_what_a_family_cannot_do_is_said(bag):
+    with pytest.raises(UserError, match="a bag cannot write"):
+        generate(BAG, bag, [[1]], jax.random.key(0), max_tokens=2, end=None)
+    assert backbone.states(BAG, bag, jnp.zeros((1, 99), jnp.int32)).shape == (1, 99, 16)
+    with pytest.raises(UserError, match="99 tokens"):
+        BOTH[1].check_length(99)

@@ -1,6 +1,6 @@
 """Two models on the same examples: the difference of a metric, and how sure it is."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,27 +89,94 @@ def compare(a: Group, b: Group, *, resamples: int, seed: int) -> Comparison:
         UserError: other tasks, or other examples.
     """
     _check_same(a, b, "the first run", "the second run")
-    metric = a.task.metrics[0]
+    metric, groups, count = a.task.metrics[0], (a, b), len(a.gold)
     rng = np.random.default_rng(seed)
-
-    def value(group: Group, seeds: Sequence[int], rows: np.ndarray) -> float:
-        gold = group.gold[rows]
-        values = [measure([metric], gold, group.predicted[i][rows])[metric] for i in seeds]
-        return float(np.mean(values))
-
-    everything = np.arange(len(a.gold))
-    total_a, total_b = (value(group, range(len(group.predicted)), everything) for group in (a, b))
+    total_a, total_b = (
+        float(np.mean([measure([metric], group.gold, one)[metric] for one in group.predicted]))
+        for group in groups
+    )
+    statistics = [
+        [_statistic(metric, group.gold, predicted) for predicted in group.predicted]
+        for group in groups
+    ]
     differences = np.empty(resamples)
     for sample in range(resamples):
-        rows = rng.integers(0, len(a.gold), len(a.gold))
-        drawn = [
-            value(group, rng.integers(0, len(group.predicted), len(group.predicted)).tolist(), rows)
-            for group in (a, b)
-        ]
+        rows = rng.integers(0, count, count)
+        weights = np.bincount(rows, minlength=count).astype(np.float64)
+        drawn = []
+        for of_seeds in statistics:
+            seeds = rng.integers(0, len(of_seeds), len(of_seeds)).tolist()
+            found = {number: of_seeds[number](weights) for number in set(seeds)}
+            drawn.append(np.mean([found[number] for number in seeds]))
         differences[sample] = drawn[1] - drawn[0]
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(differences, [tail, 100 - tail])
-    return Comparison(a.task.name, metric, len(a.gold), total_a, total_b, (float(low), float(high)))
+    return Comparison(a.task.name, metric, count, total_a, total_b, (float(low), float(high)))
+
+
+Statistic = Callable[[np.ndarray], float]
+"""The value of a metric on drawn rows, from how often each row was drawn, float64 [N]."""
+
+
+def _statistic(metric: str, gold: np.ndarray, predicted: np.ndarray) -> Statistic:
+    """What `measure` computes on drawn rows, prepared for thousands of draws."""
+    if metric == "pearson":
+        x, y = ((values - values.mean()) / (np.ptp(values) or 1) for values in (gold, predicted))
+        return lambda weights: _correlation(x, y, weights)
+    if metric == "spearman":
+        a, b = (np.unique(values, return_inverse=True)[1] for values in (gold, predicted))
+        return lambda weights: _correlation(_ranks(a, weights), _ranks(b, weights), weights)
+    # Each row is one cell of the table of gold classes (its rows) and predicted ones (its columns).
+    classes, numbers = np.unique(np.concatenate([gold, predicted]), return_inverse=True)
+    size, from_table = len(classes), FROM_TABLE[metric]
+    cells = numbers[: len(gold)] * size + numbers[len(gold) :]
+    return lambda weights: from_table(
+        np.bincount(cells, weights, minlength=size * size).reshape(size, size), classes
+    )
+
+
+def _accuracy(table: np.ndarray, classes: np.ndarray) -> float:
+    return float(np.trace(table) / table.sum())
+
+
+def _matthews(table: np.ndarray, classes: np.ndarray) -> float:
+    gold, predicted, total = table.sum(1), table.sum(0), table.sum()
+    variances = (total**2 - predicted @ predicted) * (total**2 - gold @ gold)
+    if variances == 0:
+        return 0.0
+    return float((np.trace(table) * total - gold @ predicted) / np.sqrt(variances))
+
+
+def _f1(table: np.ndarray, classes: np.ndarray) -> float:
+    one = classes == 1
+    given = table[one].sum() + table[:, one].sum()
+    return float(2 * table[one][:, one].sum() / given) if given else 0.0
+
+
+FROM_TABLE = {"accuracy": _accuracy, "matthews": _matthews, "f1": _f1}
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
+    """Pearson's, of values between -1 and 1 or of ranks; 0 where one of them is constant."""
+    count = weights.sum()
+    x, y = x - weights @ x / count, y - weights @ y / count
+    weighted = weights * x
+    variances = weighted @ x, weights @ (y * y)
+    if min(variances) <= 1e-26 * count:  # nothing but rounding
+        return 0.0
+    return float(np.clip(weighted @ y / np.sqrt(variances[0] * variances[1]), -1, 1))
+
+
+def _ranks(levels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The rank of each row's value among the drawn ones; equal values share their mean rank.
+
+    Args:
+        levels: int [N], the place of each value among the distinct values.
+        weights: float64 [N], how often each row was drawn.
+    """
+    counts = np.bincount(levels, weights)
+    ranks: np.ndarray = np.cumsum(counts) - (counts - 1) / 2
+    return ranks[levels]
 
 
 def _read(folder: Path, file: str) -> Group:

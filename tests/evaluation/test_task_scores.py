@@ -1,13 +1,15 @@
 """A task's metrics, over all and by category."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from gptjax.data.tasks.examples import read_split
-from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.table import TASKS
-from gptjax.evaluation.task_scores import report, score
+from gptjax.evaluation.task_scores import class_names, report, score
 
 
 def test_metrics_of_every_category_are_scikit_learns():
@@ -57,3 +59,41 @@ def test_breaking_nli_has_categories_and_other_tasks_have_them_on_request(tmp_pa
     assert [example.category for example in split.examples] == ["colors", "rooms", "colors"]
     split = read_split(file, TASKS["snli"], "test")
     assert [example.category for example in split.examples] == [""] * 3
+
+
+@pytest.mark.parametrize("scale", [(0, 5), (1, 5), (-2, 2)])
+def test_a_score_is_on_its_own_scale(scale):
+    """All of the probability on a point of the scale is that point, and a target comes back."""
+    low, high = scale
+    task = dataclasses.replace(TASKS["stsb"], scores=scale)
+    wanted = np.array([*range(low, high + 1), low + 0.25, high - 0.6])
+    examples = [Example(("a", "b"), float(target), "", i) for i, target in enumerate(wanted)]
+    targets = targets_of(examples, task)
+    np.testing.assert_allclose(targets.sum(-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(targets[: high - low + 1], np.eye(high - low + 1))
+    scores = score(np.log(np.maximum(targets, 1e-30)), examples, task)
+    np.testing.assert_allclose(scores.predicted, wanted, atol=1e-6)
+    assert scores.metrics["pearson"] == pytest.approx(1)
+    assert class_names(task) == [str(point) for point in range(low, high + 1)]
+
+
+@pytest.mark.parametrize(("name", "classes"), [("mrpc", 2), ("snli", 3), ("race", 4)])
+def test_the_loss_is_the_mean_of_the_examples_in_nats(name, classes):
+    rng = np.random.default_rng(classes)
+    gold = np.arange(40) % classes
+    task = TASKS[name]
+    examples = [Example(("a", "b"), int(target), "", row) for row, target in enumerate(gold)]
+    p = rng.dirichlet(np.ones(classes), 40)
+    found = score(np.log(p), examples, task).metrics["loss"]
+    assert found == pytest.approx(log_loss(gold, p))
+    uniform = np.full((40, classes), -np.log(classes))
+    assert score(uniform, examples, task).metrics["loss"] == pytest.approx(np.log(classes))
+
+
+def test_the_loss_of_a_score_is_shared_between_its_neighbours():
+    log_p = np.log(np.array([[0.1, 0.2, 0.3, 0.25, 0.1, 0.05]]))
+    (loss,) = (
+        score(log_p, [Example(("a", "b"), 3.4, "", 0)], TASKS["stsb"]).metrics[name]
+        for name in ("loss",)
+    )
+    assert loss == pytest.approx(-(0.6 * np.log(0.25) + 0.4 * np.log(0.1)), rel=1e-6)

@@ -150,6 +150,17 @@ def test_the_threshold_is_the_best_of_all(seed):
     )
     found = matthews_corrcoef(labels, scores > fit_threshold(scores, labels))
     assert found == pytest.approx(max(best, 0.0))
+    cut = fit_threshold(scores, labels)
+    assert cut == pytest.approx((scores[scores <= cut].max() + scores[scores > cut].min()) / 2)
+
+
+def test_the_threshold_is_halfway_between_two_scores():
+    """Scores that were not seen fall on the side that is nearer to them."""
+    scores, labels = np.array([6.0, -1.0, 4.0, 1.0]), np.array([1, 0, 1, 0])
+    assert fit_threshold(scores, labels) == 2.5
+    unseen = [question(("", "a"), gold=gold) for gold in (1, 0)]
+    result = judge(ZERO_SHOT["cola"], unseen, [[2.6], [2.4]], [], 2.5)
+    assert result.predicted.tolist() == [1, 0]
 
 
 XML = """<?xml version="1.0" encoding="ISO-8859-1"?>

@@ -156,6 +156,20 @@ def test_every_dropout_acts_in_training_only(rate):
     assert np.abs(one - other).max() > 0.1
 
 
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize(("branch", "other"), [("attention", "mlp"), ("mlp", "attention")])
+def test_each_branch_of_a_block_is_dropped_from(norm, branch, other):
+    """The other branch is silenced, so that it has nothing to drop."""
+    off = {"embedding_dropout": 0.0, "attention_dropout": 0.0}
+    config = dataclasses.replace(TINY, norm=norm, num_layers=1, residual_dropout=0.5, **off)
+    params, tokens = make(config), random_tokens(2, 16)
+    silent = jax.tree.map(jnp.zeros_like, params["blocks_0"][other]["projection"])
+    block = {**params["blocks_0"], other: {**params["blocks_0"][other], "projection": silent}}
+    params = {**params, "blocks_0": block}
+    still, noisy = (states(config, params, tokens, key) for key in (None, rbg(0)))
+    assert np.abs(noisy - still).max() > 0.1, f"nothing is dropped from the {branch}"
+
+
 @pytest.mark.parametrize(("norm", "std"), [("post", 0.02), ("pre", 0.02), ("post", 0.05)])
 def test_initial_values(norm, std):
     assert ModelConfig().initial_std == 0.02

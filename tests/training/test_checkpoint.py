@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from gptjax.errors import NoCheckpointError, UserError
-from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, restore_params
+from gptjax.training.checkpoint import (
+    CheckpointConfig,
+    Checkpoints,
+    curve_steps,
+    restore_params,
+)
 
 FINGERPRINTS = {"model": "m1", "tokenizer": "t1"}
 
@@ -185,6 +190,53 @@ def test_going_back_replaces_what_came_after(tmp_path):
     writer.save_last(2, *tree(2), {"history": {"best": 2 / 3}})
     writer.wait()
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2"]
+
+
+def test_going_back_removes_the_curve_and_the_best_of_what_came_after(tmp_path):
+    def folders(kind):
+        return sorted(path.name for path in (tmp_path / kind).iterdir())
+
+    writer = checkpoints(tmp_path, keep=5)
+    for step in (1, 2, 3, 4):
+        writer.save_last(step, *tree(step), {"history": {"best": step / 3}})
+        writer.save_curve(step, tree(step)[0])
+    writer.save_best(3, tree(3)[0], {})
+    writer.wait()
+    assert (folders("curve"), folders("best")) == (["1", "2", "3", "4"], ["3"])
+    writer = checkpoints(tmp_path, keep=5)
+    writer.restore(*tree(0), "2")
+    assert (folders("curve"), folders("best")) == (["1", "2", "3", "4"], ["3"])
+    writer.save_last(3, *tree(3), {"history": {}})
+    writer.wait()
+    assert (folders("last"), folders("curve"), folders("best")) == (["1", "2", "3"], ["1", "2"], [])
+    assert curve_steps(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize("keep", [2, 4])
+@pytest.mark.parametrize(("per_doubling", "kept"), [(None, 0), (1, 8), (2, 15)])
+def test_the_disk_must_have_room_for_the_fullest_moment(
+    tmp_path, monkeypatch, keep, per_doubling, kept
+):
+    """One checkpoint more than is kept, while the new one is written beside the old; two best."""
+    params, state = tree(0)
+    size, both = (
+        sum(np.asarray(x).nbytes for x in jax.tree.leaves(part)) for part in (params, tree(0))
+    )
+    needed = (keep + 1) * both + (2 + kept) * size
+    config = CheckpointConfig(keep=keep, per_doubling=per_doubling)
+    writer = Checkpoints(tmp_path / "new", config, FINGERPRINTS)
+    usage = shutil.disk_usage(tmp_path)
+    for free, enough in ((needed, True), (needed - 1, False)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+        if enough:
+            writer.check_space(params, state, 100)  # less than seven doublings: 0, 1, 2, 4, … 64
+        else:
+            with pytest.raises(UserError, match=r"GB free; make room.*checkpoint\.keep"):
+                writer.check_space(params, state, 100)
+    # What an earlier part of the run left there will be replaced.
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "old").write_bytes(b"x")
+    writer.check_space(params, state, 100)
 
 
 def test_a_save_that_fails_says_so_and_leaves_the_others(tmp_path):

@@ -78,6 +78,41 @@ def test_the_order_is_a_pure_function_of_seed_and_epoch():
     assert order(one, 2) != order(make(lengths, seed=4), 2)
 
 
+def test_an_epoch_has_no_order():
+    """Where an example comes in a shuffled epoch says nothing of its length or its row."""
+    lengths = np.sort(lengths_like_snli(400))
+    data, epochs = make(lengths), 40
+    batches = len(data)
+    when = np.zeros(400)
+    for epoch in range(epochs):
+        for index in range(batches):
+            when[data.members(epoch, index)] += index / epochs
+    # Uniform over the batches, the mean of so many epochs.
+    chance = np.sqrt((batches**2 - 1) / 12 / epochs)
+    assert abs(when[:100].mean() - (batches - 1) / 2) < chance
+    assert abs(when[300:].mean() - (batches - 1) / 2) < chance
+    assert when.std() == pytest.approx(chance, rel=0.25)
+    # In one epoch, neighbours come from all buckets.
+    in_turn = [data.batch(0, index).tokens.shape[-1] for index in range(batches)]
+    assert abs(np.corrcoef(np.arange(batches), in_turn)[0, 1]) < 4 / np.sqrt(batches)
+
+
+def test_who_shares_a_batch_changes_from_epoch_to_epoch():
+    def pairs(data, epoch):
+        found = set()
+        for index in range(len(data)):
+            members = sorted(data.members(epoch, index).tolist())
+            found |= set(itertools.combinations(members, 2))
+        return found
+
+    data = make(lengths_like_snli(400))
+    first, second = pairs(data, 0), pairs(data, 1)
+    assert len(first & second) < 0.2 * len(first)
+    assert pairs(make(lengths_like_snli(400), shuffle=False), 1) == pairs(
+        make(lengths_like_snli(400), shuffle=False), 0
+    )
+
+
 def test_rows_are_rows_of_the_whole_batch():
     data = make(lengths_like_snli(30))
     whole, part = data.batch(1, 2), data.batch(1, 2, slice(2, 4))

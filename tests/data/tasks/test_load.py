@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from gptjax.data.tasks.load import TaskData, for_training, load_split, load_task_data
-from gptjax.data.tasks.splits import Example, Split, hold_back, targets_of
+from gptjax.data.tasks.splits import Example, Split, draw, hold_back, targets_of
 from gptjax.data.tasks.table import TASKS, find_task
 from gptjax.errors import UserError
 
@@ -45,6 +45,20 @@ def test_a_part_of_a_split():
     assert "10 of 50" in data.splits["train"].source
     assert data.splits["train"].fingerprint != split_of(50).fingerprint
     assert len(data.splits["valid"].examples) == 20
+
+
+def test_a_part_is_drawn_from_all_over_the_file():
+    split = split_of(1000)
+    drawn = [example.row for example in draw(split, 100).examples]
+    assert len(set(drawn)) == 100
+    assert drawn == sorted(drawn)
+    assert draw(split, 100).examples == draw(split, 100).examples
+    # The mean of 100 of 1000 rows, drawn without replacement.
+    deviation = np.sqrt((1000**2 - 1) / 12 / 100 * (900 / 999))
+    assert abs(np.mean(drawn) - 999 / 2) < 3 * deviation
+    # So are their gaps: of rows at a fixed distance all would be the same.
+    assert 5 < np.diff(drawn).std() < 15
+    assert [example.row for example in draw(split, 1000).examples] == list(range(1000))
 
 
 def test_story_cloze_is_split_as_in_the_released_code():

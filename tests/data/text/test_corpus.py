@@ -12,6 +12,7 @@ import pytest
 from gptjax.data.text import cache as cache_module
 from gptjax.data.text.corpus import (
     CorpusConfig,
+    _hold_back,
     prepare,
     prepare_tokenizer,
     prepare_whole,
@@ -102,6 +103,30 @@ def test_held_back_documents(books, tokenizer):
     assert len({train.fingerprint, valid.fingerprint, whole.fingerprint}) == 3
     again = prepare(config, tokenizer)
     assert [part.fingerprint for part in again] == [train.fingerprint, valid.fingerprint]
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.05, 0.2])
+def test_the_held_back_share_is_close_to_what_was_asked_for(fraction):
+    """Also where a few documents are most of the text: those are never held back."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        lengths = np.ceil(10 * rng.pareto(0.7, rng.integers(20, 200)) + 1).astype(np.int64)
+        held = _hold_back(lengths, fraction)
+        assert 0 < len(held) < len(lengths)
+        assert (np.diff(held) > 0).all()
+        share, fits = lengths[held].sum() / lengths.sum(), lengths <= 2 * fraction * lengths.sum()
+        if not fits.any():
+            assert lengths[held].tolist() == [lengths.min()]
+            continue
+        assert share <= 3 * fraction
+        # Short only where everything that fits is taken, or all but one document.
+        assert share >= fraction or len(held) >= fits.sum() - 1
+
+
+def test_the_held_back_documents_are_drawn_from_everywhere():
+    held = _hold_back(np.full(1000, 7), 0.1)
+    assert len(held) == 100
+    assert abs(held.mean() - 999 / 2) < 3 * np.sqrt((1000**2 - 1) / 12 / 100)
 
 
 def test_hold_back_at_least_one_and_never_all(books, tokenizer):

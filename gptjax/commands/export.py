@@ -14,6 +14,7 @@ from gptjax.interchange.model_card import Measured, card
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import open as runs
 from gptjax.runs.predictions import class_names
+from gptjax.runs.published import is_published
 from gptjax.runs.results import LanguageModelling, TaskRun, read_as, read_results
 
 HEADS: Mapping[Format, hub_export.HeadKind] = {
@@ -63,7 +64,7 @@ def run(config: ExportConfig) -> Path:
     head = None if loaded.task is None else _head(loaded, loaded.task)
     name = hub_export.write(out, loaded.model, loaded.backbone, loaded.tokenizer, head)
     text = card(
-        title=config.run if runs.is_published(config.run) else loaded.folder.path.resolve().name,
+        title=config.run if is_published(config.run) else loaded.folder.path.resolve().name,
         name=name,
         config=loaded.model,
         checkpoint=loaded.checkpoint,

@@ -13,6 +13,7 @@ from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
 from gptjax.runs import train as job
+from gptjax.runs.published import is_published
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 
@@ -49,7 +50,7 @@ def run(config: ImportConfig) -> runs.Run:
     Raises:
         UserError: nothing there, damaged, or no model that can be taken over; a folder in use.
     """
-    if not runs.is_published(config.init):
+    if not is_published(config.init):
         raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
     folder, _ = run_folder.open_folder(
         config.out, resume="never", overwrite=config.overwrite, trains=False

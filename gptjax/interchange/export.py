@@ -135,7 +135,7 @@ def _with_bias(
 
 
 def _plus(bias: np.ndarray, added: np.ndarray) -> np.ndarray:
-    return (np.asarray(bias, np.float64) + added).astype(np.float32)
+    return np.asarray(np.asarray(bias, np.float64) + added, np.float32)
 
 
 def _labels(names: tuple[str, ...]) -> dict[str, Any]:

@@ -188,6 +188,6 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
 
     def plain(tensor: torch.Tensor) -> np.ndarray:
         tensor = tensor.detach()
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
 
     return {name: plain(tensor) for name, tensor in content.items()}

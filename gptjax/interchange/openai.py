@@ -73,7 +73,7 @@ def write(folder: Path, params: Any, config: TransformerConfig, tokenizer: Token
 def _read_shapes(folder: Path) -> list[list[int]]:
     file = folder / SHAPES
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed: list[list[int]] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; is this a folder of OpenAI's weights?") from None
     except (OSError, ValueError) as error:

@@ -60,11 +60,12 @@ def seconds(run: PretrainedRun) -> float:
     """How long the updates took: the tokens between two records at the speed of the later one."""
     train = [record for record in run.records if record["split"] == "train"]
     epochs = [0, *(record["epoch"] for record in train)]
-    return sum(
+    lasted: float = sum(
         (record["epoch"] - before) * run.data["train"]["tokens"] / record["tokens_per_second"]
         for before, record in zip(epochs[:-1], train, strict=True)
         if record["tokens_per_second"]
     )
+    return lasted
 
 
 def _duration(length: float) -> str:

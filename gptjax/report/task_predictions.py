@@ -64,8 +64,8 @@ def _tokens(found: Predictions) -> np.ndarray:
 
 def _goodness(task: Task, found: Predictions) -> np.ndarray:
     if task.scores is None:
-        return 100.0 * (found.gold == found.predicted)
-    return np.abs(found.gold - found.predicted)
+        return np.asarray(100.0 * (found.gold == found.predicted))
+    return np.asarray(np.abs(found.gold - found.predicted))
 
 
 def _examples(predicted: Predicted) -> str:

@@ -43,6 +43,21 @@ def test_unknown_option(capsys):
     assert "--train.steps" in capsys.readouterr().err
 
 
+def test_pretrain_alone_says_how_to_begin(folder, capsys):
+    assert main(["pretrain"]) == 2
+    said = capsys.readouterr().err
+    assert "gptjax pretrain --config tiny" in said
+    assert "gptjax pretrain --help" in said
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("command", [("pretrain",), ("finetune", "--task", "snli")])
+def test_an_unknown_preset(folder, capsys, command):
+    line = refused(capsys, *command, "--config", "tinny")
+    assert "did you mean 'tiny'?" in line
+    assert "gpt1-1gpu, gpt1-lstm, gpt2, small" in line
+
+
 def test_unknown_key_in_a_config(folder, capsys):
     (folder / "c.toml").write_text("[train]\nbatch = 3\n")
     line = refused(capsys, "pretrain", "--config", "c.toml")

@@ -38,7 +38,11 @@ TABLES = {
     ),
     "neither: TSV": ("x.txt", "text\na,b\n", [("line 2", {"text": "a,b"})]),
     "but CSV if it is called so": ("x.csv", 'text\n"a,b"\n', [("line 2", {"text": "a,b"})]),
-    "byte order mark, CRLF, no end": ("x.tsv", "\ufefftext\tlabel\r\na\t1", [("line 2", ONE)]),
+    "byte order mark, CRLF, no end": (
+        "x.tsv",
+        "\ufefftext\tlabel\r\na\t1\r\na\t1",
+        [("line 2", ONE), ("line 3", ONE)],
+    ),
     "CRLF in CSV": ("x.csv", '\ufeff"text",label\r\na,1\r\n', [("line 2", ONE)]),
     "quotes of CSV": (
         "x.csv",

@@ -65,7 +65,10 @@ def options_of(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Optio
         if typing.get_origin(hint) is typing.Annotated:
             hint, *extras = typing.get_args(hint)
         if dataclasses.is_dataclass(hint):
-            yield from options_of(typing.cast(type[Any], hint), f"{path}.")
+            # A section with kinds has the options of all of them.
+            sections = hint.kinds().values() if hasattr(hint, "kinds") else [hint]
+            for section in sections:
+                yield from options_of(typing.cast(type[Any], section), f"{path}.")
         else:
             aliases = [name for extra in extras for name in getattr(extra, "aliases", None) or ()]
             for name in (path, *map(_canonical, aliases)):
@@ -127,8 +130,9 @@ def configured(command: Runnable, given: Given) -> tuple[Settings, tuple[int, ..
     own = {name: flat.pop(name) for name in list(flat) if name in ("config", "seeds")}
     words = configs.from_table(_Words, own, where="settings")
     if words.config is not None:
-        configs.read(command.config, words.config)  # its errors name the file
-        below = flatten(configs.read_table(words.config, "config file"))
+        file = configs.config_file(words.config)
+        configs.read(command.config, file)  # its errors name the file
+        below = flatten(configs.read_table(file, "config file"))
         if {"train.steps", "train.epochs"} & flat.keys():  # one replaces the other
             below = {n: v for n, v in below.items() if n not in ("train.steps", "train.epochs")}
         if flat.get("init") == "none" and below.get("init", "none") != "none":

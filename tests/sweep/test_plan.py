@@ -184,7 +184,7 @@ def sweep_of(command: str, pretrained: str, **parts) -> Sweep:
         ("finetune", {"variants": {"a": {}}, "metric": "perplexity"}, "metric = 'perplexity'"),
         ("finetune", {"variants": {"a": {"seeds": [1, 1]}}}, "a seed occurs twice"),
         ("finetune", {"variants": {"a": {"init": "no/such/run"}}}, "no/such/run"),
-        ("finetune", {"variants": {"a": {"task": "sst3"}}}, "a: --task sst3"),
+        ("finetune", {"variants": {"a": {"task": "sst3"}}}, "a: task sst3"),
         ("finetune", {"variants": {"a": {"data": "no/such"}}}, "no/such: no such file or folder"),
         (
             "finetune",

@@ -104,6 +104,13 @@ def test_configs_below_the_settings(tmp_path):
         make_plan(Sweep("pretrain", Path("out"), settings, {"train.batch_size": [2, 4]}))
 
 
+def test_a_preset_below_the_settings():
+    settings = {"config": "tiny", "train.steps": 7}
+    (point,) = make_plan(Sweep("pretrain", Path("out"), settings, variants={"a": {}})).points
+    words = ["--config", "tiny", "--train.steps", "7"]
+    assert point.settings == configs.to_table(parse("pretrain", words))
+
+
 def test_from_scratch_is_like_the_run_of_the_config_file(pretrained, tmp_path):
     (tmp_path / "c.toml").write_text(f'init = "{pretrained}"\n[task]\nmax_train = 3\n')
     settings = {"config": str(tmp_path / "c.toml"), "task": "sst2", "data": "sample"}

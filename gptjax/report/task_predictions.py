@@ -64,7 +64,7 @@ def _tokens(found: Predictions) -> np.ndarray:
 
 def _goodness(task: Task, found: Predictions) -> np.ndarray:
     if task.scores is None:
-        return np.asarray(100.0 * (found.gold == found.predicted))
+        return np.where(found.gold == found.predicted, 100.0, 0.0)
     return np.asarray(np.abs(found.gold - found.predicted))
 
 

@@ -21,7 +21,7 @@ from gptjax.runs.folder import RunFolder, open_folder, provenance
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
 from gptjax.training.history import Best
-from gptjax.training.loop import TrainConfig, fit, total_steps
+from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
 from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig
@@ -150,7 +150,10 @@ def train_run(
     """
     parallel.initialize(config.distributed)
     with parallel.end_together():
-        devices = greet()
+        devices = parallel.describe_devices()
+        say(f"devices: {devices}")
+        if warning := parallel.unused_accelerator():
+            say(f"warning: {warning}")
         train = config.train
         parallel.check_batch_size(train.batch_size, train.accumulate, "train.batch_size")
         total_steps(train, 1)
@@ -177,16 +180,28 @@ def _train(
     steps = total_steps(train, len(problem.batches))
     update = resolve_update(config.optimizer, config.model.fidelity)
     optimizer = make_optimizer(update, steps, problem.trainable)
-    prepare_folder(folder, config, fingerprints, resume=resume, overwrite=config.overwrite)
+    if resume != "never":
+        folder.check_fingerprints(fingerprints)
+        for difference in _differences(folder, config):
+            say(f"notice: {difference}")
+    elif config.overwrite and parallel.is_main():
+        folder.clear()
     say(
         f"model: {num_parameters(problem.objective):,} parameters; {steps:,} updates of "
         f"{train.batch_size} {problem.unit}"
     )
 
     def on_start() -> None:
+        """The run has been accepted; meta.json of one that goes on keeps how it was started."""
         if problem.on_start is not None:
             problem.on_start()
-        describe(folder, config, problem, fingerprints, devices)
+        made = provenance(devices)
+        if has_checkpoint(folder.checkpoints):
+            made = {"resumed": [*folder.read_meta().get("resumed", []), made]}
+        configs.write(config, folder.config)
+        problem.tokenizer.save(folder.tokenizer)
+        data = dict(problem.facts)
+        folder.update_meta(status="running", **made, fingerprints=fingerprints, data=data)
 
     with recorded(folder), Tracker(folder.path, config.tracking) as tracker:
         result = fit(
@@ -202,6 +217,10 @@ def _train(
             resume=resume,
             on_start=on_start,
         )
+    return _trained(folder, result)
+
+
+def _trained(folder: RunFolder, result: FitResult) -> Trained:
     best, history = f"best/{result.history.best_step}", result.history
     # Going back to an earlier step may have lost the best one; the last is always there. Process 0
     # alone is sure to see the folder.
@@ -220,15 +239,6 @@ def say(text: str) -> None:
     """A line for people on standard error, from one process of several."""
     if parallel.is_main():
         print(as_options(text), file=sys.stderr, flush=True)
-
-
-def greet() -> str:
-    """Name the devices, first of all; returns their description."""
-    devices = parallel.describe_devices()
-    say(f"devices: {devices}")
-    if warning := parallel.unused_accelerator():
-        say(f"warning: {warning}")
-    return devices
 
 
 def create(folder: RunFolder) -> None:
@@ -260,47 +270,6 @@ def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> N
                 f"{source} has model.{key} {there}, and the settings ask for {asked}; "
                 "a loaded model keeps its shape: leave the setting out, or start without `init`"
             )
-
-
-def prepare_folder(
-    folder: RunFolder,
-    config: Any,
-    fingerprints: Mapping[str, str],
-    *,
-    resume: str,
-    overwrite: bool,
-) -> None:
-    """Make the folder ready: check what is resumed, or clear what is replaced.
-
-    Raises:
-        UserError: the run was started with another model, tokenizer, text or order of it.
-    """
-    if resume != "never":
-        folder.check_fingerprints(fingerprints)
-        for difference in _differences(folder, config):
-            say(f"notice: {difference}")
-    elif overwrite and parallel.is_main():
-        folder.clear()
-
-
-def describe(
-    folder: RunFolder,
-    config: RunConfig,
-    problem: Problem[Any],
-    fingerprints: Mapping[str, str],
-    devices: str,
-) -> None:
-    """Write config.toml, the tokenizer and meta.json, when a run has been accepted.
-
-    Of a run that goes on, meta.json keeps how it was started; `resumed` lists when it went on.
-    """
-    made = provenance(devices)
-    if has_checkpoint(folder.checkpoints):
-        made = {"resumed": [*folder.read_meta().get("resumed", []), made]}
-    configs.write(config, folder.config)
-    problem.tokenizer.save(folder.tokenizer)
-    data = dict(problem.facts)
-    folder.update_meta(status="running", **made, fingerprints=dict(fingerprints), data=data)
 
 
 @contextmanager

@@ -110,11 +110,6 @@ class Variant:
         return next((one for one in cls.kinds().values() if key in _fields(one)), None)
 
 
-def kinds_of(cls: type[Any]) -> "list[type[Variant]]":
-    """The dataclasses of a section that is one of several; of any other class none."""
-    return list(cls.kinds().values()) if Variant in cls.__bases__ else []
-
-
 def _fields(cls: type[Any]) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
 

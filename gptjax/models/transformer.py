@@ -275,6 +275,34 @@ class Transformer(Family):
         """The sum of token and position embedding, without dropout."""
         return self._embed(tokens, jnp.arange(tokens.shape[1])[None])
 
+    def _embed(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "_ T"]
+    ) -> Float[Array, "B T D"]:
+        x = self.token_embedding[tokens] + self.position_embedding[positions]
+        return x.astype(jnp.dtype(self.config.dtype))
+
+    @nn.nowrap
+    def for_loss(
+        self, params: Any, key: Key[Array, ""] | None, positions: int | None
+    ) -> tuple[Any, Float[Array, "R D"], None]:
+        """The parameters to apply, and the output table of the loss.
+
+        R is V, or with ``fidelity="released"`` V + T: there tokens and positions are one table,
+        which is dropped from as a whole (once per step and device) and is all of the output table.
+        """
+        tokens, rate = params["token_embedding"], self.config.embedding_dropout
+        if self.config.fidelity == "paper":
+            return params, tokens, None
+        places = params["position_embedding"]
+        table = dropout(jnp.concatenate([tokens, places[:positions]]), key, rate)
+        size = tokens.shape[0]
+        rest = places[places.shape[0] if positions is None else positions :]
+        changed = {
+            "token_embedding": table[:size],
+            "position_embedding": jnp.concatenate([table[size:], rest]),
+        }
+        return {**params, **changed}, table, None
+
     def extend(
         self,
         tokens: Int[Array, "B T"],
@@ -302,37 +330,9 @@ class Transformer(Family):
             extended.append(layer)
         return (self.final_norm(x) if self.config.norm == "pre" else x), tuple(extended)
 
-    def _embed(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "_ T"]
-    ) -> Float[Array, "B T D"]:
-        x = self.token_embedding[tokens] + self.position_embedding[positions]
-        return x.astype(jnp.dtype(self.config.dtype))
-
     @nn.nowrap
     def empty_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
         """A cache without positions."""
         shape = (batch, self.config.num_heads, slots, self.config.head_width)
         zeros = jnp.zeros(shape, jnp.dtype(self.config.dtype))
         return tuple(LayerCache(zeros, zeros) for _ in range(self.config.num_layers))
-
-    @nn.nowrap
-    def for_loss(
-        self, params: Any, key: Key[Array, ""] | None, positions: int | None
-    ) -> tuple[Any, Float[Array, "R D"], None]:
-        """The parameters to apply, and the output table of the loss.
-
-        R is V, or with ``fidelity="released"`` V + T: there tokens and positions are one table,
-        which is dropped from as a whole (once per step and device) and is all of the output table.
-        """
-        tokens, rate = params["token_embedding"], self.config.embedding_dropout
-        if self.config.fidelity == "paper":
-            return params, tokens, None
-        places = params["position_embedding"]
-        table = dropout(jnp.concatenate([tokens, places[:positions]]), key, rate)
-        size = tokens.shape[0]
-        rest = places[places.shape[0] if positions is None else positions :]
-        changed = {
-            "token_embedding": table[:size],
-            "position_embedding": jnp.concatenate([table[size:], rest]),
-        }
-        return {**params, **changed}, table, None

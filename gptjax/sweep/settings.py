@@ -56,8 +56,6 @@ Given = Mapping[Option, tuple[str, Any]]
 
 def options_of(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
     """Every name of an option, by path and by alias, and the option."""
-    for kind in configs.kinds_of(config):
-        yield from options_of(kind, prefix)
     hints = typing.get_type_hints(config, include_extras=True)
     for one in dataclasses.fields(config):
         hint, path = hints[one.name], f"{prefix}{one.name}"

@@ -83,6 +83,12 @@ def asks_the_kind(node):
     return any(leaf.value in list(backbone.FAMILIES) for leaf in leaves)
 
 
+def test_every_config_has_its_module():
+    assert set(ModelConfig.kinds()) == {*backbone.FAMILIES, BAG.kind}
+    for config in BOTH:
+        assert backbone.make_backbone(config).config is config
+
+
 def test_nothing_else_asks_for_the_family():
     for text in ('model.kind == "lstm"', 'kind in ("lstm", "x")', "a.model.kind != other"):
         assert any(map(asks_the_kind, ast.walk(ast.parse(text))))

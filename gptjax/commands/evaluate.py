@@ -1,7 +1,7 @@
 """`gptjax evaluate`: the perplexity of a text, or the metrics of a task."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from gptjax.data.tables.lines import EncodingErrors
@@ -10,13 +10,12 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.text.corpus import CorpusConfig, prepare_whole
 from gptjax.data.text.windows import Windows
-from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, perplexity
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance
-from gptjax.runs.open import Run, load, sample_notice
+from gptjax.runs.open import Reading, Run, sample_notice
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.results import Data, TaskEvaluation, TextEvaluation, dropped, write_results
 from gptjax.training import parallel
@@ -24,11 +23,9 @@ from gptjax.training.evaluation import evaluate
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Reading):
     """Of a pre-trained run the perplexity of a text; of a fine-tuned one its task's metrics."""
 
-    run: str
-    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER."""
     data: str
     """Of a pre-trained run a text: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv
     with a text column, hub:ID[:CONFIG][@REVISION], or embedded. Of a fine-tuned run a file, a
@@ -53,11 +50,6 @@ class EvaluateConfig:
     """Name of the column with the text, where the data has columns."""
     encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
-    checkpoint: str = "auto"
-    """best, last, or a step; auto is the best where one was kept, else the last."""
-    heads: int | None = None
-    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
-    vocabulary: ModeConfig = field(default_factory=ModeConfig)
     out: str | None = None
     """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
@@ -71,9 +63,7 @@ def run(config: EvaluateConfig) -> Perplexity | SplitScores:
     """
     if config.out is not None:
         Path(config.out).mkdir(parents=True, exist_ok=True)
-    loaded = load(
-        config.run, config.checkpoint, num_heads=config.heads, mode=config.vocabulary.mode
-    )
+    loaded = config.open()
     if loaded.task is not None:
         return _task(config, loaded, loaded.task)
     if config.task is not None:

@@ -12,7 +12,7 @@ from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import Measured, card
 from gptjax.models.transformer import TransformerConfig
-from gptjax.runs import open as runs
+from gptjax.runs.open import Opening, Run
 from gptjax.runs.predictions import class_names
 from gptjax.runs.published import is_published
 from gptjax.runs.results import LanguageModelling, TaskRun, read_as, read_results
@@ -26,7 +26,7 @@ HEADS: Mapping[Format, hub_export.HeadKind] = {
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Opening):
     """Write a trained model as transformers loads it (hf), or as OpenAI published GPT-1."""
 
     run: str
@@ -37,10 +37,6 @@ class ExportConfig:
     """hf: config.json, model.safetensors, tokenizer, generation_config.json and a model card.
     openai: params_shapes.json, ten arrays and the tokenizer's files; of a fine-tuned model the
     backbone alone."""
-    checkpoint: str = "auto"
-    """best, last, or a step; auto is the best where one was kept, else the last."""
-    heads: int | None = None
-    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
 
 
 def run(config: ExportConfig) -> Path:
@@ -52,7 +48,7 @@ def run(config: ExportConfig) -> Path:
     out = Path(config.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is there already; name a folder that is empty or new")
-    loaded = runs.load(config.run, config.checkpoint, num_heads=config.heads)
+    loaded = config.open()
     if not isinstance(loaded.model, TransformerConfig):
         called = loaded.model.called
         raise UserError(f"--run {config.run}: {called}; neither format has a place for one")
@@ -78,7 +74,7 @@ def run(config: ExportConfig) -> Path:
     return out
 
 
-def _results(loaded: runs.Run) -> list[Measured]:
+def _results(loaded: Run) -> list[Measured]:
     """What was measured when the run ended, of each split."""
     if not loaded.folder.results.exists():
         return []
@@ -90,5 +86,5 @@ def _results(loaded: runs.Run) -> list[Measured]:
     return [Measured(found.task, found.split, found.examples, found.metrics)]
 
 
-def _head(loaded: runs.Run, task: Task) -> hub_export.Head:
+def _head(loaded: Run, task: Task) -> hub_export.Head:
     return hub_export.Head(HEADS[task.format], class_names(task), loaded.params["adapter"])

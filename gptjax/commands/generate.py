@@ -1,18 +1,15 @@
 """`gptjax generate`: continue a prompt with a trained model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.evaluation.sampling import continuations
-from gptjax.runs.open import load
+from gptjax.runs.open import Reading
 
 
 @dataclass(frozen=True)
-class GenerateConfig:
+class GenerateConfig(Reading):
     """Continue a prompt with a trained model."""
 
-    run: str
-    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER."""
     prompt: str = ""
     """Text to continue; empty begins a new document."""
     max_tokens: int = 100
@@ -27,11 +24,6 @@ class GenerateConfig:
     """Independent samples."""
     seed: int = 0
     """Of the draws: the same seed and options give the same text."""
-    checkpoint: str = "auto"
-    """best, last, or a step; auto is the best where one was kept, else the last."""
-    heads: int | None = None
-    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
-    vocabulary: ModeConfig = field(default_factory=ModeConfig)
 
 
 def run(config: GenerateConfig) -> list[str]:
@@ -41,7 +33,7 @@ def run(config: GenerateConfig) -> list[str]:
         UserError: no such run, or an option out of its range.
     """
     samples = continuations(
-        load(config.run, config.checkpoint, num_heads=config.heads, mode=config.vocabulary.mode),
+        config.open(),
         [config.prompt],
         max_tokens=config.max_tokens,
         temperature=config.temperature,

@@ -1,6 +1,6 @@
 """`gptjax predict`: label new rows with a fine-tuned model."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +9,14 @@ from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import with_columns
-from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, predict_split
-from gptjax.runs.open import load, sample_notice
+from gptjax.runs.open import Reading, sample_notice
 from gptjax.runs.predictions import write_predictions
 
 
 @dataclass(frozen=True)
-class PredictConfig:
+class PredictConfig(Reading):
     """Label new rows with a fine-tuned model."""
 
     run: str
@@ -33,11 +32,6 @@ class PredictConfig:
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     batch_size: int = 32
     """Rows at once, rounded up to a multiple of the devices."""
-    checkpoint: str = "auto"
-    """best, last, or a step; auto is the best where one was kept, else the last."""
-    heads: int | None = None
-    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
-    vocabulary: ModeConfig = field(default_factory=ModeConfig)
     head: Annotated[str | None, alias("--adapter")] = None
     """A head.safetensors, with --run the pre-trained run whose backbone it was trained on."""
 
@@ -48,13 +42,7 @@ def run(config: PredictConfig) -> SplitScores:
     Raises:
         UserError: not a fine-tuned run, or the file cannot be read.
     """
-    loaded = load(
-        config.run,
-        config.checkpoint,
-        config.head,
-        num_heads=config.heads,
-        mode=config.vocabulary.mode,
-    )
+    loaded = config.open(config.head)
     if loaded.task is None:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
     task = with_columns(loaded.task, config.columns)

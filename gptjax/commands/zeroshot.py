@@ -1,6 +1,6 @@
 """`gptjax zeroshot`: what a language model knows of a task without being trained on it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from gptjax.data.tasks.zero_shot import (
     Name,
     Question,
 )
-from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.zero_shot import (
     ZeroShotScores,
@@ -23,7 +22,7 @@ from gptjax.evaluation.zero_shot import (
     normalised,
 )
 from gptjax.runs.folder import Provenance
-from gptjax.runs.open import Run, load
+from gptjax.runs.open import Reading, Run
 from gptjax.runs.predictions import Predictions, write_predictions
 from gptjax.runs.results import ZERO_SHOT as WITHOUT_TRAINING
 from gptjax.runs.results import Data, ZeroShot, write_results
@@ -31,7 +30,7 @@ from gptjax.training import parallel
 
 
 @dataclass(frozen=True)
-class ZeroShotConfig:
+class ZeroShotConfig(Reading):
     """Ask a language model a task's questions without training it on them (paper, section 5)."""
 
     run: str
@@ -49,13 +48,8 @@ class ZeroShotConfig:
     """Ask so many questions only, drawn with a fixed seed; None asks all."""
     batch_size: int = 16
     """Texts at once; never changes a score."""
-    checkpoint: str = "auto"
-    """best, last, or a step; auto is the best where one was kept, else the last."""
-    heads: int | None = None
-    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
     out: str | None = None
     """Folder for results.json and predictions.tsv; None writes none."""
-    vocabulary: ModeConfig = field(default_factory=ModeConfig)
 
     def __post_init__(self) -> None:
         for name in ("max_examples", "batch_size"):
@@ -70,10 +64,7 @@ def run(config: ZeroShotConfig) -> ZeroShotScores:
     Raises:
         UserError: no such run or data, questions without answers.
     """
-    loaded = load(
-        config.run, config.checkpoint, num_heads=config.heads, mode=config.vocabulary.mode
-    )
-    return measure(loaded, config)
+    return measure(config.open(), config)
 
 
 def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:

@@ -103,20 +103,20 @@ def card(
             size = facts.get("examples", facts.get("tokens", 0))
             unit = "examples" if "examples" in facts else "tokens"
             lines.append(f"- {split}: {facts['source']} ({size:,} {unit})")
-    lines += ["", "## Results", ""]
+    return "\n".join([*lines, "", "## Results", "", *_table(results)]) + "\n"
+
+
+def _table(results: Sequence[Measured]) -> list[str]:
+    """A row for each metric."""
     if not results:
-        lines.append("None were recorded.")
+        return ["None were recorded."]
     rows = [
         f"| {one.task} | {one.split} | {one.examples:,} | {metric} | {value:.6g} |"
         for one in results
         for metric, value in one.metrics.items()
     ]
-    if rows:
-        lines += [
-            "| task | split | examples | metric | value |",
-            "| --- | --- | ---: | --- | ---: |",
-        ]
-    return "\n".join([*lines, *rows]) + "\n"
+    head = ["| task | split | examples | metric | value |", "| --- | --- | ---: | --- | ---: |"]
+    return [*head, *rows] if rows else []
 
 
 def _class_to_import(name: str) -> str:

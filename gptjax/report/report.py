@@ -93,49 +93,41 @@ def _zero_shot(found: Mapping[str, ZeroShot]) -> Section:
         caption="The heuristics of the paper's section 5; metrics times 100. Normalised: 0 is "
         "guessing, 1 the paper's fine-tuned model.",
         columns=(
-            "task",
-            "model",
-            "checkpoint",
-            "split",
-            "questions",
-            "metric",
-            "value",
-            "normalised",
-            "remarks",
+            *("task", "model", "checkpoint", "split", "questions"),
+            *("metric", "value", "normalised", "remarks"),
         ),
         rows=tuple(rows),
         sources=tuple(path for path, one in found.items() for _ in one.metrics),
     )
-    # Several checkpoints of a model are a curve, which bars cannot show.
+    return Section(
+        "zero-shot", "Without training", tables=(table,), figures=tuple(_normalised(found))
+    )
+
+
+def _normalised(found: Mapping[str, ZeroShot]) -> Iterator[Figure]:
+    """Bars of what can be compared; several checkpoints of a model are a curve, and left out."""
     asked = Counter((one.run, _asked(one)) for one in found.values())
     comparable = {
-        path: one
+        path: (one.run, _asked(one), one.normalised)
         for path, one in found.items()
         if one.normalised is not None and not one.data.sample and asked[one.run, _asked(one)] == 1
     }
-    figures: tuple[Figure, ...] = ()
-    if comparable:
-        models = list(dict.fromkeys(one.run for one in comparable.values()))
-        figure = Figure(
-            name="zero-shot-normalised",
-            title="Without training, normalised",
-            caption="0 is guessing, 1 the paper's model after fine-tuning on the task.",
-            x_label="",
-            y_label="normalised performance",
-            series=tuple(
-                Series(
-                    model,
-                    tuple(_asked(one) for one in mine.values()),
-                    tuple(float(one.normalised or 0) for one in mine.values()),
-                    source=", ".join(mine),
-                )
-                for model in models
-                for mine in [{path: one for path, one in comparable.items() if one.run == model}]
-            ),
-            kind="bars",
-        )
-        figures = (figure,)
-    return Section("zero-shot", "Without training", tables=(table,), figures=figures)
+    if not comparable:
+        return
+    series = []
+    for model in dict.fromkeys(run for run, _, _ in comparable.values()):
+        mine = {path: (x, y) for path, (run, x, y) in comparable.items() if run == model}
+        x, y = zip(*mine.values(), strict=True)
+        series.append(Series(model, x, y, source=", ".join(mine)))
+    yield Figure(
+        name="zero-shot-normalised",
+        title="Without training, normalised",
+        caption="0 is guessing, 1 the paper's model after fine-tuning on the task.",
+        x_label="",
+        y_label="normalised performance",
+        series=tuple(series),
+        kind="bars",
+    )
 
 
 def _asked(one: ZeroShot) -> str:

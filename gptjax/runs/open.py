@@ -6,7 +6,7 @@ It is a run folder, or what others published (see `gptjax.runs.published`).
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tasks.task_file import parse_task
 from gptjax.data.tokenizers.open import load_tokenizer
-from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
+from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
 from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
@@ -187,6 +187,39 @@ def load(
     params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
     run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
     return run if head is None else attach_head(run, head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """The options of a command that opens a trained model."""
+
+    run: str
+    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER."""
+    checkpoint: str = "auto"
+    """best, last, or a step; auto is the best where one was kept, else the last."""
+    heads: int | None = None
+    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+
+    @property
+    def mode(self) -> Mode | None:
+        """Of GPT-1's tokenizer; None is as it was saved."""
+        return None
+
+    def open(self, head: str | None = None) -> Run:
+        """See `load`."""
+        return load(self.run, self.checkpoint, head, num_heads=self.heads, mode=self.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Opening):
+    """The options of a command that opens a trained model and reads text with it."""
+
+    vocabulary: ModeConfig = field(default_factory=ModeConfig)
+
+    @property
+    def mode(self) -> Mode | None:
+        """The option's."""
+        return self.vocabulary.mode
 
 
 def backbone_fingerprint(backbone: Any) -> str:

@@ -178,6 +178,7 @@ def sweep_of(command: str, pretrained: str, **parts) -> Sweep:
         ("pretrain", {"variants": {"a b": {}, "a/b": {}}}, "its a-b would be that of another"),
         ("pretrain", {"variants": {"a": {}, "A": {}}}, "its A would be that of another"),
         ("pretrain", {"variants": {"x": {}, "x.log": {}}}, "its x.log would be that of another"),
+        ("pretrain", {"variants": {"x": {}, "x.toml": {}}}, "its x.toml would be that of another"),
         ("pretrain", {"variants": {"summary.tsv": {}}}, "would be that of the sweep's own"),
         ("pretrain", {"variants": {"..": {}}}, "no letter or digit"),
         ("pretrain", {"variants": {"a": {}}, "metric": "accuraci"}, "did you mean 'accuracy'?"),

@@ -205,6 +205,7 @@ def test_other_settings_than_before_are_refused(tmp_path, player):
     player.codes = {}
     mended = sweep_in(tmp_path, [0.2], **{"model.num_layers": 3})
     assert [point.status for point in run_sweep(mended, 1, player)] == ["finished"]
+    assert config_of(player.launches[-1].words)["model"] == {"num_layers": 3}
 
 
 def test_a_folder_of_an_older_version_goes_on(tmp_path, player):

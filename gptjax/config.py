@@ -208,7 +208,7 @@ def _of_typed_kinds(base: T, arguments: Sequence[str]) -> T:
 def _typed(arguments: Sequence[str], prefix: str) -> dict[str, str]:
     """The options with this prefix, each with its value or, of a flag, the next word."""
     found = {}
-    for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, after in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = word.removeprefix(prefix).partition("=")
         if word.startswith(prefix):
             found[name.replace("-", "_").removeprefix("no_")] = value if equals else after

@@ -175,8 +175,8 @@ def _ranks(levels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         weights: float64 [N], how often each row was drawn.
     """
     counts = np.bincount(levels, weights)
-    ranks: np.ndarray = np.cumsum(counts) - (counts - 1) / 2
-    return ranks[levels]
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return np.asarray(ranks[levels])
 
 
 def _read(folder: Path, file: str) -> Group:

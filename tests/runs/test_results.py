@@ -243,6 +243,7 @@ def test_an_old_file_has_what_it_did_not_record_as_none(tmp_path):
         (lambda text: "[]", "its content is no table"),
         (lambda text: "{}", "split is missing|examples is missing|task is missing"),
         (lambda text: text.replace('"seed": 1', '"seed": "1"'), "seed is '1', no int"),
+        (lambda text: text.replace('"seed": 1', '"seed": true'), "seed is True, no int"),
         (lambda text: text.replace('"left_out": 1,', ""), r"splits\.valid\.left_out is missing"),
         (lambda text: text.replace("0.6", "null"), r"metrics\.accuracy is None, no float"),
         (lambda text: text.replace('"task-run"', '"probe"'), "kind is 'probe', none of"),

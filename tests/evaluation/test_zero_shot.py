@@ -300,4 +300,4 @@ def test_the_command(tmp_path, capsys):
     assert main([*base, "--task", "lambada", "--data", str(tmp_path / "w.txt")]) == 2
     assert "one word alone" in capsys.readouterr().err
     assert main([*base, "--task", "winograd", "--data", "nowhere"]) == 2
-    assert "data nowhere: no such file" in capsys.readouterr().err
+    assert "--data nowhere: no such file" in capsys.readouterr().err

@@ -140,7 +140,7 @@ class _Reader:
         if label is None:
             return Example(tuple(texts), None, row.where, index, category)
         if not isinstance(label, str):
-            raise UserError(f"columns label={','.join(label)}: the label is one column")
+            raise UserError(f"`columns=label={','.join(label)}`: the label is one column")
         try:
             target = self._target(row, row.cells[label])
         except UserError:

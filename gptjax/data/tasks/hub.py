@@ -41,7 +41,7 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
         }
     if not loaded:
         raise UserError(
-            f"data {name}: none of the splits {', '.join(task.hub.splits.values())} in "
+            f"`data={name}`: none of the splits {', '.join(task.hub.splits.values())} in "
             f"{config}; it has {', '.join(there)}"
         )
     return {

@@ -102,14 +102,14 @@ def find_task_files(
         return _named(data, task)
     if len(data) > 1:
         raise UserError(
-            f"data {' '.join(data)}: give one folder or file, or SPLIT=PATH for every split"
+            f"`data={' '.join(data)}`: give one folder or file, or SPLIT=PATH for every split"
         )
     path = Path(data[0]).expanduser()
     if path.is_file():
         return {"train": path}
     if not path.is_dir():
         raise UserError(
-            f"data {path}: no such file or folder (else: hub, sample, or train=FILE valid=FILE)"
+            f"`data={path}`: no such file or folder (else: hub, sample, or train=FILE valid=FILE)"
         )
     return _in_folder(path, task)
 
@@ -139,7 +139,7 @@ def load_split(
     if not path.exists() and (data in ("hub", "sample") or data.startswith("hub:")):
         found = load_task_data((data,), task, strict=strict)
         if name not in found.splits:
-            raise UserError(f"split {name}: {data} has {', '.join(found.splits)}")
+            raise UserError(f"`split={name}`: {data} has {', '.join(found.splits)}")
         return found.splits[name], found.sample
     if path.is_dir():
         there = {split: _matches(path, patterns) for split, patterns in task.files.items()}
@@ -148,7 +148,7 @@ def load_split(
             path = there[name][0]
         elif there:
             raise UserError(
-                f"split {name}: {data} has the splits {', '.join(there)}; choose one of them"
+                f"`split={name}`: {data} has the splits {', '.join(there)}; choose one of them"
             )
     return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors), False
 
@@ -200,7 +200,7 @@ def _named(data: Sequence[str], task: Task) -> dict[str, Path]:
     for word in data:
         name, _, path = word.partition("=")
         if name not in known:
-            raise UserError(f"data {word}: the splits of {task.name} are {', '.join(known)}")
+            raise UserError(f"`data={word}`: the splits of {task.name} are {', '.join(known)}")
         files[name] = Path(path).expanduser()
         if not files[name].exists():
             raise UserError(f"{files[name]}: no such file or folder")
@@ -216,7 +216,7 @@ def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
     if not files:
         usual = [pattern for group in task.files.values() for pattern in group[:3]]
         raise UserError(
-            f"data {folder}: none of the files of {task.name} in this folder (such as "
+            f"`data={folder}`: none of the files of {task.name} in this folder (such as "
             f"{', '.join(usual[:4])}); name them: set `data=train=FILE valid=FILE`"
         )
     return files

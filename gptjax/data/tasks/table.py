@@ -62,5 +62,5 @@ def find_task(name: str) -> Task:
     if name.endswith(".toml"):
         return read_task_file(Path(name))
     if name not in TASKS:
-        raise UserError(f"task {name}: {nearest(name, list(TASKS))} A task file ends in .toml")
+        raise UserError(f"`task={name}`: {nearest(name, list(TASKS))} A task file ends in .toml")
     return TASKS[name]

@@ -158,7 +158,7 @@ def with_columns(task: Task, given: tuple[str, ...]) -> Task:
         part, equals, column = word.partition("=")
         if not equals or not column or part not in (*task.parts, LABEL, CATEGORY):
             raise UserError(
-                f"columns {word}: write PART=COLUMN; the parts of {task.name} are "
+                f"`columns={word}`: write PART=COLUMN; the parts of {task.name} are "
                 f"{', '.join((*task.parts, LABEL, CATEGORY))}"
             )
         several = tuple(column.split(","))

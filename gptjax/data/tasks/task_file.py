@@ -65,9 +65,9 @@ def read_task_file(path: Path) -> Task:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"task {path}: no such file") from None
+        raise UserError(f"`task={path}`: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"task {path}: cannot be read: {error}") from None
+        raise UserError(f"`task={path}`: cannot be read: {error}") from None
     return parse_task(text, path.stem, str(path))
 
 

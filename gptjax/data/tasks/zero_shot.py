@@ -131,10 +131,10 @@ def read_winograd(path: Path) -> list[Question]:
         files = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".txt"))
         if len(files) != 1:
             names = ", ".join(file.name for file in files) or "none"
-            raise UserError(f"data {path}: name one file of schemas (there: {names})")
+            raise UserError(f"`data={path}`: name one file of schemas (there: {names})")
         path = files[0]
     if not path.is_file():
-        raise UserError(f"data {path}: no such file")
+        raise UserError(f"`data={path}`: no such file")
     head = path.read_bytes()[:256].lstrip()
     return list(_xml_schemas(path) if head.startswith(b"<") else _line_schemas(path))
 
@@ -198,7 +198,7 @@ def read_lambada(path: Path) -> list[Question]:
         UserError: unreadable, or a text of one word.
     """
     if not path.is_file():
-        raise UserError(f"data {path}: no such file")
+        raise UserError(f"`data={path}`: no such file")
     questions = []
     for number, line in enumerate(read_lines(path, "strict"), start=1):
         where, text = f"{path}: line {number}", line.strip()

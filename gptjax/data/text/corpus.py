@@ -140,7 +140,7 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
         )
     if not 0 < config.validation_fraction < 1:
         raise UserError(
-            f"corpus.validation_fraction {config.validation_fraction} is not between 0 and 1"
+            f"`corpus.validation_fraction={config.validation_fraction}` is not between 0 and 1"
         )
     if len(train.documents) == 1:
         return _cut_tail(train, config, tokenizer)
@@ -191,7 +191,7 @@ def prepare_tokenizer(
     try:
         return train_sentencepiece(documents, size, vocabulary)
     except UserError as error:
-        raise UserError(f"data {corpus.data}: {error}") from error
+        raise UserError(f"`data={corpus.data}`: {error}") from error
 
 
 def token_counts(corpus: Corpus) -> np.ndarray:
@@ -294,7 +294,7 @@ def _cut_tail(
     pieces = np.asarray(data.pieces)
     if len(pieces) < 2:
         raise UserError(
-            f"data {config.data}: a single document of {int(pieces[-1, 1]):,} bytes is too short "
+            f"`data={config.data}`: a single document of {int(pieces[-1, 1]):,} bytes is too short "
             "to hold some of it back; give more text, or set `corpus.validation`"
         )
     target = (1 - config.validation_fraction) * pieces[-1, 0]

@@ -42,7 +42,7 @@ class HubSource:
         identifier, _, revision = data.removeprefix("hub:").partition("@")
         self._id, _, config = identifier.partition(":")
         if not self._id:
-            raise UserError(f"data {data}: no dataset named; write hub:ID[:CONFIG][@REVISION]")
+            raise UserError(f"`data={data}`: no dataset named; write hub:ID[:CONFIG][@REVISION]")
         self._id, self._revision, self._content = locate(self._id, revision or None, data)
         self._config, self._split = self._choose(config, split)
 
@@ -65,17 +65,20 @@ class HubSource:
         with asking(self.name):
             configs = datasets.get_dataset_config_names(self._id, revision=self._revision)
             if config and config not in configs:
-                raise UserError(f"data {self.name}: no configuration {config!r}; {_list(configs)}")
+                raise UserError(
+                    f"`data={self.name}`: no configuration {config!r}; {_list(configs)}"
+                )
             if not config and len(configs) > 1 and "default" not in configs:
                 raise UserError(
-                    f"data {self.name}: choose a configuration with hub:ID:CONFIG; {_list(configs)}"
+                    f"`data={self.name}`: choose a configuration with hub:ID:CONFIG; "
+                    f"{_list(configs)}"
                 )
             config = config or ("default" if "default" in configs else configs[0])
             splits = datasets.get_dataset_split_names(self._id, config, revision=self._revision)
         for name in SPLITS[split]:
             if name in splits:
                 return config, name
-        raise UserError(f"data {self.name}: no {split} split; {_list(splits)}")
+        raise UserError(f"`data={self.name}`: no {split} split; {_list(splits)}")
 
 
 def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str | None, str]:
@@ -113,9 +116,10 @@ def asking(name: str) -> Iterator[None]:
     except Exception as error:
         # What lies below (the loader, the hub's client, its HTTP client) raises types of its own
         # that change between versions, and none of them is our bug.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        # Their backticks are no settings of ours.
+        reason = " ".join(str(error).replace("`", "'").split())[:200] or type(error).__name__
         raise UnreachableError(
-            f"data {name}: the hub's dataset cannot be read ({type(error).__name__}: "
+            f"`data={name}`: the hub's dataset cannot be read ({type(error).__name__}: "
             f"{reason}); check the name and the network, or give a local file or folder"
         ) from error
 

@@ -113,7 +113,7 @@ class FileSource:
             files, kind = [root], SUFFIXES.get(root.suffix.lower(), "text")
         else:
             raise UserError(
-                f"data {data}: no such file or folder (else: 'embedded', or hub:ID for a dataset "
+                f"`data={data}`: no such file or folder (else: 'embedded', or hub:ID for a dataset "
                 "on the hub)"
             )
         total = sum(file.stat().st_size for file in files) if kind != "parquet" else None
@@ -180,13 +180,13 @@ def _files_of(root: Path, data: str) -> tuple[list[Path], Kind | Literal["text"]
             found.setdefault(kind, []).append(file)
     if not found:
         raise UserError(
-            f"data {data}: no file ending in {', '.join(SUFFIXES)} in this folder; rename the "
+            f"`data={data}`: no file ending in {', '.join(SUFFIXES)} in this folder; rename the "
             "text files to .txt, or name one file"
         )
     if len(found) > 1:
         kinds = ", ".join(f"{len(files)} {kind}" for kind, files in found.items())
         raise UserError(
-            f"data {data}: files of several kinds ({kinds}) in this folder; name one file or a "
+            f"`data={data}`: files of several kinds ({kinds}) in this folder; name one file or a "
             "folder with one kind"
         )
     kind, files = found.popitem()

@@ -75,7 +75,7 @@ class Windows:
         stride = context_length if stride is None else stride
         if not 1 <= stride <= context_length:
             raise UserError(
-                f"stride {stride}: it must be from 1 to the context of {context_length} tokens"
+                f"`stride={stride}`: it must be from 1 to the context of {context_length} tokens"
             )
         self.corpus = corpus
         self.context_length = context_length
@@ -91,7 +91,7 @@ class Windows:
             raise UserError(
                 f"{corpus.name}: {corpus.num_tokens:,} tokens are {self.num_windows:,} windows of "
                 f"{context_length} tokens, fewer than one batch of {batch_size}; give more text, "
-                "or lower train.batch_size or model.context_length"
+                "or lower `train.batch_size` or `model.context_length`"
             )
 
     def __len__(self) -> int:

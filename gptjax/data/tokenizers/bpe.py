@@ -52,7 +52,7 @@ def read(folder: Path, mode: Mode | None = None) -> "Gpt1Tokenizer | Gpt2Tokeniz
     if END_OF_TEXT in bpe.vocabulary:
         if mode is not None:
             raise UserError(
-                f"vocabulary.mode {mode}: is for GPT-1's tokenizer; {folder} is GPT-2's"
+                f"`vocabulary.mode={mode}`: is for GPT-1's tokenizer; {folder} is GPT-2's"
             )
         return Gpt2Tokenizer(bpe)
     raise UserError(

@@ -32,7 +32,7 @@ def load_tokenizer(
         if path.is_file():
             file = path
         if mode is not None:
-            raise UserError(f"vocabulary.mode {mode}: is for GPT-1's tokenizer, not for {path}")
+            raise UserError(f"`vocabulary.mode={mode}`: is for GPT-1's tokenizer, not for {path}")
         try:
             model = file.read_bytes()
         except OSError as error:

@@ -169,12 +169,12 @@ def _size_error(error: RuntimeError, size: int) -> UserError:
     if largest := re.search(r"value <= (\d+)", message):
         return UserError(
             f"a vocabulary of {size:,} tokens is too large for this text; the largest possible is "
-            f"{int(largest[1]):,} (model.vocabulary_size; vocab_size of gptjax tokenizer)"
+            f"{int(largest[1]):,} (`model.vocabulary_size`, or `vocab_size` of gptjax tokenizer)"
         )
     if needed := re.search(r"required_chars\. \d+ vs (\d+)", message):
         return UserError(
             f"a vocabulary of {size:,} tokens is too small for this text's characters and the 256 "
             f"bytes; it needs at least {int(needed[1]):,} (or a lower "
-            "vocabulary.character_coverage)"
+            "`vocabulary.character_coverage`)"
         )
     return UserError(f"the tokenizer could not be trained: {' '.join(message.split())}")

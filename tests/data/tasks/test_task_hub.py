@@ -158,7 +158,7 @@ def test_breaking_nli_is_one_split(mirror):
 
 
 def test_without_a_network_the_hub_is_refused_and_no_data_means_the_sample():
-    with pytest.raises(UserError, match=r"hub:ehovy/race: .* give a local file or folder"):
+    with pytest.raises(UserError, match=r"hub:ehovy/race`: .* give a local file or folder"):
         load_task_data(("hub",), TASKS["race"])
     data = load_task_data((), TASKS["race"])
     assert data.sample

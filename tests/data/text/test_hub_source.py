@@ -78,6 +78,6 @@ def test_refusals(repository):
 
 
 def test_without_a_network():
-    with pytest.raises(UserError, match=r"hub:nobody/nothing: .* local file or folder") as refused:
+    with pytest.raises(UserError, match=r"hub:nobody/nothing`: .* local file or folder") as refused:
         read("hub:nobody/nothing")
     assert "\n" not in str(refused.value)

@@ -146,7 +146,7 @@ def test_broken_tables(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(UserError, match=r"missing: no such file or folder"):
+    with pytest.raises(UserError, match=r"`data=.*missing`: no such file or folder"):
         read(tmp_path / "missing")
     with pytest.raises(UserError, match=r"no file ending in \.txt, .*\.parquet"):
         read(tmp_path)

@@ -283,7 +283,7 @@ def test_broken_files(changes, message, gpt1_folder, tmp_path):
 
 
 def test_more_refusals(gpt1, gpt2, gpt1_folder, gpt2_folder, tmp_path):
-    with pytest.raises(UserError, match="set model"):
+    with pytest.raises(UserError, match=r"set `model\.vocabulary_size=131`"):
         load_tokenizer(gpt1_folder, expected_size=7)
     with pytest.raises(UserError, match="is for GPT-1's tokenizer"):
         load_tokenizer(gpt2_folder, mode="fast")

@@ -98,7 +98,7 @@ def test_saved_and_loaded(tokenizer, tmp_path):
         assert isinstance(loaded, Tokenizer)
         assert loaded.fingerprint == tokenizer.fingerprint
         assert (loaded.size, loaded.separator) == (400, tokenizer.separator)
-    with pytest.raises(UserError, match=r"has 400 tokens .* is 500; set model.vocabulary_size=400"):
+    with pytest.raises(UserError, match=r"has 400 tokens .* 500; set `model.vocabulary_size=400`"):
         load_tokenizer(tmp_path / "run" / "tokenizer", expected_size=500)
 
 

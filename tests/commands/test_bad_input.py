@@ -100,7 +100,7 @@ def test_a_corpus_smaller_than_a_batch(folder, capsys):
         capsys, *PRETRAIN, "--data", "books", "--out", "run", "--train.batch-size", "4000"
     )
     assert "fewer than one batch of 4000" in line
-    assert "train.batch_size" in line
+    assert "--train.batch-size" in line
 
 
 def test_a_batch_that_does_not_divide_by_the_devices(folder, capsys):

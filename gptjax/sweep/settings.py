@@ -63,10 +63,7 @@ def options_of(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Optio
         if typing.get_origin(hint) is typing.Annotated:
             hint, *extras = typing.get_args(hint)
         if dataclasses.is_dataclass(hint):
-            # A section with kinds has the options of all of them.
-            sections = hint.kinds().values() if hasattr(hint, "kinds") else [hint]
-            for section in sections:
-                yield from options_of(typing.cast(type[Any], section), f"{path}.")
+            yield from options_of(typing.cast(type[Any], hint), f"{path}.")
         else:
             aliases = [name for extra in extras for name in getattr(extra, "aliases", None) or ()]
             for name in (path, *map(_canonical, aliases)):

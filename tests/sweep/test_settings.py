@@ -151,3 +151,13 @@ def test_the_newest_run_is_the_same_for_all(pretrained, tmp_path, monkeypatch):
     plan = make_plan(Sweep("finetune", Path("out"), settings, {"train.seed": [1, 2]}))
     newest = "runs/pretrain/pretrained"
     assert [point.table["init"] for point in plan.points] == [newest, newest]
+
+
+def test_kinds_of_a_section_are_compared():
+    """Every kind has its own options; each run takes those of its kind."""
+    settings = {"config": "tiny", "train.steps": 7}
+    grid = {"model.kind": ["transformer", "lstm"]}
+    plan = make_plan(Sweep("pretrain", Path("out"), settings, grid))
+    assert [point.settings["model"]["kind"] for point in plan.points] == grid["model.kind"]
+    known = dict(options_of(COMMANDS["pretrain"].config))
+    assert {"model.norm", "model.num_layers"} <= known.keys()

@@ -161,6 +161,21 @@ def test_special_rows_have_no_bias(bag):
     np.testing.assert_array_equal(params["output_bias"][:40], bag["output_bias"])
 
 
+def test_the_auxiliary_loss_has_the_bias_too(bag):
+    functions = objective.task(BAG, TaskHeadConfig("classify", 3), lm_coefficient=0.5)
+    params = {**functions.objective.init(jax.random.key(1)), "backbone": bag}
+    batch = make_batch(sequences=1)._replace(targets=np.eye(3, dtype=np.float32))
+    batch = batch._replace(lm_weights=np.ones_like(batch.lm_weights))
+    found = jax.jit(functions.objective.loss)(params, batch, None).metrics["lm_loss"]
+    special = np.asarray(params["adapter"]["special_embedding"])
+    table = np.concatenate([bag["token_embedding"], special]).astype(np.float64)
+    rows = batch.tokens[:, 0]
+    states = table[rows[:, :-1]].cumsum(1) / np.arange(1, 9)[:, None]
+    scores = log_softmax(states @ table.T + np.concatenate([bag["output_bias"], np.zeros(3)]))
+    nll = -np.take_along_axis(scores, rows[:, 1:, None], -1)[..., 0]
+    np.testing.assert_allclose(found, (nll.mean(1) * batch.weights).sum(), rtol=1e-5)
+
+
 def test_what_a_family_cannot_do_is_said(bag):
     with pytest.raises(UserError, match="a bag cannot write"):
         generate(BAG, bag, [[1]], jax.random.key(0), max_tokens=2, end=None)

@@ -63,7 +63,10 @@ def options_of(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Optio
         if typing.get_origin(hint) is typing.Annotated:
             hint, *extras = typing.get_args(hint)
         if dataclasses.is_dataclass(hint):
-            yield from options_of(typing.cast(type[Any], hint), f"{path}.")
+            # A section of several kinds has the options of all of them.
+            kinds = hint.kinds().values() if hasattr(hint, "kinds") else (hint,)
+            for kind in kinds:
+                yield from options_of(typing.cast(type[Any], kind), f"{path}.")
         else:
             aliases = [name for extra in extras for name in getattr(extra, "aliases", None) or ()]
             for name in (path, *map(_canonical, aliases)):

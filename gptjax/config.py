@@ -14,104 +14,16 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import tomli_w
 import tyro
 
 from gptjax.errors import UserError
+from gptjax.variant import Variant
 
 T = TypeVar("T")
 PRESETS = Path(__file__).parent / "configs"
-
-
-class Variant:
-    """A section that is one of several dataclasses: its key ``kind`` says which.
-
-    The class of the section derives from this one. A dataclass that derives from the section's
-    class is one of its kinds as soon as its module is imported.
-    """
-
-    kind: str
-    section: ClassVar[str]
-    """The name of the section, for messages."""
-    called: ClassVar[str]
-    """How messages call a section of this kind: "an LSTM"."""
-    ignored: ClassVar[tuple[str, ...]] = ()
-    """Settings of other kinds that a table of this kind may have with any value."""
-
-    @classmethod
-    def kinds(cls) -> "dict[str, type[Variant]]":
-        """All dataclasses of the section, by kind."""
-        section: type[Variant] = next(one for one in cls.__mro__ if Variant in one.__bases__)
-        return {one.kind: one for one in section.__subclasses__()}
-
-    @classmethod
-    def of_kind(cls, kind: Any) -> "type[Variant]":
-        """The dataclass of a kind, which is any value that a file or a person gives.
-
-        Raises:
-            UserError: there is none.
-        """
-        kinds = cls.kinds()
-        if not isinstance(kind, str) or kind not in kinds:
-            known = ", ".join(map(repr, sorted(kinds)))
-            raise UserError(f"{cls.section}.kind = {kind!r}; one of {known}")
-        return kinds[kind]
-
-    @classmethod
-    def refuse_other(cls, key: str, shown: str) -> None:
-        """Refuse a setting that only other kinds have.
-
-        Raises:
-            UserError: it is one; ``shown`` is how the message shows it.
-        """
-        if owner := cls._other_owner(key):
-            raise UserError(
-                f"{shown}: {cls.called} has no such thing; leave it out, or take "
-                f"{cls.section}.kind {owner.kind}"
-            )
-
-    @classmethod
-    def without_others(cls, table: Mapping[str, Any]) -> dict[str, Any]:
-        """The table without settings that only other kinds have.
-
-        Older files hold the settings of all kinds, so those at their defaults are left out, and
-        the `ignored` ones.
-
-        Raises:
-            UserError: another one is set.
-        """
-        left = {}
-        for key, value in table.items():
-            owner = cls._other_owner(key)
-            if owner is None:
-                left[key] = value
-            elif key not in cls.ignored and value != getattr(owner, key):
-                cls.refuse_other(key, f"{cls.section}.{key} {str(value).lower()}")
-        return left
-
-    def as_kind(self, kind: str) -> "Variant":
-        """The section of another kind, with the settings that both have.
-
-        Raises:
-            UserError: as `of_kind` and `without_others`, or a value does not fit that kind.
-        """
-        cls = self.of_kind(kind)
-        if cls is type(self):
-            return self
-        return cls(**cls.without_others({**vars(self), "kind": kind}))
-
-    @classmethod
-    def _other_owner(cls, key: str) -> "type[Variant] | None":
-        """Another kind that has this setting, if this one has not."""
-        if key in _fields(cls):
-            return None
-        return next((one for one in cls.kinds().values() if key in _fields(one)), None)
-
-
-def _fields(cls: type[Any]) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)}
 
 
 def alias(*names: str) -> Any:

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
-from gptjax.config import Variant
 from gptjax.errors import UserError
+from gptjax.variant import Variant
 
 
 @dataclass(frozen=True, init=False)

@@ -51,15 +51,19 @@ def books(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
-    """Two virtual CPU devices, no network, one cache for the session."""
+    """Two virtual CPU devices, no network, one cache for the session.
+
+    Programs are compiled as in the tests (see `tests/conftest.py`), each of them once.
+    """
     return {
-        **{name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+        **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "2",
         "HF_HUB_OFFLINE": "1",
         "GPTJAX_CACHE": str(tmp_path_factory.getbasetemp() / "cache"),
         "COLUMNS": "200",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_COMPILATION_CACHE_DIR": os.environ["GPTJAX_TEST_COMPILED"],
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
 
 
@@ -67,9 +71,11 @@ def environment(tmp_path_factory) -> dict[str, str]:
 def own_cache(environment):
     """The commands of a module, called in this process, share the session's cache."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("GPTJAX_CACHE", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        for name in (
+            *("GPTJAX_CACHE", "JAX_COMPILATION_CACHE_DIR"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+        ):
             patch.setenv(name, environment[name])
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", environment["GPTJAX_CACHE"] + "/compiled")
         yield
 
 
@@ -127,12 +133,7 @@ def two_processes(environment) -> Callable[..., list[str]]:
                     *("--distributed.coordinator", address, "--distributed.num-processes", "2"),
                     *("--distributed.process-id", str(i)),
                 ],
-                # Compared by tolerance, so that they may compile as the tests do, in less time.
-                env={
-                    **environment,
-                    "JAX_NUM_CPU_DEVICES": "1",
-                    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-                },
+                env={**environment, "JAX_NUM_CPU_DEVICES": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -256,6 +256,7 @@ def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(options, two_processes, tmp_path):
     """Every answer is there, in file order, from whichever process it came; no dropout."""
     rates = ("embedding", "attention", "residual")
@@ -275,7 +276,8 @@ def test_a_model_without_any_run(data, pretrained, tmp_path):
     words = ["finetune", "--task", "sst2", "--data", str(data), "--init", "none", *QUICK]
     words += ["--tokenizer", str(pretrained / "tokenizer"), "--model.num-layers", "1"]
     words += ["--model.width", "16", "--model.num-heads", "2", "--model.context-length", "32"]
-    assert main([*words, "--train.steps", "1", "--train.batch-size", "8", "--out", str(out)]) == 0
+    words += [*ONE_STEP, "--train.batch-size", "8"]
+    assert main([*words, "--out", str(out)]) == 0
     assert load(out).model.vocabulary_size == load(pretrained).model.vocabulary_size
 
 
@@ -555,7 +557,7 @@ def test_the_newest_finished_run_is_taken(pretrained, data, tmp_path, monkeypatc
         meta = Path("runs/pretrain") / name / "meta.json"
         content = json.loads(meta.read_text())
         meta.write_text(json.dumps({**content, "started": started, "status": status}))
-    words = ["finetune", "--task", "sst2", "--data", str(data), "--train.steps", "1", *QUICK]
+    words = ["finetune", "--task", "sst2", "--data", str(data), *ONE_STEP, *QUICK]
     assert main([*words, "--train.batch-size", "8"]) == 0
     assert "backbone: runs/pretrain/a" in capsys.readouterr().err
     assert (tmp_path / "runs/finetune/sst2/a/results.json").exists()

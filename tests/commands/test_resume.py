@@ -63,6 +63,7 @@ def test_the_run_trains(uninterrupted):
     assert records[-1]["loss"] < 0.75 * records[0]["loss"]
 
 
+@pytest.mark.slow
 def test_killed_twice_and_continued(books, uninterrupted, gptjax, gptjax_until, tmp_path):
     out = tmp_path / "run"
     words = [*options(books, out), "--resume", "auto"]
@@ -73,7 +74,9 @@ def test_killed_twice_and_continued(books, uninterrupted, gptjax, gptjax_until, 
     assert_same_run(out, uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_asked_to_stop_saves_the_step(books, uninterrupted, gptjax, gptjax_until, tmp_path, number):
     out = tmp_path / "run"
     assert gptjax_until(options(books, out), lambda: last_step(out) >= 33, number) == 75

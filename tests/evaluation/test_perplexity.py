@@ -46,7 +46,9 @@ def setting(tmp_path_factory):
         vocabulary_size=tokenizer.size, context_length=CONTEXT, num_layers=1, num_heads=2, width=8
     )
     # Large weights: a model near the uniform distribution would hide a shifted target.
-    params = jax.tree.map(lambda leaf: leaf * 20, lm(model).init(jax.random.key(0)))
+    params = jax.jit(lambda key: jax.tree.map(lambda leaf: leaf * 20, lm(model).init(key)))(
+        jax.random.key(0)
+    )
     return tokenizer, corpus, model, params
 
 

@@ -157,7 +157,7 @@ def test_the_written_gradients_are_those_of_autodiff(dtype):
 
 def test_fine_tuning_takes_it_and_every_parameter_has_a_gradient():
     problem = objective.task(TINY, TaskHeadConfig("classify", 3), lm_coefficient=0.5).objective
-    params = problem.init(jax.random.key(0))
+    params = jax.jit(problem.init)(jax.random.key(0))
     rows = tokens(4, 8)[:, None]
     batch = Batch(
         np.asarray(rows),

@@ -1,12 +1,12 @@
 """Fine-tuning's objective against its definition, and the properties of its heads."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import forward
 
 from gptjax.batch import Batch
 from gptjax.errors import UserError
@@ -14,7 +14,6 @@ from gptjax.models import objective
 from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig, init_task_head, transfer
-from gptjax.models.transformer import Transformer
 
 CONFIG = ModelConfig(
     vocabulary_size=40,
@@ -29,6 +28,9 @@ CONFIG = ModelConfig(
 CLASSIFY = TaskHeadConfig("classify", 3)
 CHOOSE = TaskHeadConfig("choose", 4)
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+
+init = jax.jit(init_backbone, static_argnums=0)
 
 
 def make_params(adapter, seed=0):
@@ -67,25 +69,19 @@ def log_softmax(x):
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)  # by operations it would compile each of them
-def states_of(config, params, ids):
-    return Transformer(config).apply({"params": params}, ids[None])[0]
-
-
 def by_definition(adapter, params, batch):
-    """One sequence at a time, without padding: (logits [B, C], LM loss of each example)."""
+    """In numpy, a sequence at a time, without padding: (logits [B, C], LM loss of each example)."""
     table = np.concatenate(
         [params["backbone"]["token_embedding"], params["adapter"]["special_embedding"]]
     )
-    config = dataclasses.replace(CONFIG, vocabulary_size=len(table))
-    backbone = {**params["backbone"], "token_embedding": jnp.asarray(table)}
+    backbone = {**params["backbone"], "token_embedding": table}
     kernel, bias = (np.asarray(params["adapter"]["head"][name]) for name in ("kernel", "bias"))
     logits, lm_losses = [], []
     for tokens, extract in zip(batch.tokens, batch.extract, strict=True):
         extracted, nll = [], []
         for ids, last in zip(tokens, extract, strict=True):
             ids = ids[: last + 1]
-            states = np.asarray(states_of(config, backbone, jnp.asarray(ids)))
+            (states,) = forward(backbone, ids[None], CONFIG.num_heads, CONFIG.norm)
             log_p = log_softmax(states[:-1] @ table.T)
             nll.append(-log_p[np.arange(last), ids[1:]].mean())
             extracted.append(states[-1])
@@ -135,10 +131,8 @@ def test_padding_changes_nothing(adapter, k):
         ).astype(np.int32)
         return batch._replace(tokens=tokens, lm_weights=np.pad(batch.lm_weights, grow))
 
-    losses = [
-        jax.jit(lambda p, b=b: functions.objective.loss(p, b, None).loss)(params)
-        for b in (batch, padded(0), padded(7))
-    ]
+    loss = jax.jit(lambda b: functions.objective.loss(params, b, None).loss)
+    losses = [loss(b) for b in (batch, padded(0), padded(7))]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
     assert losses[1] == losses[2]
 
@@ -166,19 +160,12 @@ def test_the_choices_of_a_question_share_their_dropout():
         tokens=np.repeat(batch.tokens[:, :1], 4, 1), extract=np.repeat(batch.extract[:, :1], 4, 1)
     )
     adapter = dataclasses.replace(CHOOSE, dropout=0.5)
-    loss = objective.task(CONFIG, adapter).objective.loss
     params = make_params(CHOOSE)
-    values = []
-    for seed in range(3):
-        sums = jax.jit(lambda p, k: loss(p, same, k))(params, jax.random.key(seed))
-        # Equal options have equal logits, whatever was dropped: each has probability 1/4.
-        values.append(float(sums.loss))
+    loss = jax.jit(lambda b, k: objective.task(CONFIG, adapter).objective.loss(params, b, k).loss)
+    # Equal options have equal logits, whatever was dropped: each has probability 1/4.
+    values = [float(loss(same, jax.random.key(seed))) for seed in range(3)]
     np.testing.assert_allclose(values, np.log(4) * 4, rtol=1e-5)
-    different = [
-        float(jax.jit(lambda p, k: loss(p, batch, k))(params, jax.random.key(s)).loss)
-        for s in range(3)
-    ]
-    assert len(set(different)) == 3
+    assert len({float(loss(batch, jax.random.key(seed))) for seed in range(3)}) == 3
 
 
 @pytest.mark.parametrize("freeze", [False, True])
@@ -205,7 +192,7 @@ def test_initial_adapter():
 
 
 def test_transfer():
-    fresh, loaded = (jax.device_get(init_backbone(CONFIG, jax.random.key(s))) for s in (0, 1))
+    fresh, loaded = (jax.device_get(init(CONFIG, jax.random.key(seed))) for seed in (0, 1))
     everything = transfer(CONFIG, fresh, loaded, None)
     jax.tree.map(np.testing.assert_array_equal, everything, loaded)
     two = transfer(CONFIG, fresh, loaded, 2)
@@ -215,7 +202,7 @@ def test_transfer():
 
 
 def test_mismatches_are_refused_by_name():
-    fresh = jax.device_get(init_backbone(CONFIG, jax.random.key(0)))
+    fresh = jax.device_get(init(CONFIG, jax.random.key(0)))
     missing = {name: x for name, x in fresh.items() if name != "position_embedding"}
     with pytest.raises(UserError, match=r"lacks the parameter .*position_embedding"):
         transfer(CONFIG, fresh, missing, None)

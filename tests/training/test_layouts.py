@@ -73,6 +73,7 @@ def test_fewer_devices_give_the_losses_of_four(
     assert_agree(records(tmp_path), records(four_devices))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(four_devices, tmp_path, records):
     """Even though a SIGTERM to one of them stops both, at the same step, in between."""
     for what, expected in (("interrupt", 75), ("train", 0)):

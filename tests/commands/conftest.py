@@ -100,10 +100,12 @@ def gptjax(environment) -> Callable[..., subprocess.CompletedProcess[str]]:
 def gptjax_until(environment) -> Callable[..., int]:
     """Start a command, send a signal as soon as a condition holds, and return the exit code."""
 
-    def call(words: Sequence[str], condition: Callable[[], bool], number: signal.Signals) -> int:
+    def call(
+        words: Sequence[str], condition: Callable[[], bool], number: signal.Signals, **more: str
+    ) -> int:
         process = subprocess.Popen(
             [sys.executable, "-m", "gptjax", *words],
-            env=environment,
+            env={**environment, **more},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -7,18 +7,15 @@ from typing import Any
 from gptjax.data.tasks.task import Task
 from gptjax.models.config import ModelConfig
 from gptjax.report.figures import Figure, Table
+from gptjax.runs import results as kinds
 from gptjax.runs.predictions import Predictions
-from gptjax.runs.results import LanguageModelling, SplitResult, TextEvaluation, ZeroShot
 
 
 @dataclass(frozen=True)
 class Made:
-    """How one run was made, from its meta.json and results.json; "" is what is not recorded.
+    """How the run at ``path`` was made, for people; "" is what is not recorded.
 
-    Attributes:
-        path: as in the report.
-        seed, started, commit, hardware, command, checkpoint: as recorded; absolute paths of the
-            command are cut down to their last part, since a page is for others to read.
+    Absolute paths in ``command`` are cut down to their last part: a page is for others to read.
     """
 
     path: str
@@ -48,25 +45,29 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class PretrainedRun:
+class Found:
+    """Something that lies in a folder."""
+
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class PretrainedRun(Found):
     """A pre-trained run.
 
     Attributes:
-        origin: where it lies.
-        model: its shape.
         settings: its config.toml, absolute paths cut down.
         batch_size: examples per update.
-        results: what it came to; None of an imported model.
+        results: None of an imported model.
         records: the lines of metrics.jsonl.
         data: what meta.json says of each split's text.
         samples: what it wrote, "" where there is nothing.
     """
 
-    origin: Origin
     model: ModelConfig
     settings: str
     batch_size: int
-    results: LanguageModelling | None
+    results: kinds.LanguageModelling | None
     records: Sequence[Mapping[str, Any]]
     data: Mapping[str, Any]
     samples: str
@@ -87,58 +88,41 @@ class TunedSeed:
     """One fine-tuned run.
 
     Attributes:
-        splits: what was measured, with and without labels.
+        splits: what was measured with labels, by the name of the split.
         collapsed: whether it gave every validation example the same class.
         predictions: of the validation split; None where the file is not there.
         evaluations: the records of evaluations on the way, in order.
     """
 
-    splits: tuple[SplitResult, ...]
+    splits: Mapping[str, kinds.SplitResult | kinds.TaskEvaluation]
     collapsed: bool
     predictions: Predictions | None
     evaluations: Sequence[Mapping[str, Any]] = ()
 
-    @property
-    def labelled(self) -> dict[str, SplitResult]:
-        """The splits that have metrics, by name."""
-        return {split.name: split for split in self.splits if split.metrics}
-
 
 @dataclass(frozen=True)
-class TunedRun:
+class TunedRun(Found):
     """A fine-tuned run, all its seeds together, or an evaluation of one on other data.
 
-    Attributes:
-        origin: where it lies.
-        task: what it was measured on.
-        seeds: of each seed what came out.
-        sample: whether it was measured on the offline sample.
+    ``sample`` says whether it was measured on the offline sample.
     """
 
-    origin: Origin
     task: Task
     seeds: tuple[TunedSeed, ...]
     sample: bool
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A model measured without training on it: zero-shot, or the perplexity of a text.
+class Measured(Found):
+    """A model measured without training on it; ``results`` are without absolute paths."""
 
-    Attributes:
-        origin: where the numbers lie.
-        results: what they are, without absolute paths.
-    """
-
-    origin: Origin
-    results: ZeroShot | TextEvaluation
+    results: kinds.ZeroShot | kinds.TextEvaluation
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Found):
     """Figures and tables that an experiment wrote."""
 
-    origin: Origin
     figures: Sequence[Figure]
     tables: Sequence[Table]
 
@@ -156,9 +140,5 @@ class Sources:
     @property
     def origins(self) -> list[Origin]:
         """Where all of it lies."""
-        return [
-            *(run.origin for run in self.pretrained),
-            *(run.origin for run in self.tuned),
-            *(one.origin for one in self.measured),
-            *(one.origin for one in self.drawn),
-        ]
+        found: list[Found] = [*self.pretrained, *self.tuned, *self.measured, *self.drawn]
+        return [one.origin for one in found]

@@ -11,26 +11,16 @@ from pathlib import Path
 
 from gptjax.errors import UserError
 from gptjax.report import figures
-from gptjax.report.entries import Drawn, Sources
-from gptjax.report.readers import (
-    add_results,
-    add_tuned,
-    incomplete,
-    read_drawn,
-    read_pretrained,
-)
+from gptjax.report.entries import Sources
+from gptjax.report.readers import add_results, add_tuned, incomplete, read_drawn, read_pretrained
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import read_table
 
-# Folders inside of a run, where nothing else is looked for.
-INNER = ("checkpoints", "tokenizer", "tensorboard")
+INNER = ("checkpoints", "tokenizer", "tensorboard")  # parts of a run
 
 
 def find(runs: Sequence[str]) -> Sources:
-    """Read everything in the folders, and below them.
-
-    Args:
-        runs: folders, as the user names them.
+    """Read everything in the folders ``runs``, as the user names them, and below them.
 
     Raises:
         UserError: no such folder, nothing to report in it, or a damaged file.
@@ -53,7 +43,11 @@ def find(runs: Sequence[str]) -> Sources:
             left_out = sources.left_out[before[1] :]
             why = f": {left_out[0]}" if left_out else " (no run, results.json or figures.json)"
             raise UserError(f"{given}: nothing to report in it{why}")
-    sources.drawn = [_without(drawn, sources) for drawn in sources.drawn]
+    # Runs that have entries of their own, as those of a sweep, are not listed with its figures.
+    own = {one.path for run in (*sources.pretrained, *sources.tuned) for one in run.origin.made}
+    for number, drawn in enumerate(sources.drawn):
+        made = tuple(one for one in drawn.origin.made if one.path not in own)
+        sources.drawn[number] = replace(drawn, origin=replace(drawn.origin, made=made))
     paths = [origin.path for origin in sources.origins]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
         raise UserError(f"two folders would both be called {twice[0]}; name them relative to here")
@@ -66,15 +60,11 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
         return
     seen.add(folder.resolve())
     yield folder
-    if _is_run(folder):
+    if RunFolder(folder).config.exists() or RunFolder(folder).seeds():
         return
     for inner in sorted(folder.iterdir()):
         if inner.is_dir() and not inner.name.startswith(".") and inner.name not in INNER:
             yield from _walk(inner, seen)
-
-
-def _is_run(folder: Path) -> bool:
-    return RunFolder(folder).config.exists() or bool(RunFolder(folder).seeds())
 
 
 def _shown(given: str, base: Path, folder: Path) -> str:
@@ -87,30 +77,23 @@ def _shown(given: str, base: Path, folder: Path) -> str:
 
 def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
     """Add what a folder itself holds; ``inside`` of an experiment no measurement."""
+    run = RunFolder(folder)
     try:
         if (folder / figures.FILE).exists():
             sources.drawn.append(read_drawn(folder, shown))
-        if seeds := [run.path for run in RunFolder(folder).seeds()]:
+        if seeds := [seed.path for seed in run.seeds()]:
             add_tuned(shown, {path: f"{shown}/{path.name}" for path in seeds}, sources)
-        elif RunFolder(folder).config.exists():
+        elif run.config.exists():
             if "task" in read_table(folder):
                 add_tuned(shown, {folder: shown}, sources)
             elif reason := incomplete(folder):
                 sources.left_out.append(f"{shown}: {reason}")
             else:
                 sources.pretrained.append(read_pretrained(folder, shown))
-        elif (folder / "results.json").exists() and not inside:
+        elif run.results.exists() and not inside:
             add_results(folder, shown, sources)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(
             f"{folder}: its files are damaged, or of another version of gptjax ({what})"
         ) from None
-
-
-def _without(drawn: Drawn, sources: Sources) -> Drawn:
-    """The same, without listing the runs that have entries of their own, as those of a sweep."""
-    origins = [*(run.origin for run in sources.pretrained), *(run.origin for run in sources.tuned)]
-    own = {one.path for origin in origins for one in origin.made}
-    made = tuple(one for one in drawn.origin.made if one.path not in own)
-    return replace(drawn, origin=replace(drawn.origin, made=made))

@@ -8,48 +8,39 @@ from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.readers import without_absolute
-from gptjax.report.sections import Listing, Section, in_parts, labels_of, slug
+from gptjax.report.sections import Listing, Section, in_parts, slug, with_labels
 
 SEEN = "million tokens seen (padding included)"
+LOSS = "loss, nats per token"
 MOST_POINTS = 400  # of a curve: more than a screen can show
+QUALITY = ("perplexity", "per word", "bits per byte", "accuracy, %", "unigram perplexity")
 
 
 def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
     """A table of all runs, and a section for each of them."""
     if not runs:
         return
-    labels = labels_of([run.origin.path for run in runs])
-    quality = ("perplexity", "per word", "bits per byte", "accuracy, %", "unigram perplexity")
+    labelled = with_labels(runs)
     table = Table(
         name="pre-training-runs",
         title="Pre-trained runs",
         caption="Perplexity is of the whole validation text, each token counted once; beside it "
         "what token frequencies alone come to. The time is that of the updates, without "
         "evaluation, from their recorded speeds.",
-        columns=("run", *quality, "parameters", "updates", "tokens seen", "training"),
-        rows=tuple((label, *_pretrained_row(run)) for label, run in zip(labels, runs, strict=True)),
+        columns=("run", *QUALITY, "parameters", "updates", "tokens seen", "training"),
+        rows=tuple((label, *_row(run)) for run, label in labelled),
         sources=tuple(run.origin.path for run in runs),
     )
-    lines = [
-        line
-        for run, label in zip(runs, labels, strict=True)
-        if (line := _line(run, "valid", "loss", label))
-    ]
+    found = (_line(run, "valid", "loss", label) for run, label in labelled)
+    lines = tuple(line for line in found if line)
     together: list[Figure] = []
     if len(lines) > 1:
-        together += in_parts(
-            Figure(
-                name="pre-training-validation",
-                title="Validation loss",
-                caption="Of each run on its own validation text, which stands with the run.",
-                x_label=SEEN,
-                y_label="loss, nats per token",
-                series=tuple(lines),
-            )
-        )
+        name, title = "pre-training-validation", "Validation loss"
+        caption = "Of each run on its own validation text, which stands with the run."
+        together += in_parts(Figure(name, title, caption, SEEN, LOSS, lines))
     yield Section("pre-training", "Pre-training", tables=(table,), figures=tuple(together))
     for run in runs:
-        yield _pretrained(run)
+        yield _section(run)
 
 
 def _tokens_per_update(run: PretrainedRun) -> int:
@@ -68,16 +59,15 @@ def seconds(run: PretrainedRun) -> float:
     return lasted
 
 
-def _duration(length: float) -> str:
-    return f"{length / 3600:.1f} h" if length >= 3600 else f"{length / 60:.0f} min"
-
-
-def _pretrained_row(run: PretrainedRun) -> tuple[str, ...]:
-    trained = run.updates > 0
-
+def _row(run: PretrainedRun) -> tuple[str, ...]:
     def number(name: str, form: str, scale: int = 1) -> str:
         return form.format(scale * run.metrics[name]) if name in run.metrics else "–"
 
+    training = ("–",) * 3
+    if run.updates > 0:
+        tokens, length = run.updates * _tokens_per_update(run), seconds(run)
+        duration = f"{length / 3600:.1f} h" if length >= 3600 else f"{length / 60:.0f} min"
+        training = (f"{run.updates:,}", f"{tokens / 1e6:,.1f} M", duration)
     return (
         number("perplexity", "{:,.2f}"),
         number("word_perplexity", "{:,.1f}"),
@@ -85,74 +75,56 @@ def _pretrained_row(run: PretrainedRun) -> tuple[str, ...]:
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),
         f"{num_parameters(lm(run.model)):,}",
-        f"{run.updates:,}" if trained else "–",
-        f"{run.updates * _tokens_per_update(run) / 1e6:,.1f} M" if trained else "–",
-        _duration(seconds(run)) if trained else "–",
+        *training,
     )
 
 
-def _pretrained(run: PretrainedRun) -> Section:
+def _section(run: PretrainedRun) -> Section:
     name, path, model = slug(run.origin.path), run.origin.path, run.model
     size = f"context {model.context_length} tokens, vocabulary {model.vocabulary_size:,}"
-    shape = f"{model.describe()}, {size}."
+    text = [f"{model.describe()}, {size}."]
     texts = [
         f"{split}: {without_absolute(facts['source'])}, "
         f"{facts['documents']:,} documents, {facts['tokens']:,} tokens"
         for split, facts in run.data.items()
     ]
-    listings = [Listing("Settings (config.toml)", run.settings)]
-    if run.samples:
-        listings.insert(0, Listing("What it writes (samples.txt)", run.samples.rstrip()))
-    return Section(
-        name=f"run-{name}",
-        title=path,
-        level=3,
-        text=(shape, *([f"Text: {'; '.join(texts)}."] if texts else [])),
-        figures=_curves(run, name),
-        listings=tuple(listings),
-    )
+    text += [f"Text: {'; '.join(texts)}."] if texts else []
+    written = run.samples.rstrip()
+    listings = [Listing("What it writes (samples.txt)", written)] if run.samples else []
+    listings.append(Listing("Settings (config.toml)", run.settings))
+    figures, folded = _curves(run, name), tuple(listings)
+    return Section(f"run-{name}", path, 3, tuple(text), figures=figures, listings=folded)
 
 
 def _curves(run: PretrainedRun, name: str) -> tuple[Figure, ...]:
     """Losses and learning rate over the tokens seen, of a run that recorded any."""
-    path, ended = run.origin.path, ""
-    if "perplexity" in run.metrics:
-        ended = f": perplexity {run.metrics['perplexity']:,.1f}"
+    path, ended, metrics = run.origin.path, "", run.metrics
+    if "perplexity" in metrics:
+        ended = f": perplexity {metrics['perplexity']:,.1f}"
     train = _line(run, "train", "loss", "training, one batch")
     valid = _line(run, "valid", "loss", f"validation, whole{ended}")
-    losses = [one for one in (train, valid) if one]
+    losses = tuple(one for one in (train, valid) if one)
     if not losses:
         return ()
     levels: tuple[tuple[str, float], ...] = ()
-    if "unigram_perplexity" in run.metrics:
-        levels = (("token frequencies alone", math.log(run.metrics["unigram_perplexity"])),)
+    if "unigram_perplexity" in metrics:
+        levels = (("token frequencies alone", math.log(metrics["unigram_perplexity"])),)
     records = sum(record["split"] == "train" for record in run.records)
-    mean = ""
+    caption = (
+        f"Loss over the tokens of {run.updates:,} updates, with dropout in training and "
+        "without it in validation."
+    )
     if records > MOST_POINTS:
         each = -(-records // MOST_POINTS)
-        mean = f" A point of the training loss is the mean of {each} records."
-    curve = Figure(
-        name=f"{name}-loss",
-        title=f"Loss of {path}",
-        caption=f"Loss over the tokens of {run.updates:,} updates, with dropout in training and "
-        f"without it in validation.{mean}",
-        x_label=SEEN,
-        y_label="loss, nats per token",
-        series=tuple(losses),
-        levels=levels,
-    )
+        caption += f" A point of the training loss is the mean of {each} records."
+    title = f"Loss of {path}"
+    curve = Figure(f"{name}-loss", title, caption, SEEN, LOSS, losses, levels=levels)
     rate = _line(run, "train", "learning_rate", "")
     if rate is None:
         return (curve,)
-    schedule = Figure(
-        name=f"{name}-learning-rate",
-        title=f"Learning rate of {path}",
-        caption="The learning rate of each recorded update.",
-        x_label=SEEN,
-        y_label="learning rate",
-        series=(rate,),
-    )
-    return curve, schedule
+    name, title = f"{name}-learning-rate", f"Learning rate of {path}"
+    caption = "The learning rate of each recorded update."
+    return curve, Figure(name, title, caption, SEEN, "learning rate", (rate,))
 
 
 def _line(run: PretrainedRun, split: str, key: str, label: str) -> Series | None:

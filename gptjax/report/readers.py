@@ -10,11 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gptjax import config
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
-from gptjax.models.config import ModelConfig
 from gptjax.report import figures
 from gptjax.report.entries import (
     Drawn,
@@ -26,21 +24,10 @@ from gptjax.report.entries import (
     TunedRun,
     TunedSeed,
 )
+from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder, read_json
-from gptjax.runs.open import load_task, read_table
+from gptjax.runs.open import load_config, load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
-from gptjax.runs.results import (
-    LanguageModelling,
-    Seeds,
-    SplitResult,
-    SweepResults,
-    TaskEvaluation,
-    TaskRun,
-    TextEvaluation,
-    ZeroShot,
-    read_as,
-    read_results,
-)
 
 ABSOLUTE = re.compile(r"(?<![\w.…~])/(?:[^\s/'\"]+/)*(?=[^\s/'\"])")
 
@@ -52,32 +39,34 @@ def without_absolute(text: str) -> str:
 
 def incomplete(folder: Path) -> str | None:
     """Why a run cannot be reported yet, or None."""
-    if not RunFolder(folder).meta.exists():
+    run = RunFolder(folder)
+    if not run.meta.exists():
         return "has no meta.json, so that the run never began"
-    meta = read_json(RunFolder(folder).meta)
+    meta = read_json(run.meta)
     if (status := meta["status"]) != "finished":
         return f"is not finished ({status})"
-    if "imported" not in meta and not RunFolder(folder).results.exists():
+    if "imported" not in meta and not run.results.exists():
         return "has no results.json"
     return None
 
 
 def _made(folder: Path, shown: str) -> Made:
-    meta = read_json(RunFolder(folder).meta)
-    imported = "imported" in meta
+    run = RunFolder(folder)
+    meta = read_json(run.meta)
     commits = [once["commit"] for once in (meta, *meta.get("resumed", []))]
-    found = None if imported else read_results(RunFolder(folder).results)
-    if not isinstance(found, LanguageModelling | TaskRun | None):
-        raise UserError(f"{RunFolder(folder).results}: is not of a run that was trained")
-    return Made(
-        path=shown,
-        seed=str(found.seed) if found else "",
+    made = Made(
+        shown,
         started=meta["started"],
         commit=", ".join(dict.fromkeys(filter(None, commits))),
-        hardware="" if imported else meta["devices"],
         command=without_absolute(meta["command"]),
-        checkpoint=found.checkpoint if found else "",
     )
+    if "imported" in meta:
+        return made
+    found = kinds.read_results(run.results)
+    if not isinstance(found, kinds.LanguageModelling | kinds.TaskRun):
+        raise UserError(f"{run.results}: is not of a run that was trained")
+    hardware, seed = meta["devices"], str(found.seed)
+    return replace(made, seed=seed, hardware=hardware, checkpoint=found.checkpoint)
 
 
 def read_drawn(folder: Path, shown: str) -> Drawn:
@@ -88,44 +77,29 @@ def read_drawn(folder: Path, shown: str) -> Drawn:
     paths = list(dict.fromkeys(path for source in named for path in source.split(", ") if path))
     made = tuple(one for path in paths for one in _made_of(Path(path)))
     names = tuple(map(without_absolute, paths))
-    return Drawn(
-        Origin(shown, "figures of an experiment", made or (Made(shown),), names),
-        [
-            replace(
-                figure,
-                caption=without_absolute(figure.caption),
-                series=tuple(
-                    replace(series, source=without_absolute(series.source))
-                    for series in figure.series
-                ),
-            )
-            for figure in drawn
-        ],
-        [
-            replace(
-                table,
-                caption=without_absolute(table.caption),
-                sources=tuple(map(without_absolute, table.sources)),
-            )
-            for table in tables
-        ],
-    )
+    origin = Origin(shown, "figures of an experiment", made or (Made(shown),), names)
+    clean_figures = []
+    for figure in drawn:
+        lines = (replace(one, source=without_absolute(one.source)) for one in figure.series)
+        caption = without_absolute(figure.caption)
+        clean_figures.append(replace(figure, caption=caption, series=tuple(lines)))
+    clean_tables = []
+    for table in tables:
+        sources, caption = map(without_absolute, table.sources), without_absolute(table.caption)
+        clean_tables.append(replace(table, caption=caption, sources=tuple(sources)))
+    return Drawn(origin, clean_figures, clean_tables)
 
 
 def _made_of(folder: Path) -> list[Made]:
     """How a run or each of its seeds was made, as far as that can be read here."""
-    runs = RunFolder(folder).seeds() or [RunFolder(folder)]
-    return [
-        Made(without_absolute(str(run.path)))
-        if incomplete(run.path)
-        else _made(run.path, without_absolute(str(run.path)))
-        for run in runs
-    ]
+    runs = [run.path for run in RunFolder(folder).seeds()] or [folder]
+    named = [(path, without_absolute(str(path))) for path in runs]
+    return [Made(name) if incomplete(path) else _made(path, name) for path, name in named]
 
 
-def _read_records(path: Path) -> list[Mapping[str, Any]]:
-    """The lines of a metrics.jsonl."""
-    records = []
+def _read_records(folder: Path) -> list[Mapping[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    path, records = folder / "metrics.jsonl", []
     if path.exists():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
@@ -136,18 +110,18 @@ def _read_records(path: Path) -> list[Mapping[str, Any]]:
 
 
 def read_pretrained(folder: Path, shown: str) -> PretrainedRun:
+    """A run of `gptjax pretrain`, or one that was imported."""
     run = RunFolder(folder)
-    table = read_table(folder)
     meta = run.read_meta()
     imported = "imported" in meta
     kind = f"imported from {without_absolute(meta['imported'])}" if imported else "pre-trained"
     return PretrainedRun(
         origin=Origin(shown, kind, (_made(folder, shown),)),
-        model=config.from_table(ModelConfig, table["model"], where=str(run.config)),
+        model=load_config(folder),
         settings=without_absolute(run.config.read_text(encoding="utf-8")),
-        batch_size=0 if imported else table["train"]["batch_size"],
-        results=None if imported else read_as(LanguageModelling, run.results),
-        records=_read_records(folder / "metrics.jsonl"),
+        batch_size=0 if imported else read_table(folder)["train"]["batch_size"],
+        results=None if imported else kinds.read_as(kinds.LanguageModelling, run.results),
+        records=_read_records(folder),
         data={} if imported else meta["data"],
         samples=run.samples.read_text(encoding="utf-8") if run.samples.exists() else "",
     )
@@ -155,8 +129,7 @@ def read_pretrained(folder: Path, shown: str) -> PretrainedRun:
 
 def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
     """A fine-tuned run of one or several seeds; the seeds that are not finished are left out."""
-    folders = list(names)
-    reasons = {path: incomplete(path) for path in folders}
+    reasons = {path: incomplete(path) for path in names}
     sources.left_out += [f"{names[path]}: {why}" for path, why in reasons.items() if why]
     complete = [path for path, why in reasons.items() if not why]
     if not complete:
@@ -165,19 +138,15 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
     task = tasks[0]
     assert task is not None
     if any(other is None or other.name != task.name for other in tasks):
-        raise UserError(f"{folders[0].parent}: its seeds are of different tasks")
-    results = [read_as(TaskRun, RunFolder(path).results) for path in complete]
+        raise UserError(f"{complete[0].parent}: its seeds are of different tasks")
+    results = [kinds.read_as(kinds.TaskRun, RunFolder(path).results) for path in complete]
     made = tuple(_made(path, names[path]) for path in complete)
     seeds = tuple(
         TunedSeed(
-            splits=one.splits,
+            splits={split.name: split for split in one.splits if split.metrics},
             collapsed=one.majority_class_only,
             predictions=_predictions(path, task),
-            evaluations=[
-                record
-                for record in _read_records(path / "metrics.jsonl")
-                if record["split"] == "valid"
-            ],
+            evaluations=[record for record in _read_records(path) if record["split"] == "valid"],
         )
         for path, one in zip(complete, results, strict=True)
     )
@@ -193,21 +162,26 @@ def _predictions(folder: Path, task: Task) -> Predictions | None:
 
 def add_results(folder: Path, shown: str, sources: Sources) -> None:
     """What `gptjax zeroshot --out` or `gptjax evaluate --out` wrote."""
-    found = read_results(RunFolder(folder).results)
-    if isinstance(found, SweepResults):  # its figures and runs are read by themselves
+    found = kinds.read_results(RunFolder(folder).results)
+    if isinstance(found, kinds.SweepResults):  # its figures and runs are read by themselves
         return
-    if isinstance(found, Seeds | LanguageModelling | TaskRun):
-        what = (
-            "a summary of seeds whose runs" if isinstance(found, Seeds) else "of a run whose files"
-        )
-        sources.left_out.append(f"{shown}: is {what} are not there")
-        return
-    run, made = without_absolute(found.run), _measured(found, shown)
-    if isinstance(found, ZeroShot | TextEvaluation):
-        kind = "asked without training" if isinstance(found, ZeroShot) else "perplexity of a text"
-        clean = replace(found, run=run, split=Path(found.split).name)
-        sources.measured.append(Measured(Origin(shown, kind, (made,)), clean))
-        return
+    if isinstance(found, kinds.Seeds):
+        sources.left_out.append(f"{shown}: is a summary of seeds whose runs are not there")
+    elif isinstance(found, kinds.LanguageModelling | kinds.TaskRun):
+        sources.left_out.append(f"{shown}: is of a run whose files are not there")
+    elif isinstance(found, kinds.TaskEvaluation):
+        _add_evaluation(found, folder, shown, sources)
+    else:
+        asked = isinstance(found, kinds.ZeroShot)
+        kind = "asked without training" if asked else "perplexity of a text"
+        origin = Origin(shown, kind, (_measured(found, shown),))
+        clean = replace(found, run=without_absolute(found.run), split=Path(found.split).name)
+        sources.measured.append(Measured(origin, clean))
+
+
+def _add_evaluation(
+    found: kinds.TaskEvaluation, folder: Path, shown: str, sources: Sources
+) -> None:
     if found.task not in TASKS:
         sources.left_out.append(f"{shown}: measured on {found.task}, which is no task of the table")
         return
@@ -216,27 +190,20 @@ def add_results(folder: Path, shown: str, sources: Sources) -> None:
         return
     task = TASKS[found.task]
     predictions = _predictions(folder, task)
-    seed = TunedSeed(
-        splits=(SplitResult(found.split, found.examples, 0, found.metrics),),
-        collapsed=predictions is not None and len(set(predictions.predicted)) == 1,
-        predictions=predictions,
-    )
-    origin = Origin(shown, f"{run} measured on {task.name}", (made,))
+    collapsed = predictions is not None and len(set(predictions.predicted)) == 1
+    seed = TunedSeed({found.split: found}, collapsed, predictions)
+    kind = f"{without_absolute(found.run)} measured on {task.name}"
+    origin = Origin(shown, kind, (_measured(found, shown),))
     sample = bool(found.data.sample or found.data.trained_on_sample)
     sources.tuned.append(TunedRun(origin, task, (seed,), sample))
 
 
-def _measured(found: ZeroShot | TextEvaluation | TaskEvaluation, shown: str) -> Made:
+def _measured(
+    found: kinds.ZeroShot | kinds.TextEvaluation | kinds.TaskEvaluation, shown: str
+) -> Made:
     """How a measurement was made; the oldest ones do not say."""
-    checkpoint = f"{found.checkpoint} of {without_absolute(found.run)}"
-    how = found.made
-    if how is None:
-        return Made(shown, checkpoint=checkpoint)
-    return Made(
-        shown,
-        started=how.started,
-        commit=how.commit or "",
-        hardware=how.devices,
-        command=without_absolute(how.command),
-        checkpoint=checkpoint,
-    )
+    made = Made(shown, checkpoint=f"{found.checkpoint} of {without_absolute(found.run)}")
+    if (how := found.made) is None:
+        return made
+    command, commit = without_absolute(how.command), how.commit or ""
+    return replace(made, started=how.started, commit=commit, hardware=how.devices, command=command)

@@ -4,21 +4,18 @@ import os.path
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from gptjax.report.entries import Origin
+from gptjax.report.entries import Found, Origin
 from gptjax.report.figures import Figure, Table
 
 MOST_LINES = 4  # in a figure of several runs, so that each can be followed
+R = TypeVar("R", bound=Found)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Text as it is, folded away.
-
-    Attributes:
-        title: what it is.
-        text: with its line breaks.
-    """
+    """Text as it is, with its line breaks, folded away under its title."""
 
     title: str
     text: str
@@ -49,13 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole page.
-
-    Attributes:
-        sections: in order.
-        origins: the list of runs at its end.
-        left_out: what was found and is not in it, and why.
-    """
+    """The whole page: its sections, the list of runs at its end, and what is not in it, and why."""
 
     sections: tuple[Section, ...]
     origins: tuple[Origin, ...]
@@ -72,23 +63,25 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
-def labels_of(paths: Sequence[str]) -> list[str]:
-    """Paths as short as they can be told apart."""
+def with_labels(runs: Sequence[R]) -> list[tuple[R, str]]:
+    """Each run with its path, as short as these runs can be told apart."""
+    paths = [run.origin.path for run in runs]
     if len(paths) == 1:
-        return [paths[0].rpartition("/")[2]]
-    common = os.path.commonpath(paths)
-    return [os.path.relpath(path, common) if common else path for path in paths]
+        labels = [paths[0].rpartition("/")[2]]
+    else:
+        common = os.path.commonpath(paths)
+        labels = [os.path.relpath(path, common) if common else path for path in paths]
+    return list(zip(runs, labels, strict=True))
 
 
 def in_parts(figure: Figure) -> Iterator[Figure]:
     """A figure of many lines as several of a few."""
     count = -(-len(figure.series) // MOST_LINES)
+    if count == 1:
+        yield figure
+        return
     each = -(-len(figure.series) // count)
     for number in range(1, count + 1):
-        several = count > 1
-        yield replace(
-            figure,
-            name=f"{figure.name}-{number}" if several else figure.name,
-            title=f"{figure.title} ({number} of {count})" if several else figure.title,
-            series=figure.series[(number - 1) * each : number * each],
-        )
+        name, title = f"{figure.name}-{number}", f"{figure.title} ({number} of {count})"
+        series = figure.series[(number - 1) * each : number * each]
+        yield replace(figure, name=name, title=title, series=series)

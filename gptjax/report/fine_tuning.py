@@ -8,7 +8,7 @@ from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.report.entries import TunedRun
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
-from gptjax.report.sections import Section, in_parts, slug, with_labels
+from gptjax.report.sections import Section, line_figures, slug, with_labels
 from gptjax.report.task_predictions import of_predictions
 
 VALID = "valid"
@@ -101,7 +101,7 @@ def _remarks(run: TunedRun, split: str) -> Iterator[str]:
 def _task(runs: Labelled) -> Section:
     task = runs[0][0].task
     predicted = [
-        (run, label, found)
+        (run.origin.path, label, found)
         for run, label in runs
         if (found := [seed.predictions for seed in run.seeds if seed.predictions is not None])
     ]
@@ -179,18 +179,15 @@ def _training(task: Task, runs: Labelled) -> Iterator[Figure]:
         if len(steps) > 1:
             values = {step: [seed[step] for seed in found] for step in steps}
             lines.append(over_seeds(label, values, run.origin.path))
-    if lines:
-        yield from in_parts(
-            Figure(
-                name=f"{slug(task.name)}-training",
-                title=f"{task.name}: {LABELS[metric]} while training",
-                caption="On the validation split after so many updates: mean over the seeds and "
-                "sample standard deviation, where there are several.",
-                x_label="updates",
-                y_label=_unit(metric),
-                series=tuple(lines),
-            )
-        )
+    yield from line_figures(
+        lines,
+        name=f"{slug(task.name)}-training",
+        title=f"{task.name}: {LABELS[metric]} while training",
+        caption="On the validation split after so many updates: mean over the seeds and sample "
+        "standard deviation, where there are several.",
+        x_label="updates",
+        y_label=_unit(metric),
+    )
 
 
 def _marks(run: TunedRun, split: str) -> str:

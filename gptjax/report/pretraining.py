@@ -8,7 +8,7 @@ from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.readers import without_absolute
-from gptjax.report.sections import Listing, Section, in_parts, slug, with_labels
+from gptjax.report.sections import Listing, Section, line_figures, slug, with_labels
 
 SEEN = "million tokens seen (padding included)"
 LOSS = "loss, nats per token"
@@ -32,12 +32,15 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
         sources=tuple(run.origin.path for run in runs),
     )
     found = (_line(run, "valid", "loss", label) for run, label in labelled)
-    lines = tuple(line for line in found if line)
-    together: list[Figure] = []
-    if len(lines) > 1:
-        name, title = "pre-training-validation", "Validation loss"
-        caption = "Of each run on its own validation text, which stands with the run."
-        together += in_parts(Figure(name, title, caption, SEEN, LOSS, lines))
+    lines = [line for line in found if line]
+    together = line_figures(
+        lines if len(lines) > 1 else [],
+        name="pre-training-validation",
+        title="Validation loss",
+        caption="Of each run on its own validation text, which stands with the run.",
+        x_label=SEEN,
+        y_label=LOSS,
+    )
     yield Section("pre-training", "Pre-training", tables=(table,), figures=tuple(together))
     for run in runs:
         yield _section(run)

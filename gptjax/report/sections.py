@@ -3,11 +3,11 @@
 import os.path
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from gptjax.report.entries import Found, Origin
-from gptjax.report.figures import Figure, Table
+from gptjax.report.figures import Figure, Series, Table
 
 MOST_LINES = 4  # in a figure of several runs, so that each can be followed
 R = TypeVar("R", bound=Found)
@@ -74,14 +74,21 @@ def with_labels(runs: Sequence[R]) -> list[tuple[R, str]]:
     return list(zip(runs, labels, strict=True))
 
 
-def in_parts(figure: Figure) -> Iterator[Figure]:
-    """A figure of many lines as several of a few."""
-    count = -(-len(figure.series) // MOST_LINES)
-    if count == 1:
-        yield figure
-        return
-    each = -(-len(figure.series) // count)
+def line_figures(
+    lines: Sequence[Series],
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    x_label: str,
+    y_label: str,
+    diagonal: str = "",
+) -> Iterator[Figure]:
+    """A figure of the lines, of many lines several figures; none where there are no lines."""
+    count = -(-len(lines) // MOST_LINES)
     for number in range(1, count + 1):
-        name, title = f"{figure.name}-{number}", f"{figure.title} ({number} of {count})"
-        series = figure.series[(number - 1) * each : number * each]
-        yield replace(figure, name=name, title=title, series=series)
+        each = -(-len(lines) // count)
+        few = tuple(lines[(number - 1) * each : number * each])
+        end, part = (f"-{number}", f" ({number} of {count})") if count > 1 else ("", "")
+        words = (name + end, title + part, caption, x_label, y_label)
+        yield Figure(*words, few, diagonal=diagonal)

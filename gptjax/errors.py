@@ -2,7 +2,8 @@
 
 import errno
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 
 class GptjaxError(Exception):
@@ -52,6 +53,16 @@ class FailedRunsError(GptjaxError):
         first = min(codes)
         if first > 0 and set(codes) == {first}:
             self.exit_code = first
+
+
+def check_settings(
+    settings: object, section: str, names: str, valid: Callable[[Any], bool], wanted: str
+) -> None:
+    """Refuse a setting that is neither None nor valid; ``wanted`` says what it must be."""
+    for name in names.split():
+        value = getattr(settings, name)
+        if value is not None and not valid(value):
+            raise UserError(f"{section}.{name} is {value}, but it must be {wanted}")
 
 
 # Errors of the file system that a user can cause and mend.

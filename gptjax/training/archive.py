@@ -31,22 +31,14 @@ def write(
     items: Mapping[str, PyTree],
     content: Mapping[str, Any],
     *,
-    keep: int,
+    keep: int | None,
     remove: Iterable[int],
 ) -> None:
     """Write the checkpoint ``folder/step``; it appears there when it is whole.
 
-    Args:
-        folder: made when needed.
-        step: a step that is later than all that remain.
-        items: trees of numpy arrays by name: `params`, `optimizer`.
-        content: ``info`` and ``fingerprints``, as JSON.
-        keep: how many of the latest checkpoints remain afterwards.
-        remove: steps of checkpoints to remove first.
-
-    Raises:
-        OSError, ValueError: from the file system.
-        RuntimeError: orbax did not want to.
+    ``items`` are trees of numpy arrays, ``content`` is ``info`` and ``fingerprints`` as JSON. The
+    steps to ``remove`` go first; of what then remains, the step must be the latest. So many as
+    ``keep`` remain afterwards, of None all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {**content, "arrays": {name: _describe(tree) for name, tree in items.items()}}
@@ -83,23 +75,20 @@ def read(
     if not intact:
         raise DamagedError("checksum of info")
     for name, value in fingerprints.items():
-        if content["fingerprints"].get(name) != value:
+        if (stored_value := content["fingerprints"].get(name)) != value:
             raise UserError(
-                f"{path}: is a checkpoint of another {name}: its fingerprint is "
-                f"{content['fingerprints'].get(name)}, that of this run {value}; give the same "
-                f"{name}, or start anew in another `out`"
+                f"{path}: is a checkpoint of another {name}: its fingerprint is {stored_value}, "
+                f"that of this run {value}; give the same {name}, or start anew in another `out`"
             )
     items = {}
     for name, target in targets.items():
         _check_shapes(path, content["arrays"][name], target)
         try:
             handler = _array_handler(own)
+            kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
+            arguments = ocp.args.PyTreeRestore(target, restore_args=kinds)
             with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
-                arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
-                items[name] = reader.restore(
-                    (path / name).absolute(),
-                    args=ocp.args.PyTreeRestore(target, restore_args=arguments),
-                )
+                items[name] = reader.restore((path / name).absolute(), args=arguments)
             found = _describe(items[name])
         except Exception as error:  # as above
             raise DamagedError(one_line(error)) from error
@@ -124,7 +113,7 @@ def _check_shapes(path: Path, stored: Mapping[str, Any], target: PyTree) -> None
             )
 
 
-def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
+def _manager(folder: Path, keep: int | None) -> ocp.CheckpointManager:
     own = _own_process()
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
@@ -134,15 +123,9 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
         save_root_metadata=False,
         multiprocessing_options=own,
     )
-    return ocp.CheckpointManager(
-        folder.absolute(),
-        options=options,
-        item_handlers={
-            "params": _array_handler(own),
-            "optimizer": _array_handler(own),
-            "info": ocp.JsonCheckpointHandler(multiprocessing_options=own),
-        },
-    )
+    info = ocp.JsonCheckpointHandler(multiprocessing_options=own)
+    handlers = {"params": _array_handler(own), "optimizer": _array_handler(own), "info": info}
+    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 
 
 def _array_handler(own: ocp.options.MultiprocessingOptions) -> ocp.PyTreeCheckpointHandler:
@@ -185,9 +168,8 @@ def _crc_of_json(content: Any) -> int:
 
 def size(tree: PyTree) -> int:
     """Bytes of the arrays of a tree."""
-    return sum(
-        int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree)
-    )
+    leaves = jax.tree.leaves(tree)
+    return sum(int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
 def one_line(error: Exception) -> str:

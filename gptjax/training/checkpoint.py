@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gptjax.errors import NoCheckpointError, UserError
+from gptjax.errors import NoCheckpointError, UserError, check_settings
 from gptjax.training import archive
 
 PyTree = Any
+Items = Mapping[str, PyTree]
 LAST, BEST, CURVE = "last", "best", "curve"
-UNLIMITED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -33,46 +33,27 @@ class CheckpointConfig:
     8, … updates), to look at how something is learnt; None keeps none of them."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UserError(f"checkpoint.every is {self.every}, but it must be at least 1")
-        if self.keep < 2:
-            raise UserError(f"checkpoint.keep is {self.keep}, but it must be at least 2")
-        if self.per_doubling is not None and self.per_doubling < 1:
-            raise UserError(
-                f"checkpoint.per_doubling is {self.per_doubling}, but it must be at least 1"
-            )
-
-    def on_curve(self, step: int) -> bool:
-        """Whether ``step`` is 0 or the whole number nearest to a power of 2^(1 / per_doubling)."""
-        if self.per_doubling is None or step == 0:
-            return self.per_doubling is not None
-        exponent = round(self.per_doubling * math.log2(step))
-        return round(2 ** (exponent / self.per_doubling)) == step
+        check_settings(self, "checkpoint", "every per_doubling", lambda n: n >= 1, "at least 1")
+        check_settings(self, "checkpoint", "keep", lambda n: n >= 2, "at least 2")
 
 
 class Restored(NamedTuple):
-    """A checkpoint, back from the disk.
-
-    Attributes:
-        step: the number of updates that led to it.
-        params: numpy arrays, shaped like the target.
-        optimizer_state: likewise.
-        info: what :meth:`Checkpoints.save_last` was given.
-        notices: what people should know, one line each.
-    """
+    """A checkpoint, back from the disk, with numpy arrays and the ``info`` it was saved with."""
 
     step: int
     params: PyTree
     optimizer_state: PyTree
     info: dict[str, Any]
     notices: list[str]
+    """What people should know, one line each."""
 
 
 class Checkpoints:
     """The checkpoints of one run, written by one process in a thread of its own.
 
-    Nothing is touched on the disk before the first call. The arrays given to ``save_last`` and
-    ``save_best`` must not change afterwards.
+    Nothing is touched on the disk before the first call. Saving only starts to write the numpy
+    arrays that it is given, so that they must not change afterwards; an error (no room, no
+    permission) is the UserError of the next save or of ``wait``.
 
     Args:
         folder: holds `last/`, `best/` and `curve/`; made when needed.
@@ -97,47 +78,31 @@ class Checkpoints:
         return step > 0 and step % self._config.every == 0
 
     def on_curve(self, step: int) -> bool:
-        """Whether the parameters after ``step`` updates are to be kept for good."""
-        return self._config.on_curve(step)
+        """Whether the parameters after ``step`` updates are to be kept for good.
+
+        It is 0, or the whole number nearest to a power of 2^(1 / per_doubling).
+        """
+        per_doubling = self._config.per_doubling
+        if per_doubling is None or step == 0:
+            return per_doubling is not None
+        return round(2 ** (round(per_doubling * math.log2(step)) / per_doubling)) == step
 
     def save_last(
         self, step: int, params: PyTree, optimizer_state: PyTree, info: Mapping[str, Any]
     ) -> None:
-        """Start writing a checkpoint to resume from.
-
-        Args:
-            step: the number of updates that led to it.
-            params: numpy arrays.
-            optimizer_state: numpy arrays.
-            info: further things to remember, as JSON.
-
-        Raises:
-            UserError: writing this or the checkpoint before failed (no room, no permission).
-        """
+        """Save a checkpoint to resume from; ``info`` is JSON to remember with it."""
         self._write(LAST, step, {"params": params, "optimizer": optimizer_state}, info)
 
     def save_best(self, step: int, params: PyTree, info: Mapping[str, Any]) -> None:
-        """Start writing the best parameters, which replace the best ones before.
-
-        Raises:
-            UserError: as :meth:`save_last`.
-        """
+        """Save the best parameters, which replace the best ones before."""
         self._write(BEST, step, {"params": params}, info)
 
     def save_curve(self, step: int, params: PyTree) -> None:
-        """Start writing parameters that are kept for good.
-
-        Raises:
-            UserError: as :meth:`save_last`.
-        """
+        """Save parameters that are kept for good."""
         self._write(CURVE, step, {"params": params}, {})
 
     def wait(self) -> None:
-        """Wait until everything is on the disk.
-
-        Raises:
-            UserError: as :meth:`save_last`.
-        """
+        """Wait until everything is on the disk."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
@@ -147,16 +112,11 @@ class Checkpoints:
 
         At the fullest moment there are ``keep`` + 1 checkpoints, two best ones and the whole curve;
         those of an earlier part of this run will be replaced, so their room counts as free.
-
-        Raises:
-            UserError: it has not.
         """
-        size_params, size_optimizer = archive.size(params), archive.size(optimizer_state)
-        doublings = math.ceil(math.log2(steps + 1))
-        curve = (
-            0 if self._config.per_doubling is None else self._config.per_doubling * doublings + 1
-        )
-        most = (self._config.keep + 1) * (size_params + size_optimizer) + (2 + curve) * size_params
+        curve = (self._config.per_doubling or 0) * math.ceil(math.log2(steps + 1))
+        curve += self._config.per_doubling is not None
+        most = (self._config.keep + 1) * archive.size((params, optimizer_state))
+        most += (2 + curve) * archive.size(params)
         present = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
         existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
@@ -168,15 +128,12 @@ class Checkpoints:
             )
 
     def restore(self, params: PyTree, optimizer_state: PyTree, resume: str) -> Restored | None:
-        """The checkpoint to go on from.
+        """The checkpoint to go on from, or None if the run is to start from nothing.
 
         Args:
-            params: target: shapes and dtypes.
-            optimizer_state: target.
+            params: the target's shapes and dtypes.
+            optimizer_state: likewise.
             resume: "auto" is the newest good checkpoint, "never" none, a number that one.
-
-        Returns:
-            The checkpoint, or None if the run is to start from nothing.
 
         Raises:
             UserError: the checkpoint belongs to something else, or "never" and there are some.
@@ -193,51 +150,32 @@ class Checkpoints:
         if resume != "auto" and int(resume) not in steps:
             there = ", ".join(map(str, steps)) or "none"
             raise NoCheckpointError(f"{self._folder}: no checkpoint {resume}; there are: {there}")
+        wanted = [int(resume)] if resume != "auto" else reversed(steps)
+        paths = {f"checkpoint {step}": self._folder / LAST / str(step) for step in wanted}
         targets = {"params": params, "optimizer": optimizer_state}
-        notices: list[str] = []
-        for step in [int(resume)] if resume != "auto" else reversed(steps):
-            try:
-                items, info = archive.read(
-                    self._folder / LAST / str(step), targets, self._fingerprints
-                )
-            except archive.DamagedError as error:
-                notices.append(f"checkpoint {step} is damaged ({error})")
-                continue
-            if notices:
-                notices.append(f"using checkpoint {step} instead")
-            for kind in (LAST, BEST, CURVE):
-                found = archive.steps(self._folder / kind)
-                self._stale[kind] = {other for other in found if other > step}
-            return Restored(step, items["params"], items["optimizer"], info, notices)
-        raise NoCheckpointError(f"{self._folder}: no usable checkpoint: " + "; ".join(notices))
+        path, items, info, notices = _first_good(self._folder, paths, targets, self._fingerprints)
+        step = int(path.name)
+        if notices:
+            notices.append(f"using checkpoint {step} instead")
+        for kind in self._stale:
+            self._stale[kind] = {n for n in archive.steps(self._folder / kind) if n > step}
+        return Restored(step, items["params"], items["optimizer"], info, notices)
 
-    def _write(
-        self, kind: str, step: int, items: Mapping[str, PyTree], info: Mapping[str, Any]
-    ) -> None:
+    def _write(self, kind: str, step: int, items: Items, info: Mapping[str, Any]) -> None:
         self.wait()  # one at a time, and an error of the one before surfaces here
         self._writing = self._thread.submit(self._write_now, kind, step, items, info)
 
-    def _write_now(
-        self, kind: str, step: int, items: Mapping[str, PyTree], info: Mapping[str, Any]
-    ) -> None:
+    def _write_now(self, kind: str, step: int, items: Items, info: Mapping[str, Any]) -> None:
         folder = self._folder / kind
         try:
             for other in (BEST, CURVE):
                 while self._stale[other]:
                     shutil.rmtree(self._folder / other / str(self._stale[other].pop()))
-            steps = archive.steps(folder)
-            archive.write(
-                folder,
-                step,
-                items,
-                {"info": dict(info), "fingerprints": self._fingerprints},
-                keep={LAST: self._config.keep, BEST: 1, CURVE: UNLIMITED}[kind],
-                remove=[
-                    number
-                    for number in steps
-                    if number >= step or (kind == LAST and number in self._stale[LAST])
-                ],
-            )
+            stale = self._stale[LAST] if kind == LAST else ()
+            remove = [other for other in archive.steps(folder) if other >= step or other in stale]
+            keep = {LAST: self._config.keep, BEST: 1, CURVE: None}[kind]
+            content = {"info": dict(info), "fingerprints": self._fingerprints}
+            archive.write(folder, step, items, content, keep=keep, remove=remove)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
             raise UserError(
                 f"{folder / str(step)}: the checkpoint could not be written "
@@ -266,8 +204,7 @@ def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTr
             number of a step in any of them.
 
     Returns:
-        The parameters as numpy arrays, their step, and the name of what was taken: "best",
-        "last" or "curve".
+        The parameters as numpy arrays, their step, and where they were: "best", "last" or "curve".
 
     Raises:
         UserError: the parameters have other shapes, or there is no such checkpoint.
@@ -284,12 +221,21 @@ def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTr
     if not candidates:
         there = ", ".join(f"{kind}/{step}" for kind in steps for step in steps[kind]) or "none"
         raise UserError(f"{folder}: no checkpoint {which!r}; there are: {there}")
+    paths = {f"{kind}/{step}": folder / kind / str(step) for kind, step in candidates}
+    path, items, _, _ = _first_good(folder, paths, {"params": target}, {})
+    return items["params"], int(path.name), path.parent.name
+
+
+def _first_good(
+    folder: Path, paths: Mapping[str, Path], targets: Items, fingerprints: Mapping[str, str]
+) -> tuple[Path, dict[str, PyTree], dict[str, Any], list[str]]:
+    """The first intact checkpoint of ``paths`` (by name), and a line for each one before it."""
     damages = []
-    for kind, step in candidates:
+    for name, path in paths.items():
         try:
-            items, _ = archive.read(folder / kind / str(step), {"params": target}, {})
+            items, info = archive.read(path, targets, fingerprints)
         except archive.DamagedError as error:
-            damages.append(f"{kind}/{step} is damaged ({error})")
-            continue
-        return items["params"], step, kind
+            damages.append(f"{name} is damaged ({error})")
+        else:
+            return path, items, info, damages
     raise NoCheckpointError(f"{folder}: no usable checkpoint: " + "; ".join(damages))

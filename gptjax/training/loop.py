@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gptjax.batch import Batches, Objective
-from gptjax.errors import Interrupted, NonFiniteError, UserError
+from gptjax.errors import Interrupted, NonFiniteError, UserError, check_settings
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.feed import Feeder
@@ -46,13 +46,9 @@ class TrainConfig:
     never does."""
 
     def __post_init__(self) -> None:
-        names = ("steps", "epochs", "batch_size", "accumulate", "evaluate_every", "log_every")
-        for name in (*names, "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"train.{name} is {value}, but it must be at least 1")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"train.seed is {self.seed}, but it must be from 0 to 2^31 - 1")
+        counts = "steps epochs batch_size accumulate evaluate_every log_every patience"
+        check_settings(self, "train", counts, lambda n: n >= 1, "at least 1")
+        check_settings(self, "train", "seed", lambda n: 0 <= n < 2**31, "from 0 to 2^31 - 1")
 
 
 class FitResult(NamedTuple):
@@ -82,10 +78,7 @@ def total_steps(config: TrainConfig, batches_per_epoch: int) -> int:
             f"train: the data do not fill one batch of {config.batch_size} examples; give more "
             "data or a smaller train.batch_size"
         )
-    if config.steps is not None:
-        return config.steps
-    assert config.epochs is not None
-    return config.epochs * batches_per_epoch
+    return config.steps or (config.epochs or 0) * batches_per_epoch  # one of the two is None
 
 
 def fit(
@@ -151,9 +144,7 @@ def fit(
         tracker.start(run.step, total)
         for notice in notices:
             tracker.message(notice)
-    train_step = make_train_step(
-        objective, optimizer, seed=config.seed, accumulate=config.accumulate
-    )
+    train_step = make_train_step(objective, optimizer, config.seed, config.accumulate)
     try:
         with StopRequest() as stop, Feeder(batches, run.step, total) as feeder:
             while True:
@@ -164,7 +155,7 @@ def fit(
                     run.save()
                 if run.finished():
                     break
-                if run.stop_agreed or (stop.requested and parallel.process_count() == 1):
+                if run.stop_agreed or (stop.requested and jax.process_count() == 1):
                     run.interrupt()
                 batch = feeder.take(run.step)
                 *changed, metrics = train_step(*run.state, batch, parallel.vote(stop.requested))
@@ -177,39 +168,28 @@ def fit(
 
 
 def _settings(config: TrainConfig) -> Settings:
+    devices, processes = parallel.device_count(), jax.process_count()
     return Settings(
         fixed={"train.seed": config.seed, "train.batch_size": config.batch_size},
-        layout={
-            "devices": parallel.device_count(),
-            "processes": parallel.process_count(),
-            "micro-batches": config.accumulate,
-        },
+        layout={"devices": devices, "processes": processes, "micro-batches": config.accumulate},
     )
 
 
+@dataclass(eq=False)
 class _Run:
     """The host's side of training: which step it is, and what is due at it."""
 
-    def __init__(
-        self,
-        batches: Batches,
-        config: TrainConfig,
-        total: int,
-        best: Best,
-        checkpoints: Checkpoints | None,
-        tracker: Tracker | None,
-        history: History,
-        state: TrainState,
-    ) -> None:
-        self.batches = batches
-        self.config = config
-        self.total = total
-        self.best = best
-        self.checkpoints = checkpoints
-        self.tracker = tracker
-        self.history = history
-        self.state = state
-        self.step = int(jax.device_get(state.progress.step))
+    batches: Batches
+    config: TrainConfig
+    total: int
+    best: Best
+    checkpoints: Checkpoints | None
+    tracker: Tracker | None
+    history: History
+    state: TrainState
+
+    def __post_init__(self) -> None:
+        self.step = int(jax.device_get(self.state.progress.step))
         self.stop_agreed = False
         self._saved = self.step  # the step of the newest checkpoint
         self._pending: tuple[int, dict[str, Any]] | None = None
@@ -232,14 +212,12 @@ class _Run:
 
         One step late, so that the devices always have the next step queued.
         """
-        before, self._pending = self._pending, (self.step + 1, metrics)
         self.state, self.step = state, self.step + 1
-        if before is not None:
-            self._look_at(*before)
+        self.settle((self.step, metrics))
 
-    def settle(self) -> None:
-        """Wait for the step in flight and look at it."""
-        before, self._pending = self._pending, None
+    def settle(self, pending: tuple[int, dict[str, Any]] | None = None) -> None:
+        """Wait for the step in flight and look at it; ``pending`` is in flight from now on."""
+        before, self._pending = self._pending, pending
         if before is not None:
             self._look_at(*before)
 
@@ -256,7 +234,6 @@ class _Run:
         self._restart_clock()
 
     def keep_for_curve(self) -> None:
-        """Keep the parameters for good if this step is one of the curve."""
         if self.checkpoints is None or not self.checkpoints.on_curve(self.step):
             return
         self.settle()
@@ -275,22 +252,15 @@ class _Run:
         self._restart_clock()
 
     def interrupt(self) -> None:
-        """Save and leave.
-
-        Raises:
-            Interrupted: always.
-        """
-        self.settle()
+        """Save and leave, by raising `Interrupted`."""
         self.save()
         if self.checkpoints is not None and parallel.is_main():
             self.checkpoints.wait()
         parallel.barrier("interrupted")
+        where = f"stopped after step {self.step} of {self.total}"
         if self.checkpoints is None:
-            raise Interrupted(f"stopped after step {self.step} of {self.total}; nothing was saved")
-        raise Interrupted(
-            f"stopped after step {self.step} of {self.total}, which is saved: go on with "
-            "`resume=auto`"
-        )
+            raise Interrupted(f"{where}; nothing was saved")
+        raise Interrupted(f"{where}, which is saved: go on with `resume=auto`")
 
     def _info(self) -> dict[str, Any]:
         return _settings(self.config)._asdict() | {"history": asdict(self.history)}
@@ -317,15 +287,8 @@ class _Run:
                 for key, x in sorted(metrics.items(), key=lambda item: item[0] != "loss")
                 if key not in ("votes", "tokens", "finite")
             }
-            self.tracker.log(
-                {
-                    "step": step,
-                    "split": "train",
-                    **numbers,
-                    "tokens_per_second": tokens_per_second,
-                    "epoch": step / len(self.batches),
-                }
-            )
+            pace = {"tokens_per_second": tokens_per_second, "epoch": step / len(self.batches)}
+            self.tracker.log({"step": step, "split": "train", **numbers, **pace})
             self._restart_clock()
 
     def _restart_clock(self) -> None:

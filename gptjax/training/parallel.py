@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -30,6 +30,10 @@ HEARTBEAT_SECONDS = 60  # a process that has been silent for so long is taken fo
 SHUTDOWN_SECONDS = 30  # how long the processes wait for each other when they end
 
 PyTree = Any
+Result = TypeVar("Result")
+TrainStep = Callable[..., tuple[PyTree, PyTree, PyTree, dict[str, Any]]]
+"""(params, optimizer_state, progress, batch, votes) -> (params, optimizer_state, progress,
+metrics)."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,7 @@ class DistributedConfig:
 
 
 def initialize(config: DistributedConfig) -> None:
-    """Join the other processes of the run, if there are others.
-
-    Must be called before anything touches a device.
-
-    Raises:
-        UserError: only some of the three options are given, or the others cannot be reached.
-    """
+    """Join the other processes of the run, if there are others; before anything else of jax."""
     given = (config.coordinator, config.num_processes, config.process_id)
     if any(value is not None for value in given) and None in given:
         raise UserError(
@@ -83,23 +81,15 @@ def _cluster_detected() -> bool:
     jax knows these environments and takes the particulars from them; asked outside of them, it
     raises, and within a scheduler's job of one process it would start a coordinator for nobody.
     """
-    several = any(
-        os.environ.get(name, "").isdigit() and int(os.environ[name]) > 1
-        for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    )
-    named = any(
-        name in os.environ
-        for name in ("JAX_COORDINATOR_ADDRESS", "JOB_COMPLETION_INDEX", "MEGASCALE_NUM_SLICES")
-    )
+    given = os.environ
+    sizes = (given.get(name, "") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    several = any(size.isdigit() and int(size) > 1 for size in sizes)
+    named = {"JAX_COORDINATOR_ADDRESS", "JOB_COMPLETION_INDEX", "MEGASCALE_NUM_SLICES"} & {*given}
     # A TPU machine asks its metadata server, or these variables on GKE.
-    tpu_hosts = os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES", ""))
+    tpu_hosts = given.get("TPU_PROCESS_ADDRESSES", given.get("TPU_WORKER_HOSTNAMES", ""))
     devices = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
-    return several or named or "," in tpu_hosts or bool(find_spec("libtpu") and devices)
-
-
-def process_count() -> int:
-    """The number of processes in the run."""
-    return int(jax.process_count())
+    on_tpu = bool(find_spec("libtpu") and devices)
+    return several or bool(named) or "," in tpu_hosts or on_tpu
 
 
 def device_count() -> int:
@@ -128,12 +118,9 @@ def end_together() -> Iterator[None]:
             raise
         where = f"process {jax.process_index()} of {jax.process_count()}"
         known = explain(error)
-        if known is not None:
-            print(f"{where}: {known}", file=sys.stderr)
-        else:
-            print(f"{where} failed:\n{traceback.format_exc()}", file=sys.stderr)
+        what = f" failed:\n{traceback.format_exc()}" if known is None else f": {known}"
+        print(f"{where}{what}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(1 if known is None else known.exit_code)
 
 
@@ -155,10 +142,8 @@ def unused_accelerator() -> str | None:
         ("TPU", "vfio/[0-9]*", "tpu"),
     ):
         if any(Path("/dev").glob(pattern)):
-            return (
-                f"this machine seems to have a {name}, but jax uses the CPU: "
-                f"pip install 'jax[{extra}]'"
-            )
+            seems = f"this machine seems to have a {name}, but jax uses the CPU"
+            return f"{seems}: pip install 'jax[{extra}]'"
     return None
 
 
@@ -196,11 +181,7 @@ def fetch(tree: PyTree) -> PyTree:
 
 
 def check_batch_size(batch_size: int, accumulate: int, name: str) -> None:
-    """Refuse a batch that cannot be cut into equal shares.
-
-    Raises:
-        UserError: ``batch_size`` is not a multiple of devices × micro-batches.
-    """
+    """Refuse a ``batch_size`` that is not a multiple of devices × micro-batches."""
     devices = jax.device_count()
     if batch_size < 1 or accumulate < 1 or batch_size % (devices * accumulate):
         raise UserError(
@@ -233,7 +214,7 @@ def train_step(
     gradient: Callable[[PyTree, PyTree, Batch, jax.Array], PyTree],
     judge: Callable[[PyTree, PyTree], tuple[PyTree, PyTree, jax.Array, dict[str, jax.Array]]],
     apply: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]],
-) -> Callable[..., tuple[PyTree, PyTree, PyTree, dict[str, jax.Array]]]:
+) -> TrainStep:
     """One update of replicated parameters from a batch that is spread over all devices.
 
     Args:
@@ -244,10 +225,9 @@ def train_step(
             element by element: it has no need to see a whole array.
 
     Returns:
-        (params, optimizer_state, progress, batch, votes) -> (params, optimizer_state, progress,
-        metrics). The first three are donated. ``votes`` comes from :func:`vote`, and the
-        metrics' ``votes`` are their sum over all devices: what one process asks for, all
-        processes learn at the same step, without a collective of its own.
+        The compiled step, to which the first three arguments are donated. ``votes`` comes from
+        :func:`vote`, and the metrics' ``votes`` are their sum over all devices: what one process
+        asks for, all learn at the same step, without a collective of its own.
     """
 
     def step(
@@ -259,13 +239,9 @@ def train_step(
         params, optimizer_state = apply(params, optimizer_state, gradients, accept)
         return params, optimizer_state, progress, {**metrics, "votes": votes}
 
-    program: Callable[..., tuple[PyTree, PyTree, PyTree, dict[str, jax.Array]]] = jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, None, None, 0, 0),
-        out_axes=(None, None, None, None),
-        donate_argnums=(0, 1, 2),
-    )
+    axes = (None, None, None, 0, 0)
+    program: TrainStep
+    program = jax.pmap(step, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0, 1, 2))
     return program
 
 
@@ -281,14 +257,7 @@ def vote(yes: bool) -> np.ndarray:
 
 def evaluation_step(loss: Callable[[PyTree, Batch], Sums]) -> Callable[[PyTree, Batch], Sums]:
     """(params, batch) -> the sums over the examples of all devices and processes."""
-
-    def step(params: PyTree, batch: Batch) -> Sums:
-        sums: Sums = _sum_over_devices(loss(params, batch))
-        return sums
-
-    program: Callable[[PyTree, Batch], Sums]
-    program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
-    return program
+    return _on_batches(lambda params, batch: _sum_over_devices(loss(params, batch)))
 
 
 @functools.lru_cache(maxsize=16)
@@ -296,12 +265,11 @@ def prediction_step(
     predict: Callable[[PyTree, Batch], jax.Array],
 ) -> Callable[[PyTree, Batch], jax.Array]:
     """(params, batch) -> [B, …] for the whole global batch, on every device and process."""
+    return _on_batches(lambda *given: jax.lax.all_gather(predict(*given), AXIS, tiled=True))
 
-    def step(params: PyTree, batch: Batch) -> jax.Array:
-        whole: jax.Array = jax.lax.all_gather(predict(params, batch), AXIS, tiled=True)
-        return whole
 
-    program: Callable[[PyTree, Batch], jax.Array]
+def _on_batches(step: Callable[[PyTree, Batch], Result]) -> Callable[[PyTree, Batch], Result]:
+    program: Callable[[PyTree, Batch], Result]
     program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
     return program
 
@@ -323,7 +291,7 @@ def broadcast_arrays(tree: PyTree) -> PyTree:
 
 
 def broadcast_json(value: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Process 0's value, which must be representable in JSON, on every process."""
+    """Process 0's JSON, on every process."""
     encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
     length = int(broadcast_arrays(np.array(encoded.size, np.int32)))
     padded = np.zeros(length, np.uint8)

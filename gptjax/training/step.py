@@ -4,13 +4,12 @@ Nothing here knows how many devices there are: `parallel.train_step` puts the su
 them between the parts.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from gptjax.batch import Batch, Objective, Sums
 from gptjax.training import parallel
@@ -20,25 +19,16 @@ PyTree = Any
 
 
 class Progress(NamedTuple):
-    """How far training has come, on the device.
-
-    Attributes:
-        step: int32 [], the number of updates done.
-        stopped: bool [], a loss or gradient was not finite, and all updates since are withheld.
-    """
+    """How far training has come, on the device."""
 
     step: Int[Array, ""]
+    """The number of updates done."""
     stopped: Bool[Array, ""]
+    """A loss or gradient was not finite, and all updates since are withheld."""
 
 
 class TrainState(NamedTuple):
-    """All that an update changes. Replicated on every device, and donated to the next step.
-
-    Attributes:
-        params: the parameters, float32.
-        optimizer_state: what the optimiser keeps of them (moments, counts).
-        progress: how far training has come.
-    """
+    """All that an update changes. Replicated on every device, and donated to the next step."""
 
     params: PyTree
     optimizer_state: PyTree
@@ -46,37 +36,24 @@ class TrainState(NamedTuple):
 
 
 class StepSums(NamedTuple):
-    """What a device contributes to an update, to be added up.
-
-    Attributes:
-        gradients: the gradient of ``sums.loss``, shaped like the parameters.
-        sums: the objective's sums.
-        tokens: int32 [], predicted tokens, to measure speed.
-    """
+    """What a device contributes to an update, to be added up."""
 
     gradients: PyTree
+    """The gradient of ``sums.loss``, shaped like the parameters."""
     sums: Sums
     tokens: Int[Array, ""]
-
-
-TrainStep = Callable[
-    [PyTree, PyTree, Progress, Batch, Any], tuple[PyTree, PyTree, Progress, dict[str, Any]]
-]
+    """Predicted tokens, to measure speed."""
 
 
 def make_train_step(
-    objective: Objective, optimizer: Optimizer, *, seed: int, accumulate: int
-) -> TrainStep:
+    objective: Objective, optimizer: Optimizer, seed: int, accumulate: int
+) -> parallel.TrainStep:
     """The compiled update of `parallel.train_step` for an objective and an optimiser.
 
-    Its metrics are float32 [] unless noted: ``loss`` and the objective's metrics as means,
-    ``learning_rate``, ``grad_norm`` (before clipping), ``tokens`` (int32), ``finite`` (bool).
-
-    Args:
-        objective: what to minimise: loss sum over weight sum, over the whole global batch.
-        optimizer: how.
-        seed: of the dropout keys.
-        accumulate: micro-batches per device and update.
+    What it minimises is loss sum over weight sum, over the whole global batch. ``seed`` is of the
+    dropout keys, ``accumulate`` the number of micro-batches. Its metrics are float32 [] unless
+    noted: ``loss`` and the objective's metrics as means, ``learning_rate``, ``grad_norm`` (before
+    clipping), ``tokens`` (int32), ``finite`` (bool).
     """
 
     def micro_gradient(params: PyTree, batch: Batch, key: Array) -> StepSums:
@@ -103,9 +80,8 @@ def make_train_step(
             now = micro_gradient(params, micro_batch, jax.random.fold_in(key, index))
             return jax.tree.map(jnp.add, total, now), None
 
-        shapes = jax.eval_shape(
-            micro_gradient, params, jax.tree.map(lambda x: x[0], micro_batches), key
-        )
+        first = jax.tree.map(lambda x: x[0], micro_batches)
+        shapes = jax.eval_shape(micro_gradient, params, first, key)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         total: StepSums = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
         return total
@@ -114,8 +90,8 @@ def make_train_step(
         progress: Progress, total: StepSums
     ) -> tuple[PyTree, Progress, Bool[Array, ""], dict[str, Array]]:
         sums = total.sums
-        means = mean(sums)
         weight = jnp.where(sums.weight == 0, 1.0, sums.weight)
+        means = {name: x / weight for name, x in {"loss": sums.loss, **sums.metrics}.items()}
         norm = global_norm(total.gradients) / weight
         finite = jnp.isfinite(means["loss"]) & jnp.isfinite(norm)
         accept = finite & ~progress.stopped
@@ -128,12 +104,8 @@ def make_train_step(
             "tokens": total.tokens,
             "finite": finite,
         }
-        return (
-            gradients,
-            Progress(progress.step + accept.astype(jnp.int32), ~accept),
-            accept,
-            metrics,
-        )
+        progress = Progress(progress.step + accept.astype(jnp.int32), ~accept)
+        return gradients, progress, accept, metrics
 
     def apply(
         params: PyTree, optimizer_state: PyTree, gradients: PyTree, accept: Bool[Array, ""]
@@ -151,9 +123,3 @@ def make_train_step(
         return new
 
     return parallel.train_step(gradient, judge, apply)
-
-
-def mean(sums: Sums) -> dict[str, Float[Array, ""]]:
-    """The loss and metrics of some sums: each divided once by the weight."""
-    weight = jnp.where(sums.weight == 0, 1.0, sums.weight)
-    return {name: value / weight for name, value in {"loss": sums.loss, **sums.metrics}.items()}

@@ -24,7 +24,7 @@ class Interrupting(ToyBatches):
     """The last process gets a SIGTERM when the sixth batch is loaded; the others do not."""
 
     def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
-        if (epoch, index) == (1, 0) and parallel.process_count() > 1 and not parallel.is_main():
+        if (epoch, index) == (1, 0) and jax.process_count() > 1 and not parallel.is_main():
             os.kill(os.getpid(), signal.SIGTERM)
         return super().batch(epoch, index, rows)
 

@@ -19,7 +19,7 @@ from gptjax.runs.open import Reading, Run, sample_notice
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.results import Data, TaskEvaluation, TextEvaluation, dropped, write_results
 from gptjax.training import parallel
-from gptjax.training.evaluation import evaluate
+from gptjax.training.evaluation import Evaluator
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         shuffle=False,
         drop_last=False,
     )
-    means = evaluate(lm(loaded.model.for_perplexity()), loaded.params, windows)
+    means = Evaluator(lm(loaded.model.for_perplexity()), windows)(loaded.params)
     result = perplexity(means["loss"], corpus)
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")

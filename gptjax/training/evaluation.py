@@ -75,8 +75,3 @@ def _over(batches: Batches, step: Callable[[PyTree, Batch], Any], params: PyTree
                 yield jax.device_get(queue.popleft())
     while queue:
         yield jax.device_get(queue.popleft())
-
-
-def evaluate(objective: Objective, params: PyTree, batches: Batches) -> dict[str, float]:
-    """One evaluation, as by :class:`Evaluator`, which saves compiling again for a second one."""
-    return Evaluator(objective, batches)(params)

@@ -6,12 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class Best(NamedTuple):
-    """Which of two evaluations is the better one.
-
-    Attributes:
-        metric: a key of what ``evaluate`` returns.
-        mode: whether less or more of it is better.
-    """
+    """Which of two evaluations is the better one: by which metric, and which way."""
 
     metric: str
     mode: Literal["min", "max"]
@@ -25,21 +20,18 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What a run remembers beside its arrays; it lies in each checkpoint.
-
-    Attributes:
-        evaluated: the step of the last evaluation, 0 if there was none.
-        metrics: what that evaluation returned.
-        best_step: the step of the best evaluation.
-        best_metrics: what that one returned.
-        stale: evaluations since the best one.
-    """
+    """What a run remembers beside its arrays; it lies in each checkpoint."""
 
     evaluated: int = 0
+    """The step of the last evaluation, 0 if there was none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the last evaluation returned."""
     best_step: int | None = None
+    """The step of the best evaluation."""
     best_metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the best evaluation returned."""
     stale: int = 0
+    """Evaluations since the best one."""
 
     def after(self, step: int, metrics: Mapping[str, float], best: Best) -> "History":
         """The history with one more evaluation."""

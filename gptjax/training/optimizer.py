@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from gptjax.errors import UserError
+from gptjax.errors import UserError, check_settings
 
 PyTree = Any
 Schedule = Callable[[Any], Any]
@@ -44,42 +44,29 @@ class OptimizerConfig:
     """Scale the gradient down to this global norm when it is longer; None never does."""
 
     def __post_init__(self) -> None:
-        for name, valid, wanted in (
-            ("learning_rate", self.learning_rate > 0, "positive"),
-            ("warmup", self.warmup >= 0, "at least 0"),
-            ("beta1", 0 <= self.beta1 < 1, "at least 0 and less than 1"),
-            ("beta2", 0 <= self.beta2 < 1, "at least 0 and less than 1"),
-            ("epsilon", self.epsilon > 0, "positive"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "positive, or None"),
-        ):
-            if not valid:
-                raise UserError(
-                    f"optimizer.{name} is {getattr(self, name)}, but it must be {wanted}"
-                )
+        section, betas = "optimizer", "at least 0 and less than 1"
+        check_settings(self, section, "learning_rate epsilon", lambda x: x > 0, "positive")
+        check_settings(self, section, "warmup weight_decay", lambda x: x >= 0, "at least 0")
+        check_settings(self, section, "beta1 beta2", lambda x: 0 <= x < 1, betas)
+        check_settings(self, section, "clip_norm", lambda x: x > 0, "positive, or None")
 
 
 class Optimizer(NamedTuple):
-    """What the training loop needs from an optimiser.
-
-    Attributes:
-        init: params -> optimizer_state.
-        update: (gradients, optimizer_state, params) -> (updates to add, optimizer_state). Works
-            element by element: clipping, which needs the whole gradient, is not in it.
-        schedule: number of updates done -> learning rate of the next.
-        clip_norm: the largest global norm of a gradient that ``update`` is to see, or None.
-    """
+    """What the training loop needs from an optimiser."""
 
     init: Callable[[PyTree], PyTree]
+    """params -> optimizer_state."""
     update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
+    """(gradients, optimizer_state, params) -> (updates to add, optimizer_state). Works element by
+    element: clipping, which needs the whole gradient, is not in it."""
     schedule: Schedule
+    """Number of updates done -> learning rate of the next."""
     clip_norm: float | None
+    """The largest global norm of a gradient that ``update`` is to see, or None."""
 
 
 def make_optimizer(
-    config: OptimizerConfig,
-    total_steps: int,
-    trainable: Callable[[PyTree], PyTree] | None = None,
+    config: OptimizerConfig, total_steps: int, trainable: Callable[[PyTree], PyTree] | None = None
 ) -> Optimizer:
     """Adam (Kingma and Ba, 2015) with decoupled decay (Loshchilov and Hutter, 2019).
 
@@ -143,9 +130,8 @@ def _corrected(schedule: Schedule, config: OptimizerConfig) -> Schedule:
 
 def resolve_update(config: OptimizerConfig, fidelity: str) -> OptimizerConfig:
     """The config with the update that belongs to the model's fidelity, unless one was chosen."""
-    if config.update is not None or fidelity != "released":
-        return config
-    return replace(config, update="released")
+    follows = config.update is None and fidelity == "released"
+    return replace(config, update="released") if follows else config
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:

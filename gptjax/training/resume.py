@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.batch import Objective
-from gptjax.errors import GptjaxError, NoCheckpointError, UserError
+from gptjax.errors import NoCheckpointError, UserError
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.optimizer import Optimizer
@@ -18,16 +18,13 @@ PyTree = Any
 
 
 class Settings(NamedTuple):
-    """What a checkpoint remembers of how it was made.
-
-    Attributes:
-        fixed: settings that make a run what it is; others are refused.
-        layout: how the work is split; others are accepted with a notice, and give the same
-            losses up to rounding where there is no dropout.
-    """
+    """What a checkpoint remembers of how it was made."""
 
     fixed: Mapping[str, int]
+    """What makes a run what it is; other settings are refused."""
     layout: Mapping[str, int]
+    """How the work is split; others are accepted with a notice, and give the same losses up to
+    rounding where there is no dropout."""
 
 
 def resume_or_start(
@@ -42,18 +39,10 @@ def resume_or_start(
 ) -> tuple[TrainState, dict[str, Any], list[str]]:
     """The state from which training goes on, on all devices, to ``steps`` updates in all.
 
-    Returns:
-        The state; the ``history`` in the checkpoint's info (empty at a fresh start); and
-        notices for people.
-
-    Raises:
-        UserError: as :meth:`Checkpoints.restore`, or the checkpoint's fixed settings are others.
-        NoCheckpointError: as :meth:`Checkpoints.restore`.
+    Beside it: the ``history`` in the checkpoint's info (empty at a fresh start), and notices.
     """
-    if params is None:
-        shapes = jax.eval_shape(objective.init, jax.random.key(seed))
-    else:
-        shapes = jax.eval_shape(lambda: params)
+    init = jax.jit(objective.init)
+    shapes = jax.eval_shape(lambda: init(jax.random.key(seed)) if params is None else params)
     targets = (shapes, jax.eval_shape(optimizer.init, shapes))
     if checkpoints is not None:
         restored = _restore_on_main(checkpoints, targets, resume, steps)
@@ -62,7 +51,7 @@ def resume_or_start(
             notices = [f"resuming after step {step}", *notices, *_compare(info, settings)]
             return _replicated(params, optimizer_state, step), info["history"], notices
     if params is None:
-        params = jax.jit(objective.init)(jax.random.key(seed))
+        params = init(jax.random.key(seed))
     optimizer_state = jax.jit(optimizer.init)(params)
     return _replicated(params, optimizer_state, 0), {}, []
 
@@ -100,22 +89,14 @@ def _restore_on_main(
             restored = checkpoints.restore(targets[0], targets[1], resume)
             if restored is not None:
                 arrays = (restored.params, restored.optimizer_state)
-                outcome = {
-                    "step": restored.step,
-                    "info": restored.info,
-                    "notices": restored.notices,
-                }
+                outcome = {"found": [restored.step, restored.info, restored.notices]}
         except (UserError, NoCheckpointError) as error:
-            outcome = {"error": str(error), "code": error.exit_code}
+            outcome = {"error": str(error), "refused": isinstance(error, UserError)}
     outcome = parallel.broadcast_json(outcome)
     if "error" in outcome:
-        kinds: Mapping[int, type[GptjaxError]] = {
-            kind.exit_code: kind for kind in (UserError, NoCheckpointError)
-        }
-        raise kinds[outcome["code"]](outcome["error"])
+        raise (UserError if outcome["refused"] else NoCheckpointError)(outcome["error"])
     if not outcome:
         return None
     if arrays is None:
         arrays = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), targets)
-    arrays = parallel.broadcast_arrays(arrays)
-    return arrays, outcome["step"], outcome["info"], outcome["notices"]
+    return parallel.broadcast_arrays(arrays), *outcome["found"]

@@ -5,7 +5,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -72,11 +73,11 @@ class Tracker:
             from tensorboardX import SummaryWriter  # which imports torch where there is one
 
             # Events of later steps that are already there are hidden by the reader.
-            self._tensorboard = SummaryWriter(
-                str(self._folder / "tensorboard"), purge_step=step + 1
-            )
+            folder = str(self._folder / "tensorboard")
+            self._tensorboard = SummaryWriter(folder, purge_step=step + 1)
         if self._config.wandb:
-            self._start_wandb()
+            with self._wandb_may_fail():
+                self._start_wandb()
         if self._config.progress and sys.stderr.isatty():
             # The time left is by the mean pace, which evaluations are a part of.
             self._bar = tqdm(
@@ -84,11 +85,9 @@ class Tracker:
             )
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Record metrics.
+        """Record ``step``, ``split``, and numbers by name.
 
-        Args:
-            record: ``step`` and ``split``, and numbers by name. A number that is not finite is
-                null in metrics.jsonl, since JSON has no such numbers.
+        A number that is not finite is null in metrics.jsonl, since JSON has no such numbers.
         """
         assert self._metrics is not None, "start() comes first"
         clean = {
@@ -97,52 +96,39 @@ class Tracker:
         }
         self._metrics.write(json.dumps(clean) + "\n")
         self._metrics.flush()
-        step, split = record["step"], record["split"]
-        scalars = {
-            f"{split}/{name}": value
-            for name, value in clean.items()
-            if isinstance(value, int | float) and name != "step"
-        }
+        step, split = clean.pop("step"), clean.pop("split")
+        numbers = {name: x for name, x in clean.items() if isinstance(x, int | float)}
+        scalars = {f"{split}/{name}": x for name, x in numbers.items()}
         if self._tensorboard is not None:
             for name, value in scalars.items():
                 self._tensorboard.add_scalar(name, value, step)
         if self._wandb is not None:
-            try:
+            with self._wandb_may_fail():
                 self._wandb.log(scalars, step=step)
-            except Exception as error:
-                self._give_up_wandb(error)
         if split != "train":
-            numbers = ", ".join(
-                f"{name} {value:.4g}"
-                for name, value in clean.items()
-                if isinstance(value, int | float) and name != "step"
-            )
-            self.message(f"step {step}: {split} {numbers}")
+            shown = ", ".join(f"{name} {x:.4g}" for name, x in numbers.items())
+            self.message(f"step {step}: {split} {shown}")
 
     def progress(self, step: int, loss: float, tokens_per_second: float) -> None:
         """Show that a training step is done."""
         if not self._config.progress:
             return
-        now = time.monotonic()
+        now, speed = time.monotonic(), f"{tokens_per_second:,.0f} tokens/s"
         first = self._first is None
         self._first = self._first or (step, now)
         if self._bar is not None:
             if first:  # counted from here, without the time of compilation
                 self._bar.initial = step
                 self._bar.unpause()
-            self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", False)
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed}", False)
             self._bar.update(step - self._bar.n)
-            return
-        if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
             left = ""
             if not first:
                 pace = (now - self._first[1]) / (step - self._first[0])
                 left = f", {tqdm.format_interval((self._total - step) * pace)} left"
             self._last_line = now
-            self.message(
-                f"step {step}/{self._total}: loss {loss:.3f}, "
-                f"{tokens_per_second:,.0f} tokens/s{left}"
-            )
+            self.message(f"step {step}/{self._total}: loss {loss:.3f}, {speed}{left}")
 
     def message(self, text: str) -> None:
         """Print a line for people, without disturbing the bar."""
@@ -150,40 +136,35 @@ class Tracker:
 
     def close(self) -> None:
         """Flush and close everything. May be called twice."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._metrics is not None:
-            self._metrics.close()
+        for writer in (self._bar, self._tensorboard, self._metrics):
+            if writer is not None:
+                writer.close()
         if self._wandb is not None:
-            try:
+            with self._wandb_may_fail():
                 self._wandb.finish()
-            except Exception as error:
-                self._give_up_wandb(error)
         self._bar = self._tensorboard = self._metrics = self._wandb = None
 
     def _start_wandb(self) -> None:
+        import wandb  # an extra, and slow to import
+
         # A resumed run continues under the id that its folder keeps.
-        path = self._folder / "wandb-id.txt"
+        config, folder = self._config, self._folder
+        path = folder / "wandb-id.txt"
+        if not path.exists():
+            path.write_text(wandb.util.generate_id(), encoding="utf-8")
+        run = path.read_text(encoding="utf-8")
+        self._wandb = wandb.init(
+            project=config.wandb_project, name=folder.name, id=run, resume="allow", dir=str(folder)
+        )
+
+    @contextmanager
+    def _wandb_may_fail(self) -> Iterator[None]:
         try:
-            import wandb  # an extra, and slow to import
-
-            if not path.exists():
-                path.write_text(wandb.util.generate_id(), encoding="utf-8")
-            self._wandb = wandb.init(
-                project=self._config.wandb_project,
-                name=self._folder.name,
-                id=path.read_text(encoding="utf-8"),
-                resume="allow",
-                dir=str(self._folder),
-            )
+            yield
         except Exception as error:
-            self._give_up_wandb(error)
-
-    def _give_up_wandb(self, error: Exception) -> None:
-        self._wandb = None
-        self.message(f"wandb failed, the run goes on without it: {type(error).__name__}: {error}")
+            self._wandb = None
+            name = type(error).__name__
+            self.message(f"wandb failed, the run goes on without it: {name}: {error}")
 
 
 def cut_back(path: Path, step: int) -> None:
@@ -195,12 +176,9 @@ def cut_back(path: Path, step: int) -> None:
         return
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if line.endswith(b"\n") and record["step"] <= step:
-            kept.append(line)
+        with suppress(ValueError):
+            if json.loads(line)["step"] <= step and line.endswith(b"\n"):
+                kept.append(line)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(b"".join(kept))
     os.replace(temporary, path)

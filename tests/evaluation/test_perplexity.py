@@ -14,7 +14,7 @@ from gptjax.evaluation.perplexity import perplexity
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.models.transformer import Transformer
-from gptjax.training.evaluation import evaluate
+from gptjax.training.evaluation import Evaluator
 
 CONTEXT = 8
 
@@ -76,7 +76,7 @@ def test_equals_a_loop_over_tokens(setting, stride):
     expected = losses_one_by_one(tokenizer, model, params, stride)
     assert len(expected) == corpus.num_tokens
     assert expected.std() > 0.5  # otherwise an average could not tell tokens apart
-    found = evaluate(lm(model), params, windows)["loss"]
+    found = Evaluator(lm(model), windows)(params)["loss"]
     np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
 
 

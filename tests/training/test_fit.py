@@ -15,7 +15,7 @@ from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import checkpoint as checkpoint_module
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, curve_steps, restore_params
-from gptjax.training.evaluation import Evaluator, evaluate
+from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import Best, TrainConfig, fit, total_steps
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.tracking import Tracker, TrackingConfig
@@ -256,7 +256,7 @@ def test_evaluation_counts_every_example_once():
         "accuracy": float(sums.metrics["accuracy"] / sums.weight),
     }
     for size in (4, 8, 16):
-        found = evaluate(problem, params, ToyBatches(size, examples=13, shuffle=False))
+        found = Evaluator(problem, ToyBatches(size, examples=13, shuffle=False))(params)
         assert found == pytest.approx(expected, rel=1e-6)
 
 
@@ -267,7 +267,7 @@ def test_evaluation_of_nothing_is_refused():
             return batch._replace(weights=np.zeros_like(batch.weights))
 
     with pytest.raises(UserError, match="nothing to predict"):
-        evaluate(objective(), objective().init(jax.random.key(0)), Nothing())
+        Evaluator(objective(), Nothing())(objective().init(jax.random.key(0)))
 
 
 def test_given_parameters_are_used_and_left_alone():

@@ -26,20 +26,13 @@ __all__ = ["Model", "ModelConfig", "Run", "Transformer", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when they are asked for: `gptjax --help` needs no jax."""
-    if name == "__version__":
-        return _version()
-    if name not in _HOMES:
+    from importlib import import_module, metadata
+
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name != "__version__":
         raise AttributeError(f"module 'gptjax' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def _version() -> str:
-    """The installed version; a folder that is only on the path has none."""
-    from importlib import metadata
-
     try:
         return metadata.version("gptjax")
-    except metadata.PackageNotFoundError:
+    except metadata.PackageNotFoundError:  # of a folder that is only on the path
         return "0+not.installed"

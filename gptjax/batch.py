@@ -71,7 +71,6 @@ class Batches(Protocol):
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        ...
 
     def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
         """Rows of the index-th batch of an epoch, as numpy arrays.
@@ -81,8 +80,6 @@ class Batches(Protocol):
         the rest has weight 0. The arrays are fresh: the caller may hand them to a device
         without a copy.
         """
-        ...
 
     def describe(self, epoch: int, index: int) -> str:
         """Where the examples of a batch come from, for messages to a person."""
-        ...

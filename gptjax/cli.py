@@ -30,25 +30,35 @@ COMMANDS = {
     "doctor": "versions, devices, memory, disk and a 3-step run",
 }
 
-USAGE = "\n".join(
-    [
-        f"gptjax {__version__}: GPT-1 in JAX",
-        "",
-        "usage: gptjax COMMAND [OPTIONS]      gptjax COMMAND --help",
-        "",
-        *(f"  {name:16} {what}" for name, what in COMMANDS.items()),
-        "",
-        "exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,",
-        "            4 stopped on a non-finite loss, 75 interrupted and resumable",
-    ]
-)
+USAGE = """gptjax {version}: GPT-1 in JAX
+
+usage: gptjax COMMAND [OPTIONS]      gptjax COMMAND --help
+
+{commands}
+
+exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,
+            4 stopped on a non-finite loss, 75 interrupted and resumable"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see ``USAGE``)."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit:  # after the help of a command
+            print(end="", flush=True)
+            raise
+        print(end="", flush=True)
+    except BrokenPipeError:  # the reader has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE)
+        commands = "\n".join(f"  {name:16} {what}" for name, what in COMMANDS.items())
+        print(USAGE.format(version=__version__, commands=commands))
         return 0
     if words[0] == "--version":
         print(__version__)
@@ -67,18 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if kind == list[str]:  # another program's command line
             command.run(options)
             return 0
-        config = parse(
-            kind,
-            options,
-            prog=f"gptjax {name}",
-            defaults=getattr(command, "defaults", None),
-        )
-        command.run(config)
+        defaults = getattr(command, "defaults", None)
+        command.run(parse(kind, options, prog=f"gptjax {name}", defaults=defaults))
     except KeyboardInterrupt:
         return _fail("interrupted; what was saved is intact", Interrupted.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         known = explain(error)
         if known is None:
@@ -90,7 +92,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, code: int) -> int:
     print(f"gptjax: {as_options(message)}", file=sys.stderr, flush=True)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

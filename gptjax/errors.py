@@ -41,18 +41,12 @@ class Interrupted(GptjaxError):
 
 
 class FailedRunsError(GptjaxError):
-    """Of several runs some did not end well; the others did.
-
-    Args:
-        message: which, in one line.
-        codes: their exit codes. If all are the same, and no signal ended them, that is ours too.
-    """
+    """Of several runs some did not end well, with these exit codes; the others did."""
 
     def __init__(self, message: str, codes: Collection[int]) -> None:
         super().__init__(message)
-        first = min(codes)
-        if first > 0 and set(codes) == {first}:
-            self.exit_code = first
+        if min(codes) == max(codes) > 0:  # all the same, and none was ended by a signal
+            self.exit_code = min(codes)
 
 
 def check_settings(
@@ -95,10 +89,7 @@ def explain(error: BaseException) -> GptjaxError | None:
 
 
 def as_options(message: str) -> str:
-    """A message for the command line: settings in backticks become options.
-
-    Messages call a setting as Python and TOML do: `out`, `train.batch_size`, `resume=auto`.
-    """
+    """A message for the command line: settings in backticks, as `resume=auto`, become options."""
 
     def option(found: re.Match[str]) -> str:
         return f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else "")

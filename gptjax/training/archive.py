@@ -8,7 +8,7 @@ of its own.
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import orbax.checkpoint as ocp
 from gptjax.errors import UserError
 
 PyTree = Any
+Items = Mapping[str, PyTree]  # trees of arrays by name: params, optimizer
+Json = Mapping[str, Any]
 
 
 class DamagedError(Exception):
@@ -26,19 +28,12 @@ class DamagedError(Exception):
 
 
 def write(
-    folder: Path,
-    step: int,
-    items: Mapping[str, PyTree],
-    content: Mapping[str, Any],
-    *,
-    keep: int | None,
-    remove: Iterable[int],
+    folder: Path, step: int, items: Items, content: Json, *, keep: int | None, remove: list[int]
 ) -> None:
     """Write the checkpoint ``folder/step``; it appears there when it is whole.
 
-    ``items`` are trees of numpy arrays, ``content`` is ``info`` and ``fingerprints`` as JSON. The
-    steps to ``remove`` go first; of what then remains, the step must be the latest. So many as
-    ``keep`` remain afterwards, of None all.
+    ``content`` is ``info`` and ``fingerprints``. The checkpoints to ``remove`` go first; the new
+    one must be later than the others. The latest ``keep`` stay, or all if it is None.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = {**content, "arrays": {name: _describe(tree) for name, tree in items.items()}}
@@ -55,7 +50,7 @@ def write(
 
 
 def read(
-    path: Path, targets: Mapping[str, PyTree], fingerprints: Mapping[str, str]
+    path: Path, targets: Items, fingerprints: Mapping[str, str]
 ) -> tuple[dict[str, PyTree], dict[str, Any]]:
     """Items of the checkpoint at ``path``, checked, and its info.
 
@@ -98,7 +93,7 @@ def read(
     return items, content["info"]
 
 
-def _check_shapes(path: Path, stored: Mapping[str, Any], target: PyTree) -> None:
+def _check_shapes(path: Path, stored: Json, target: PyTree) -> None:
     wanted = {
         jax.tree_util.keystr(key): (str(np.dtype(leaf.dtype)), list(leaf.shape))
         for key, leaf in jax.tree.leaves_with_path(target)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from gptjax.errors import NoCheckpointError, UserError, check_settings
 from gptjax.training import archive
+from gptjax.training.archive import Items, Json
 
 PyTree = Any
-Items = Mapping[str, PyTree]
 LAST, BEST, CURVE = "last", "best", "curve"
 
 
@@ -87,13 +87,11 @@ class Checkpoints:
             return per_doubling is not None
         return round(2 ** (round(per_doubling * math.log2(step)) / per_doubling)) == step
 
-    def save_last(
-        self, step: int, params: PyTree, optimizer_state: PyTree, info: Mapping[str, Any]
-    ) -> None:
+    def save_last(self, step: int, params: PyTree, optimizer_state: PyTree, info: Json) -> None:
         """Save a checkpoint to resume from; ``info`` is JSON to remember with it."""
         self._write(LAST, step, {"params": params, "optimizer": optimizer_state}, info)
 
-    def save_best(self, step: int, params: PyTree, info: Mapping[str, Any]) -> None:
+    def save_best(self, step: int, params: PyTree, info: Json) -> None:
         """Save the best parameters, which replace the best ones before."""
         self._write(BEST, step, {"params": params}, info)
 
@@ -161,11 +159,11 @@ class Checkpoints:
             self._stale[kind] = {n for n in archive.steps(self._folder / kind) if n > step}
         return Restored(step, items["params"], items["optimizer"], info, notices)
 
-    def _write(self, kind: str, step: int, items: Items, info: Mapping[str, Any]) -> None:
+    def _write(self, kind: str, step: int, items: Items, info: Json) -> None:
         self.wait()  # one at a time, and an error of the one before surfaces here
         self._writing = self._thread.submit(self._write_now, kind, step, items, info)
 
-    def _write_now(self, kind: str, step: int, items: Items, info: Mapping[str, Any]) -> None:
+    def _write_now(self, kind: str, step: int, items: Items, info: Json) -> None:
         folder = self._folder / kind
         try:
             for other in (BEST, CURVE):

@@ -32,8 +32,7 @@ SHUTDOWN_SECONDS = 30  # how long the processes wait for each other when they en
 PyTree = Any
 Result = TypeVar("Result")
 TrainStep = Callable[..., tuple[PyTree, PyTree, PyTree, dict[str, Any]]]
-"""(params, optimizer_state, progress, batch, votes) -> (params, optimizer_state, progress,
-metrics)."""
+"""(params, optimizer_state, progress, batch, votes) -> (the first three, metrics)."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +239,7 @@ def train_step(
         return params, optimizer_state, progress, {**metrics, "votes": votes}
 
     axes = (None, None, None, 0, 0)
-    program: TrainStep
-    program = jax.pmap(step, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0, 1, 2))
+    program: TrainStep = jax.pmap(step, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0, 1, 2))
     return program
 
 

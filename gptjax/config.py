@@ -42,11 +42,7 @@ def cache_folder() -> Path:
 
 
 def config_file(value: str) -> Path:
-    """The file that ``config`` names: a path has a / or ends in .toml, a preset's name neither.
-
-    Raises:
-        UserError: no preset has this name.
-    """
+    """The file that ``config`` names: a path has a / or ends in .toml, a preset's name neither."""
     if Path(value).name != value or value.endswith(".toml"):
         return Path(value)
     names = sorted(path.stem for path in PRESETS.glob("*.toml"))
@@ -67,26 +63,16 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def parse(
-    cls: type[T],
-    arguments: Sequence[str],
-    *,
-    prog: str,
-    defaults: Callable[[Any], T] | None = None,
+    cls: type[T], arguments: Sequence[str], *, prog: str, defaults: Callable[[Any], T] | None = None
 ) -> T:
-    """Command-line options over a config's defaults.
+    """Command-line options of the command ``prog`` over the defaults of its root config.
 
-    Args:
-        cls: the root config.
-        arguments: the words after the command's name.
-        prog: how the command is called, for its help.
-        defaults: given those options that choose it, the config to use as default below all of
-            them (a TOML file, the config of a run); without it, the dataclass's own defaults.
-            Its parameter's type is a dataclass of the options that it wants to see. A section
-            that is a `Variant` becomes one of the kind that is typed, and has its options.
+    ``defaults`` gives the config below the options (a TOML file, the config of a run); without it,
+    it is the dataclass's own. Its parameter's type is a dataclass of the options that it wants to
+    see. A section that is a `Variant` becomes one of the kind that is typed, and has its options.
 
     Raises:
         SystemExit: 0 after ``--help``, 2 for an unknown or malformed option (tyro's box).
-        UserError: a value is refused.
     """
     markers = (tyro.conf.AvoidSubcommands,)
     if defaults is None:
@@ -101,11 +87,7 @@ def parse(
 
 
 def _of_typed_kinds(base: T, arguments: Sequence[str]) -> T:
-    """The config with every `Variant` of the kind that is typed.
-
-    Raises:
-        UserError: an option is typed that only another kind has.
-    """
+    """Every `Variant` becomes one of the kind that is typed; options of other kinds are refused."""
     for field in dataclasses.fields(base):  # type: ignore[arg-type]
         section = getattr(base, field.name)
         if isinstance(section, Variant):
@@ -128,22 +110,14 @@ def _typed(arguments: Sequence[str], prefix: str) -> dict[str, str]:
 
 
 def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
-    """A config from a TOML file, over ``base`` (the defaults of ``cls`` if None).
-
-    Raises:
-        UserError: the file is missing or no TOML, has an unknown key or a value of another type.
-    """
+    """A config from a TOML file, over ``base`` (the defaults of ``cls`` if None)."""
     path = Path(path)
     where = f"preset {path.stem}" if path.parent == PRESETS else str(path)
     return from_table(cls, read_table(path, "config file"), where=where, base=base)
 
 
 def read_table(path: str | Path, what: str) -> dict[str, Any]:
-    """The content of a TOML file; ``what`` it should be is said where there is none.
-
-    Raises:
-        UserError: the file is missing or no TOML.
-    """
+    """The content of a TOML file; ``what`` it should be is said where there is none."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -153,48 +127,33 @@ def read_table(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def read_resolved(cls: type[T], path: str | Path) -> T:
-    """A config from a file that `write` wrote, in which an absent key is None.
-
-    Raises:
-        UserError: as `read`.
-    """
+    """A config from a file that `write` wrote, in which an absent key is None."""
     return from_resolved(cls, read_table(path, "config file"), where=str(path))
 
 
 def from_resolved(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     """A config from the table of `to_table`, in which an absent key is None."""
     try:
-        none: T = _all_none(_of_kinds(cls(), table))
+        none: T = _all_none(cls(), table)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return from_table(cls, table, where=where, base=none)
 
 
-def _of_kinds(config: T, table: Mapping[str, Any]) -> T:
-    """The config with every `Variant` of the kind that the table has, at its defaults."""
-    found = {}
-    for name, section in vars(config).items():
-        if isinstance(section, Variant) and isinstance(table.get(name), Mapping):
-            found[name] = section.of_kind(table[name].get("kind", section.kind))()
-    return dataclasses.replace(config, **found)  # type: ignore[type-var]
-
-
-def _all_none(config: Any) -> Any:
-    """The config with every field that may be None set to it."""
+def _all_none(config: Any, table: Mapping[str, Any]) -> Any:
+    """The defaults of the kinds that the table has, with None for every field that may be None."""
     hints = typing.get_type_hints(type(config))
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value, inner = getattr(config, field.name), table.get(field.name)
         if dataclasses.is_dataclass(value):
-            changed[field.name] = _all_none(value)
+            inner = inner if isinstance(inner, Mapping) else {}
+            if isinstance(value, Variant):
+                value = value.of_kind(inner.get("kind", value.kind))()
+            changed[field.name] = _all_none(value, inner)
         elif type(None) in typing.get_args(hints[field.name]):
             changed[field.name] = None
     return dataclasses.replace(config, **changed)
-
-
-def from_table(cls: type[T], table: Mapping[str, Any], *, where: str, base: T | None = None) -> T:
-    """A dataclass from a table of plain values; errors name ``where`` and the key."""
-    return _build(cls, table, where, "", base)
 
 
 def write(config: Any, path: str | Path) -> None:
@@ -223,14 +182,20 @@ def to_table(config: Any) -> dict[str, Any]:
     return table
 
 
-def _build(cls: type[T], table: Mapping[str, Any], where: str, prefix: str, base: T | None) -> T:
+def from_table(
+    cls: type[T], table: Mapping[str, Any], *, where: str, base: T | None = None, prefix: str = ""
+) -> T:
+    """A dataclass from a table of plain values; errors name ``where`` and ``prefix`` with the key.
+
+    What the table lacks is that of ``base``, or the default if it is None.
+    """
     if issubclass(cls, Variant):
         try:
             kind = table.get("kind", getattr(base, "kind", cls.kind))
             if isinstance(base, Variant):
                 base = cast(T, base.as_kind(kind))
-            section = cls.of_kind(kind)
-            table, cls = section.without_others(table), cast(type[T], section)
+            found = cls.of_kind(kind)
+            table, cls = found.without_others(table), cast(type[T], found)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
     hints = typing.get_type_hints(cls)
@@ -244,14 +209,12 @@ def _build(cls: type[T], table: Mapping[str, Any], where: str, prefix: str, base
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise UserError(f"{where}: {name!r} is a section; write [{name}]")
-            inner = None if base is None else getattr(base, key)
-            values[key] = _build(cast(type[Any], hint), value, where, f"{name}.", inner)
+            section, inner = cast(type[Any], hint), getattr(base, key, None)
+            values[key] = from_table(section, value, where=where, base=inner, prefix=f"{name}.")
         else:
             values[key] = _convert(value, hint, where, name)
     try:
-        if base is not None:
-            return dataclasses.replace(base, **values)  # type: ignore[type-var]
-        return cls(**values)
+        return cls(**values) if base is None else dataclasses.replace(base, **values)  # type: ignore[type-var]
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -30,11 +30,7 @@ class Variant:
 
     @classmethod
     def of_kind(cls, kind: Any) -> "type[Variant]":
-        """The dataclass of a kind, which is any value that a file or a person gives.
-
-        Raises:
-            UserError: there is none.
-        """
+        """The dataclass of a kind, which is any value that a file or a person gives."""
         kinds = cls.kinds()
         if not isinstance(kind, str) or kind not in kinds:
             known = ", ".join(map(repr, sorted(kinds)))
@@ -43,11 +39,7 @@ class Variant:
 
     @classmethod
     def refuse_other(cls, key: str, shown: str) -> None:
-        """Refuse a setting that only other kinds have.
-
-        Raises:
-            UserError: it is one; ``shown`` is how the message shows it.
-        """
+        """Refuse a setting that only other kinds have; ``shown`` is how the message shows it."""
         if owner := cls._other_owner(key):
             raise UserError(
                 f"{shown}: {cls.called} has no such thing; leave it out, or take "
@@ -59,10 +51,7 @@ class Variant:
         """The table without settings that only other kinds have.
 
         Older files hold the settings of all kinds, so those at their defaults are left out, and
-        the `ignored` ones.
-
-        Raises:
-            UserError: another one is set.
+        the `ignored` ones. Any other one is refused.
         """
         left = {}
         for key, value in table.items():
@@ -74,11 +63,7 @@ class Variant:
         return left
 
     def as_kind(self, kind: str) -> "Variant":
-        """The section of another kind, with the settings that both have.
-
-        Raises:
-            UserError: as `of_kind` and `without_others`, or a value does not fit that kind.
-        """
+        """The section of another kind, with the settings that both have."""
         cls = self.of_kind(kind)
         if cls is type(self):
             return self

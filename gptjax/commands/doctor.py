@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,13 +17,11 @@ from gptjax.batch import Batch
 from gptjax.config import cache_folder
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.runs.folder import provenance
+from gptjax.runs.folder import Provenance
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
-
-HUB_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -33,19 +30,6 @@ class DoctorConfig:
 
     out: str = "runs"
     """Folder whose disk is looked at: where runs are going to be written."""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What was found.
-
-    Attributes:
-        losses: of the three steps.
-        hub: whether the dataset hub can be reached.
-    """
-
-    losses: list[float]
-    hub: bool
 
 
 class _Noise:
@@ -73,39 +57,33 @@ class _Noise:
         return f"random batch {index}"
 
 
-def run(config: DoctorConfig) -> Diagnosis:
+def run(config: DoctorConfig) -> None:
     """Print what people ask for when something does not work."""
     devices = parallel.describe_devices()
-    facts = provenance(devices)
-    for name, version in facts["versions"].items():
-        _line(name, version)
-    _line("commit", facts["commit"] or "not a checkout")
+    facts = Provenance.now(devices)
+    for one in facts.versions:
+        _line(one.package, one.version)
+    _line("commit", facts.commit or "not a checkout")
     _line("devices", devices)
     if warning := parallel.unused_accelerator():
         _line("warning", warning)
     _line("memory", _memory())
     for what, folder in (("runs", Path(config.out)), ("cache", cache_folder())):
-        there = next(
-            path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
-        )
+        whole = folder.absolute()
+        there = next(path for path in (whole, *whole.parents) if path.exists())
         free = shutil.disk_usage(there).free / 1e9
         writable = "" if os.access(there, os.W_OK) else ", NOT writable"
         _line(f"disk of {what}", f"{free:.1f} GB free at {folder}{writable}")
     for extra, missing in sorted(_extras().items()):
         absent = f"absent ({', '.join(missing)}); pip install 'gptjax[{extra}]'"
         _line(f"extra {extra}", absent if missing else "installed")
-    hub = _hub_answers()
-    _line("dataset hub", "reachable" if hub else "not reachable: use local files (--data PATH)")
-    losses = _three_steps()
-    _line("3 steps", f"losses {', '.join(f'{loss:.3f}' for loss in losses)}")
-    return Diagnosis(losses, hub)
+    reached = "reachable" if _hub_answers() else "not reachable: use local files (--data PATH)"
+    _line("dataset hub", reached)
+    _line("3 steps", f"losses {', '.join(f'{loss:.3f}' for loss in _three_steps())}")
 
 
 def _extras() -> dict[str, list[str]]:
-    """The distributions that each extra lacks; what is not installed has no extras.
-
-    The builds of jax for an accelerator are seen from the devices instead.
-    """
+    """The distributions that each extra lacks; devices tell the builds of jax for accelerators."""
     extras: dict[str, list[str]] = {}
     found = metadata.distributions(name="gptjax")
     for requirement in (line for one in found for line in one.requires or ()):
@@ -124,8 +102,7 @@ def _three_steps() -> list[float]:
     batches = _Noise(batch_size=2 * parallel.device_count())
     train = TrainConfig(steps=3, batch_size=batches.batch_size, evaluate_every=1)
     losses: list[float] = []
-    objective = lm(model)
-    evaluator = Evaluator(objective, batches)
+    evaluator = Evaluator(lm(model), batches)
     from_here = time.perf_counter()
 
     def note(params: object) -> dict[str, float]:
@@ -133,8 +110,7 @@ def _three_steps() -> list[float]:
         losses.append(means["loss"])
         return means
 
-    optimizer = make_optimizer(OptimizerConfig(warmup=0.0), 3)
-    fit(objective, batches, train, optimizer, evaluate=note)
+    fit(lm(model), batches, train, make_optimizer(OptimizerConfig(warmup=0.0), 3), evaluate=note)
     _line("3 steps took", f"{time.perf_counter() - from_here:.1f} s, compilation included")
     return losses
 
@@ -143,8 +119,7 @@ def _memory() -> str:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     parts = [f"{pages:.1f} GB of host memory"]
     for device in jax.local_devices():
-        limit = (device.memory_stats() or {}).get("bytes_limit")
-        if limit:
+        if limit := (device.memory_stats() or {}).get("bytes_limit"):
             parts.append(f"{limit / 1e9:.1f} GB on {device}")
     return ", ".join(parts)
 
@@ -158,11 +133,11 @@ def _hub_answers() -> bool:
     host = urlparse(constants.ENDPOINT)
     try:
         address = (host.hostname or "", host.port or (443 if host.scheme == "https" else 80))
-        with socket.create_connection(address, timeout=HUB_SECONDS):
+        with socket.create_connection(address, timeout=3):
             return True
     except OSError:
         return False
 
 
 def _line(name: str, value: str) -> None:
-    print(f"{name:16} {value}", file=sys.stdout, flush=True)
+    print(f"{name:16} {value}", flush=True)

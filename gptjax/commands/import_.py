@@ -7,13 +7,13 @@ import numpy as np
 from gptjax import config as configs
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
-from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm, num_parameters
 from gptjax.models.transformer import TransformerConfig
-from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
-from gptjax.runs import train as job
+from gptjax.runs.folder import Provenance, open_folder
 from gptjax.runs.published import is_published
+from gptjax.runs.records import to_plain
+from gptjax.runs.train import shape_fingerprint
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 
@@ -36,46 +36,25 @@ class ImportConfig:
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
 
 
-@dataclass(frozen=True)
-class _Recorded:
-    """The config.toml of an imported run."""
-
-    init: str
-    model: ModelConfig
-
-
-def run(config: ImportConfig) -> runs.Run:
-    """Read the model, write the folder, and say what it holds.
-
-    Raises:
-        UserError: nothing there, damaged, or no model that can be taken over; a folder in use.
-    """
+def run(config: ImportConfig) -> None:
+    """Read the model, write the folder, and say what it holds."""
     if not is_published(config.init):
         raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
-    folder, _ = run_folder.open_folder(
-        config.out, resume="never", overwrite=config.overwrite, trains=False
-    )
+    folder, _ = open_folder(config.out, resume="never", overwrite=config.overwrite, trains=False)
     loaded = runs.load(config.init, num_heads=config.heads, mode=config.vocabulary.mode)
     folder.path.mkdir(parents=True, exist_ok=True)
     if config.overwrite:
         folder.clear()
-    fingerprints = {
-        "model": job.shape_fingerprint(loaded.model),
-        "tokenizer": loaded.tokenizer.fingerprint,
-    }
+    model, tokenizer = loaded.model, loaded.tokenizer
+    fingerprints = {"model": shape_fingerprint(model), "tokenizer": tokenizer.fingerprint}
     checkpoints = Checkpoints(folder.checkpoints, CheckpointConfig(), fingerprints)
     # No optimiser was published; an empty one could not be written.
     checkpoints.save_last(0, loaded.params, {"absent": np.zeros(1, np.float32)}, {})
-    configs.write(_Recorded(config.init, loaded.model), folder.config)
-    loaded.tokenizer.save(folder.tokenizer)
+    configs.write_table({"init": config.init, "model": configs.to_table(model)}, folder.config)
+    tokenizer.save(folder.tokenizer)
     checkpoints.wait()
-    folder.update_meta(
-        status="finished",
-        imported=config.init,
-        **run_folder.provenance("none"),
-        fingerprints=fingerprints,
-    )
-    model = loaded.model
+    made = to_plain(Provenance.now("none"))
+    folder.update_meta(status="finished", imported=config.init, **made, fingerprints=fingerprints)
     assert isinstance(model, TransformerConfig)
     size = num_parameters(lm(model))
     print(
@@ -84,4 +63,3 @@ def run(config: ImportConfig) -> runs.Run:
         f"{model.context_length}, {model.vocabulary_size:,} tokens"
     )
     print(f"run folder: {folder.path}")
-    return runs.load(folder.path)

@@ -23,10 +23,20 @@ from typing import Any
 
 from gptjax import __version__
 from gptjax.errors import UserError
-from gptjax.runs.records import from_plain, keyed
+from gptjax.runs.records import keyed
 from gptjax.training.checkpoint import has_checkpoint
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+
+class _Item:
+    """The path of a file or folder of a run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "RunFolder", owner: type["RunFolder"]) -> Path:
+        return folder.path / self.name
 
 
 @dataclass(frozen=True)
@@ -35,50 +45,15 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved config; ``config`` reads it back."""
-        return self.path / "config.toml"
-
-    @property
-    def meta(self) -> Path:
-        """Status, versions, commit, devices, fingerprints and command."""
-        return self.path / "meta.json"
-
-    @property
-    def tokenizer(self) -> Path:
-        """The folder of the run's own copy of its tokenizer."""
-        return self.path / "tokenizer"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of `last/N`, `best/N` and `curve/N`."""
-        return self.path / "checkpoints"
-
-    @property
-    def results(self) -> Path:
-        """What the run came to: task, split, metrics, data, checkpoint, seed."""
-        return self.path / "results.json"
-
-    @property
-    def samples(self) -> Path:
-        """Text that the model wrote."""
-        return self.path / "samples.txt"
-
-    @property
-    def predictions(self) -> Path:
-        """What a fine-tuned model says to each example of a split."""
-        return self.path / "predictions.tsv"
-
-    @property
-    def task_file(self) -> Path:
-        """The run's own copy of the task file that it was given, if it was given one."""
-        return self.path / "task.toml"
-
-    @property
-    def head(self) -> Path:
-        """The best checkpoint's task head, apart from its backbone."""
-        return self.path / "head.safetensors"
+    config = _Item("config.toml")  # resolved; `gptjax.config.read_resolved` reads it back
+    meta = _Item("meta.json")  # status, versions, commit, devices, fingerprints and command
+    tokenizer = _Item("tokenizer")  # the run's own copy
+    checkpoints = _Item("checkpoints")  # with last/N, best/N and curve/N
+    results = _Item("results.json")  # what the run came to: `gptjax.runs.results`
+    samples = _Item("samples.txt")  # text that the model wrote
+    predictions = _Item("predictions.tsv")  # what a fine-tuned model says to each example
+    task_file = _Item("task.toml")  # the run's own copy of the task file that it was given
+    head = _Item("head.safetensors")  # the best checkpoint's task head without its backbone
 
     def seeds(self) -> list["RunFolder"]:
         """The runs of several seeds, which lie in `seed-N` here, by number."""
@@ -86,20 +61,12 @@ class RunFolder:
         found.sort(key=lambda path: (len(path.name), path.name))  # seed-2 before seed-10
         return [RunFolder(path) for path in found]
 
-    def owned(self) -> list[Path]:
-        """Everything that a run writes, and all that ``overwrite`` removes."""
-        # The last is what older runs called their task head's file.
-        names = ("metrics.jsonl", "tensorboard", "wandb-id.txt", "adapter.safetensors")
-        return [
-            *(self.config, self.meta, self.tokenizer, self.checkpoints),
-            *(self.results, self.samples, self.predictions, self.task_file, self.head),
-            *(self.path / name for name in names),
-            *sorted(self.path.glob("predictions-*.tsv")),
-        ]
-
     def clear(self) -> None:
-        """Remove what an earlier run wrote, and nothing else."""
-        for item in self.owned():
+        """Remove everything that a run writes, and nothing else."""
+        names = [item.name for item in vars(RunFolder).values() if isinstance(item, _Item)]
+        # The last is what older runs called their task head's file.
+        names += ["metrics.jsonl", "tensorboard", "wandb-id.txt", "adapter.safetensors"]
+        for item in (*map(self.path.joinpath, names), *self.path.glob("predictions-*.tsv")):
             shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
 
     def read_meta(self) -> dict[str, Any]:
@@ -107,11 +74,7 @@ class RunFolder:
         return json.loads(self.meta.read_text(encoding="utf-8")) if self.meta.exists() else {}
 
     def check_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
-        """Refuse to go on with something else than the run was started with.
-
-        Raises:
-            UserError: a fingerprint in meta.json is another one.
-        """
+        """Refuse to go on if a fingerprint in meta.json is another one."""
         started = self.read_meta().get("fingerprints", {})
         for name, value in fingerprints.items():
             if started.get(name, value) != value:
@@ -134,11 +97,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        UserError: none there, or damaged; names the file.
-    """
+    """The content of a JSON file; a UserError names one that is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -150,20 +109,16 @@ def read_json(path: Path) -> Any:
 def open_folder(
     path: str | Path, *, resume: str, overwrite: bool, trains: bool = True
 ) -> tuple[RunFolder, str]:
-    """The folder of a run that is about to start or to go on. Nothing in it is touched yet.
+    """The folder of a run that starts ("never") or goes on; nothing in it is touched yet.
 
     Args:
         path: the folder; it may be absent, empty, or an earlier run's.
-        resume: "never", "auto", or a step.
+        resume: "never", "auto", or a step; returned as "never" where nothing was saved yet.
         overwrite: an earlier run's files are going to be removed.
         trains: whether the command could also continue what is there.
 
-    Returns:
-        The folder, and "never" if the run starts from nothing, else ``resume``.
-
     Raises:
-        UserError: the folder is not empty and neither ``resume`` nor ``overwrite`` was given,
-            or ``resume`` is none of the known words.
+        UserError: the folder or the choice is refused; one line says what to do.
     """
     folder = RunFolder(Path(path))
     if resume not in ("never", "auto") and not resume.isdigit():
@@ -210,24 +165,17 @@ class Provenance:
     @classmethod
     def now(cls, devices: str) -> "Provenance":
         """Of this process."""
-        return from_plain(cls, provenance(devices))
-
-
-def provenance(devices: str) -> dict[str, Any]:
-    """What meta.json, or results.json of a measurement, says of where and how it was made."""
-    program = Path(sys.argv[0]).name
-    script = program.endswith(".py") and program != "__main__.py"
-    return {
-        "command": " ".join([program if script else "gptjax", *sys.argv[1:]]),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "gptjax": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in PACKAGES},
-        },
-        "commit": _commit(),
-        "devices": devices,
-    }
+        program = Path(sys.argv[0]).name
+        script = program.endswith(".py") and program != "__main__.py"
+        versions = [("gptjax", __version__), ("python", platform.python_version())]
+        versions += [(name, metadata.version(name)) for name in PACKAGES]
+        return cls(
+            command=" ".join([program if script else "gptjax", *sys.argv[1:]]),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            commit=_commit(),
+            devices=devices,
+            versions=tuple(Version(*pair) for pair in versions),
+        )
 
 
 def _commit() -> str | None:

@@ -4,7 +4,6 @@ It is a run folder, or what others published (see `gptjax.runs.published`).
 """
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,20 +73,13 @@ def adapter_config(task: Task, dropout: float = TaskHeadConfig.dropout) -> TaskH
 
 
 def read_table(path: str | Path) -> Mapping[str, Any]:
-    """The config.toml of a run folder, as a table.
-
-    Raises:
-        UserError: there is no run at ``path``, or its config is damaged.
-    """
+    """The config.toml of a run folder, as a table; a UserError where there is no run."""
     folder = RunFolder(Path(path))
     if seeds := folder.seeds():
         raise UserError(f"{path}: holds several seeds; name one of them, such as {seeds[0].path}")
     if not folder.config.exists():
         raise UserError(f"{path}: no run folder (it has no config.toml)")
-    try:
-        table = tomllib.loads(folder.config.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{folder.config}: cannot be read as TOML: {error}") from None
+    table = config.read_table(folder.config, "config file")
     if "model" not in table:
         raise UserError(f"{folder.config}: has no section [model]; it is no run's config")
     return table
@@ -96,13 +88,8 @@ def read_table(path: str | Path) -> Mapping[str, Any]:
 def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
     """The model config of a run folder, or of others' files.
 
-    Args:
-        path: which.
-        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
-
-    Raises:
-        UserError: as `read_table`, what is published is no model that can be taken over, or heads
-            other than these are given of files that tell them.
+    Of OpenAI's files, which do not tell their ``num_heads``, None is GPT-1's heads of 64. Of all
+    others a number that is not the model's is refused.
     """
     if is_published(path):
         model = published.read_config(path, num_heads)
@@ -117,11 +104,7 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
 
 
 def load_task(path: str | Path) -> Task | None:
-    """The task that a run was fine-tuned on, or None.
-
-    Raises:
-        UserError: as `read_table`, or the task is unknown.
-    """
+    """The task that a run was fine-tuned on, or None."""
     section = read_table(path).get("task")
     if section is None:
         return None
@@ -132,11 +115,7 @@ def load_task(path: str | Path) -> Task | None:
 
 
 def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
-    """The tokenizer that a model was trained with.
-
-    Raises:
-        UserError: there is none, or its mode cannot be had.
-    """
+    """The tokenizer that a model was trained with."""
     if is_published(path):
         return load_tokenizer(published_folder(path, weights=False), mode=mode)
     return load_tokenizer(RunFolder(Path(path)).tokenizer, mode=mode)
@@ -174,18 +153,15 @@ def load(
             )
         files, tokenizer, params = published.read(path, model, mode)
         run = Run(RunFolder(files), model, tokenizer, params, 0, "published")
-        return run if head is None else attach_head(run, head)
-    folder = RunFolder(Path(path))
-    task = load_task(path)
-    tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
-    init = (
-        lm(model).init
-        if task is None
-        else objective.task(model, adapter_config(task)).objective.init
-    )
-    target = jax.eval_shape(init, jax.random.key(0))
-    params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
-    run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
+    else:
+        folder, task = RunFolder(Path(path)), load_task(path)
+        tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
+        learnt = (
+            lm(model) if task is None else objective.task(model, adapter_config(task)).objective
+        )
+        target = jax.eval_shape(learnt.init, jax.random.key(0))
+        params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
+        run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
     return run if head is None else attach_head(run, head)
 
 
@@ -200,14 +176,9 @@ class Opening:
     heads: int | None = None
     """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
 
-    @property
-    def mode(self) -> Mode | None:
-        """Of GPT-1's tokenizer; None is as it was saved."""
-        return None
-
-    def open(self, head: str | None = None) -> Run:
+    def open(self, head: str | None = None, mode: Mode | None = None) -> Run:
         """See `load`."""
-        return load(self.run, self.checkpoint, head, num_heads=self.heads, mode=self.mode)
+        return load(self.run, self.checkpoint, head, num_heads=self.heads, mode=mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,10 +187,9 @@ class Reading(Opening):
 
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
 
-    @property
-    def mode(self) -> Mode | None:
-        """The option's."""
-        return self.vocabulary.mode
+    def open(self, head: str | None = None, mode: Mode | None = None) -> Run:
+        """See `load`; without a ``mode`` it is the option's."""
+        return super().open(head, mode or self.vocabulary.mode)
 
 
 def backbone_fingerprint(backbone: Any) -> str:
@@ -234,26 +204,23 @@ def backbone_fingerprint(backbone: Any) -> str:
 def save_head(run: Run) -> None:
     """Write a fine-tuned run's task head apart from its backbone, with its task."""
     assert run.task is not None
-    own = run.folder.task_file
+    own, adapter = run.folder.task_file, run.params["adapter"]
     description = {
         "task": run.task.name,
         "task_file": own.read_text(encoding="utf-8") if own.exists() else "",
         "backbone": backbone_fingerprint(run.backbone),
     }
-    safetensors.save_file(_flat(run.params["adapter"]), run.folder.head, description)
+    head = {f"head.{name}": array for name, array in adapter["head"].items()}
+    flat = {"special_embedding": adapter["special_embedding"], **head}
+    safetensors.save_file(flat, run.folder.head, description)
 
 
 def attach_head(run: Run, path: str | Path) -> Run:
-    """A pre-trained run with a task head that was saved by `save_head`.
-
-    Raises:
-        UserError: unreadable, or of another backbone.
-    """
+    """A pre-trained run with a task head that `save_head` wrote for the same backbone."""
     try:
         with safe_open(path, "numpy") as file:
             description = file.metadata() or {}
-            names = list(file.keys())
-            flat = {name: file.get_tensor(name) for name in names}
+            flat = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: no task head can be read there ({error})") from error
     if not {"task", "task_file", "backbone"} <= description.keys():
@@ -273,11 +240,3 @@ def attach_head(run: Run, path: str | Path) -> Run:
         "head": {"kernel": flat["head.kernel"], "bias": flat["head.bias"]},
     }
     return replace(run, params={"backbone": run.backbone, "adapter": adapter}, task=task)
-
-
-def _flat(adapter: Any) -> dict[str, np.ndarray]:
-    return {
-        "special_embedding": adapter["special_embedding"],
-        "head.kernel": adapter["head"]["kernel"],
-        "head.bias": adapter["head"]["bias"],
-    }

@@ -19,26 +19,17 @@ TOKENS = "tokens"
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's answers to examples, in file order.
+    """A model's answers to N examples, in file order."""
 
-    Attributes:
-        labels: the names of the classes, by number; empty where the answer is a score of a scale.
-        columns: the names of the S scores of an example.
-        index: [N], the row of each example.
-        gold: [N], the number of the class, or the score; NaN where there is no label.
-        predicted: [N], the same of the model.
-        scores: [N, S], probabilities of the classes, the choices, or the points of the scale; of a
-            task without training on it log-probabilities of the candidates, in nats.
-        tokens: [N], the length of each example's longest sequence; None: not recorded.
-    """
-
-    labels: tuple[str, ...]
-    columns: tuple[str, ...]
-    index: Int[np.ndarray, " N"]
-    gold: Float[np.ndarray, " N"]
-    predicted: Num[np.ndarray, " N"]
+    labels: tuple[str, ...]  # the names of the classes; empty where the answer is a score
+    columns: tuple[str, ...]  # the names of the S scores of an example
+    index: Int[np.ndarray, " N"]  # the row of each example
+    gold: Float[np.ndarray, " N"]  # the number of the class, or the score; NaN without a label
+    predicted: Num[np.ndarray, " N"]  # the same of the model
+    # Probabilities of the classes, the choices, or the points of the scale; of a task without
+    # training on it log-probabilities of the candidates, in nats.
     scores: Float[np.ndarray, "N S"]
-    tokens: Int[np.ndarray, " N"] | None = None
+    tokens: Int[np.ndarray, " N"] | None = None  # in the longest sequence; None: not recorded
 
 
 def class_names(task: Task) -> tuple[str, ...]:
@@ -70,12 +61,7 @@ def write_predictions(path: Path, found: Predictions) -> None:
 
 
 def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predictions:
-    """Read the predictions of a task.
-
-    Args:
-        path: the file.
-        task: whose classes or scale it has.
-        labelled: whether every example must have its gold label.
+    """Read the predictions of a task; where ``labelled``, every example must have its gold label.
 
     Raises:
         UserError: none there, unreadable, without labels, or of another task.
@@ -88,8 +74,8 @@ def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predic
     columns = class_names(task)
     end = 3 + len(columns)
     recorded = head[end:] == [TOKENS]
-    if not rows or any(len(row) != end + recorded for row in rows):
-        width = end + recorded
+    width = end + recorded
+    if not rows or any(len(row) != width for row in rows):
         raise UserError(f"{path}: not predictions of {task.name} (its rows have {width} columns)")
     if labelled and not all(row[1] for row in rows):
         raise UserError(f"{path}: has no gold labels, without which nothing can be said of it")

@@ -20,12 +20,7 @@ def is_published(path: str | Path) -> bool:
 def published_folder(path: str | Path, *, weights: bool = True) -> Path:
     """Where other people's files lie; those of the hub are fetched if they are not here.
 
-    Args:
-        path: openai:FOLDER or hf:ID_OR_FOLDER.
-        weights: whether they are needed too.
-
-    Raises:
-        UserError: no such folder, and not on the hub either.
+    ``weights`` says whether they are needed too. A UserError where there is no such folder.
     """
     kind, _, name = str(path).partition(":")
     if f"{kind}:" == HUB:
@@ -37,11 +32,7 @@ def published_folder(path: str | Path, *, weights: bool = True) -> Path:
 
 
 def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
-    """The config of a published model; ``num_heads`` as of `gptjax.runs.open.load_config`.
-
-    Raises:
-        UserError: nothing there, or no model that can be taken over.
-    """
+    """The config of a published model; ``num_heads`` as of `gptjax.runs.open.load_config`."""
     folder = published_folder(path, weights=False)
     if str(path).startswith(OPENAI):
         return openai.read_config(folder, num_heads)
@@ -49,11 +40,7 @@ def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
 
 
 def read(path: str | Path, model: ModelConfig, mode: Mode | None) -> tuple[Path, Tokenizer, Any]:
-    """Folder, tokenizer and parameters of a published model.
-
-    Raises:
-        UserError: damaged, or the tokenizer is of another model.
-    """
+    """Folder, tokenizer and parameters of a published model."""
     folder = published_folder(path)
     tokenizer = load_tokenizer(folder, mode=mode)
     if tokenizer.size != model.vocabulary_size:

@@ -50,11 +50,7 @@ def _by_key(items: tuple[Any, ...], key: str) -> dict[str, Any]:
 
 
 def from_plain(cls: type[T], table: Any, where: str = "") -> T:
-    """A dataclass from the values of a JSON file.
-
-    Raises:
-        ValueError: a field is missing, or of another type; names it.
-    """
+    """A dataclass from the values of a JSON file; a ValueError names a field that is wrong."""
     if not isinstance(table, dict):
         raise ValueError(f"{where or 'its content'} is no table")
     hints = typing.get_type_hints(cls)

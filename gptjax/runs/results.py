@@ -39,23 +39,14 @@ def dropped(counts: Mapping[str, int]) -> tuple[Dropped, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What was measured on; None is what is not known or not recorded.
+    """What was measured on; None is what is not known or not recorded."""
 
-    Attributes:
-        source: the text, file or dataset, for people.
-        fingerprint: a hash of the content.
-        dropped: what was left out.
-        examples: how many there are.
-        sample: whether it is the offline sample; None of a text.
-        trained_on_sample: whether the model was trained on the offline sample.
-    """
-
-    source: str | None = None
-    fingerprint: str | None = None
+    source: str | None = None  # the text, file or dataset, for people
+    fingerprint: str | None = None  # a hash of the content
     dropped: tuple[Dropped, ...] | None = keyed("reason", None)
     examples: int | None = None
-    sample: bool | None = None
-    trained_on_sample: bool | None = None
+    sample: bool | None = None  # whether it is the offline sample; None of a text
+    trained_on_sample: bool | None = None  # whether the model was trained on the offline sample
 
 
 @dataclass(frozen=True)
@@ -68,18 +59,11 @@ class Paper:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """What every measurement has.
-
-    Attributes:
-        task: the task's name.
-        split: of the task, or the text's name.
-        examples: how many; of a text its tokens.
-        metrics: by name.
-    """
+    """What every measurement has."""
 
     task: str
-    split: str
-    examples: int
+    split: str  # of the task, or the text's name
+    examples: int  # of a text its tokens
     metrics: dict[str, float]
 
 
@@ -112,13 +96,10 @@ class SplitResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRun(_OfModel):
-    """A fine-tuned run: its validation split, and all splits.
-
-    ``majority_class_only`` says whether every validation example got the same answer.
-    """
+    """A fine-tuned run: its validation split, and all splits."""
 
     seed: int
-    majority_class_only: bool
+    majority_class_only: bool  # every validation example got the same answer
     paper: Paper | None = None
     splits: tuple[SplitResult, ...] = keyed("name")
 
@@ -146,23 +127,16 @@ class SplitSpread:
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds(_Measured):
-    """Several seeds of a fine-tuned run; ``metrics`` are the means of the validation split.
-
-    ``majority_class_only`` has the seeds that gave every validation example the same answer.
-    """
+    """Several seeds of a fine-tuned run; ``metrics`` are the means of the validation split."""
 
     seeds: tuple[int, ...]
-    majority_class_only: tuple[int, ...]
+    majority_class_only: tuple[int, ...]  # that gave every validation example the same answer
     data: Data
     paper: Paper | None = None
     splits: tuple[SplitSpread, ...] = keyed("name")
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """A metric of each seed on the validation split.
-
-        Raises:
-            KeyError: it was not measured.
-        """
+        """A metric of each seed on the validation split; KeyError where it was not measured."""
         (split,) = (split for split in self.splits if split.name == self.split)
         spreads = {spread.metric: spread for spread in split.metrics}
         return dict(zip(self.seeds, spreads[metric].values, strict=True))
@@ -203,19 +177,12 @@ class TaskEvaluation(_Asked):
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot(_Asked):
-    """A model on a task that it was not trained on; ``task`` ends with `ZERO_SHOT`.
+    """A model on a task that it was not trained on; ``task`` ends with `ZERO_SHOT`."""
 
-    Attributes:
-        normalised: 0 is guessing, 1 the paper's fine-tuned model; None where there is none.
-        threshold: above which a score means yes; None where the best candidate is taken.
-        step: of the checkpoint.
-        run_started: when the run was started, so that one in its place is told apart.
-    """
-
-    normalised: float | None
-    threshold: float | None
-    step: int
-    run_started: str | None
+    normalised: float | None  # 0 is guessing, 1 the paper's fine-tuned model
+    threshold: float | None  # above which a score means yes; None: the best candidate is taken
+    step: int  # of the checkpoint
+    run_started: str | None  # so that another run in its place is told apart
 
     @property
     def asked(self) -> str:
@@ -241,33 +208,21 @@ class SeedValue:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPoint:
-    """A run of a sweep, and what it came to.
+    """A run of a sweep, and what it came to."""
 
-    Attributes:
-        variant: its name, "" where the sweep has none.
-        values: of the options of the grid.
-        folder: the name of its folder in the sweep's.
-        exit_code: of its last process; None where none has ended.
-        error: the last line that a failed process wrote, otherwise "".
-        mean, std: of the metric over seeds; None before it is finished, or of a single seed.
-        examples, split: how many it was measured on, and of which split.
-        sample: whether its data were the offline sample.
-        seconds: that its processes took in all.
-    """
-
-    variant: str
-    values: tuple[Setting, ...] = keyed("option")
-    folder: str
+    variant: str  # its name, "" where the sweep has none
+    values: tuple[Setting, ...] = keyed("option")  # of the options of the grid
+    folder: str  # the name of its folder in the sweep's
     status: Status
-    exit_code: int | None
-    error: str
-    mean: float | None
-    std: float | None
+    exit_code: int | None  # of its last process; None where none has ended
+    error: str  # the last line that a failed process wrote, otherwise ""
+    mean: float | None  # of the metric over seeds; None before it is finished
+    std: float | None  # likewise; None also of a single seed
     values_by_seed: tuple[SeedValue, ...] = keyed("seed")
-    examples: int | None
+    examples: int | None  # that it was measured on
     split: str | None
-    sample: bool
-    seconds: float
+    sample: bool  # whether its data were the offline sample
+    seconds: float  # that its processes took in all
 
 
 @dataclass(frozen=True)
@@ -301,11 +256,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Read a results.json, also one from before files named their kind.
-
-    Raises:
-        UserError: no such file, or damaged.
-    """
+    """Read a results.json, also one from before files named their kind."""
     table = read_json(path)
     try:
         if not isinstance(table, dict):
@@ -320,11 +271,7 @@ def read_results(path: Path) -> Results:
 
 
 def read_as(kind: type[R], path: Path) -> R:
-    """`read_results` where only one kind of result can be used.
-
-    Raises:
-        UserError: as `read_results`, or the file is of another kind.
-    """
+    """`read_results` where only one kind of result can be used."""
     found = read_results(path)
     if not isinstance(found, kind):
         here, wanted = NAMES[type(found)], NAMES[kind]

@@ -32,11 +32,7 @@ def find_newest_run() -> Path | None:
 
 
 def newest_run() -> Path:
-    """The newest finished run under runs/pretrain.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The newest finished run under runs/pretrain; a UserError where there is none."""
     found = find_newest_run()
     if found is None:
         raise UserError(
@@ -47,16 +43,7 @@ def newest_run() -> Path:
 
 
 def load_source(model: ModelConfig, source: str, mode: Mode | None) -> runs.Run:
-    """The model that a run begins with.
-
-    Args:
-        model: as the settings have it; the loaded one must agree with it.
-        source: a run or what others published (see `gptjax.runs.open.load`).
-        mode: of GPT-1's tokenizer.
-
-    Raises:
-        UserError: no such model, or one of another shape.
-    """
+    """The model of ``source`` that a run begins with; its shape must be that of the settings."""
     check_same_shape(model, runs.load_config(source, model.num_heads), source)
     loaded = runs.load(source, num_heads=model.num_heads, mode=mode)
     if source.startswith(OPENAI) and model.num_heads is not None:
@@ -67,25 +54,16 @@ def load_source(model: ModelConfig, source: str, mode: Mode | None) -> runs.Run:
 
 
 def open_source(
-    model: ModelConfig,
-    *,
-    init: str | None,
-    like: str | None,
-    tokenizer: str | None,
-    mode: Mode | None = None,
+    model: ModelConfig, init: str | None, like: str | None, tokenizer: str | None, mode: Mode | None
 ) -> tuple[Tokenizer, runs.Run | None]:
     """The tokenizer, and the run whose backbone to start from (None: a fresh one).
 
     Args:
         model: as the settings have it.
-        init: a pre-trained run or what others published, "none", or None for the newest finished
-            run.
+        init: a run, what others published, "none", or None for the newest finished run.
         like: with "none", the run whose tokenizer to take; None is the newest finished run.
         tokenizer: with "none" and no ``like``, the tokenizer itself.
         mode: of GPT-1's tokenizer.
-
-    Raises:
-        UserError: no such run, or the settings ask for a model of another shape.
     """
     if tokenizer is not None:
         say(f"tokenizer {tokenizer}; the model is untrained")
@@ -101,11 +79,7 @@ def open_source(
 
 
 def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None:
-    """Refuse to overwrite the run that another one begins with.
-
-    Raises:
-        UserError: the folder is one of these.
-    """
+    """Refuse to overwrite the run that another one begins with."""
     if folder.path.resolve() in [Path(str(s)).resolve() for s in sources if s not in ABSENT]:
         raise UserError(f"{folder.path}: is the run of `init` too; choose another `out`")
 
@@ -113,11 +87,7 @@ def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None
 def initial_params(
     model: ModelConfig, task: Task, loaded: runs.Run, num_layers: int | None, seed: int
 ) -> Any:
-    """A fresh task head on the loaded backbone, of which the first blocks may be all.
-
-    Raises:
-        UserError: a parameter of the loaded backbone does not fit; names it.
-    """
+    """A fresh task head on the loaded backbone, or on its first ``num_layers`` blocks."""
     backbone, head = jax.random.split(jax.random.key(seed))
     fresh = jax.device_get(jax.jit(lambda key: init_backbone(model, key))(backbone))
     return {

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from gptjax import config as configs
@@ -17,7 +17,8 @@ from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import num_parameters
-from gptjax.runs.folder import RunFolder, open_folder, provenance
+from gptjax.runs.folder import Provenance, RunFolder, open_folder
+from gptjax.runs.records import to_plain
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
 from gptjax.training.history import Best
@@ -28,6 +29,7 @@ from gptjax.training.tracking import Tracker, TrackingConfig
 
 PyTree = Any
 Outcome = TypeVar("Outcome")
+C = TypeVar("C", bound="RunConfig")
 
 
 @dataclass(frozen=True)
@@ -65,60 +67,49 @@ class RunConfig(Selection):
     )
 
 
+def with_length(config: C, typed: TrainConfig, otherwise: int | None = None) -> C:
+    """Without a length where one is typed, which takes its place; one without any gets epochs."""
+    length = config.train
+    if typed.steps is not None or typed.epochs is not None:
+        length = replace(length, steps=None, epochs=None)
+    elif length.steps is None and length.epochs is None:
+        length = replace(length, epochs=otherwise)
+    return replace(config, train=length)
+
+
 @dataclass(frozen=True)
 class Problem(Generic[Outcome]):
-    """What is trained, on what, and what is made of it.
+    """What is trained, on what, and what is made of it."""
 
-    Attributes:
-        tokenizer: the run keeps a copy of it.
-        objective: what is minimised.
-        batches: the training data.
-        unit: what a batch consists of, in words.
-        evaluate: replicated parameters -> metrics of the validation data.
-        conclude: evaluates what was trained, and writes and shows what came out; called on every
-            process.
-        best: which of these decides about the best checkpoint.
-        content: fingerprints of the data and of what is learnt, by name; a run goes on with the
-            same ones only.
-        order: settings beside the seed that decide about the order of the data.
-        facts: what meta.json says of the data, as JSON.
-        params: makes the parameters to begin with; None: those of ``objective.init``.
-        trainable: params -> True for each array that is trained; None: all are.
-        on_start: writes further files when the run is accepted.
-    """
-
-    tokenizer: Tokenizer
-    objective: Objective
-    batches: Batches
-    unit: str
+    tokenizer: Tokenizer  # the run keeps a copy of it
+    objective: Objective  # what is minimised
+    batches: Batches  # the training data
+    unit: str  # what a batch consists of, in words
+    # Replicated parameters -> metrics of the validation data.
     evaluate: Callable[[PyTree], Mapping[str, float]]
+    # Evaluates what was trained, and writes and shows what came out; called on every process.
     conclude: Callable[["Trained"], Outcome]
+    # Fingerprints of the data and of what is learnt; a run goes on with the same ones only.
     content: Mapping[str, str]
-    facts: Mapping[str, Any]
-    best: Best = field(default_factory=lambda: Best("loss", "min"))
+    facts: Mapping[str, Any]  # what meta.json says of the data, as JSON
+    best: Best = field(default_factory=lambda: Best("loss", "min"))  # decides about checkpoints
+    # Settings beside the seed that decide about the order of the data.
     order: Mapping[str, Any] = field(default_factory=dict)
-    params: Callable[[], PyTree] | None = None
+    params: Callable[[], PyTree] | None = None  # to begin with; None: those of objective.init
+    # params -> True for each array that is trained; None: all are.
     trainable: Callable[[PyTree], PyTree] | None = None
-    on_start: Callable[[], None] | None = None
+    on_start: Callable[[], None] | None = None  # writes further files when the run is accepted
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that has come to its end.
-
-    Attributes:
-        folder: its folder.
-        steps: updates done.
-        checkpoint: the best one that is still there, such as `best/120`.
-        metrics: of the validation data at that checkpoint.
-        params: the parameters after the last update, on the devices.
-    """
+    """A run that has come to its end."""
 
     folder: RunFolder
-    steps: int
-    checkpoint: str
-    metrics: Mapping[str, float]
-    params: PyTree
+    steps: int  # updates done
+    checkpoint: str  # the best one that is still there, such as best/120
+    metrics: Mapping[str, float]  # of the validation data at that checkpoint
+    params: PyTree  # after the last update, on the devices
 
     @property
     def kind(self) -> str:
@@ -127,22 +118,12 @@ class Trained:
 
 
 def train_run(
-    config: RunConfig,
-    out: str,
-    prepare: Callable[[RunFolder, str], Problem[Outcome]],
+    config: RunConfig, out: str, prepare: Callable[[RunFolder, str], Problem[Outcome]]
 ) -> Outcome:
-    """Train a run in its folder, or go on with it.
+    """Train a run in the folder ``out``, or go on with it; returns what ``conclude`` does.
 
-    What can be refused at once is refused before any data are read.
-
-    Args:
-        config: its settings.
-        out: its folder.
-        prepare: given the folder, and "never" (it starts from nothing) or where it goes on, reads
-            the data.
-
-    Returns:
-        What ``conclude`` of the problem returns.
+    What can be refused at once is refused before any data are read: by ``prepare``, which is given
+    the folder, and "never" (the run starts from nothing) or where it goes on.
 
     Raises:
         UserError: a setting, the folder or the data are refused; one line says what to do.
@@ -195,7 +176,7 @@ def _train(
         """The run has been accepted; meta.json of one that goes on keeps how it was started."""
         if problem.on_start is not None:
             problem.on_start()
-        made = provenance(devices)
+        made = to_plain(Provenance.now(devices))
         if has_checkpoint(folder.checkpoints):
             made = {"resumed": [*folder.read_meta().get("resumed", []), made]}
         configs.write(config, folder.config)
@@ -258,11 +239,7 @@ def shape_fingerprint(model: ModelConfig) -> str:
 
 
 def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> None:
-    """A loaded model keeps its shape.
-
-    Raises:
-        UserError: the settings ask for another one than ``source`` has.
-    """
+    """Refuse settings that ask for another shape than the loaded model of ``source`` has."""
     other = {"kind": loaded.kind, **loaded.shape()}
     for key, asked in {"kind": wanted.kind, **wanted.shape()}.items():
         if asked != (there := other.get(key)):

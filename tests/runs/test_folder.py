@@ -2,7 +2,7 @@
 
 import pytest
 
-from gptjax.runs.folder import RunFolder, provenance
+from gptjax.runs.folder import Provenance, RunFolder
 
 
 def test_seeds_are_runs_in_the_order_of_their_numbers(tmp_path):
@@ -26,4 +26,4 @@ def test_seeds_are_runs_in_the_order_of_their_numbers(tmp_path):
 )
 def test_a_script_is_not_taken_for_the_command(monkeypatch, program, shown):
     monkeypatch.setattr("sys.argv", [program, "--run", "x"])
-    assert provenance("1 × cpu (cpu)")["command"] == f"{shown} --run x"
+    assert Provenance.now("1 × cpu (cpu)").command == f"{shown} --run x"

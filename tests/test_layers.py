@@ -28,7 +28,6 @@ DATA = ["tokenizers", "tables", "text", "tasks"]
 # and a sweep hands the configs and checks of the commands that it runs to `gptjax.sweep`.
 COMMANDS = {
     ("commands.finetune", "commands.finetune_config"),
-    ("commands.sweep", "commands.finetune"),
     ("commands.sweep", "commands.finetune_config"),
     ("commands.sweep", "commands.pretrain"),
 }

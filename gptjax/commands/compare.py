@@ -25,11 +25,7 @@ class CompareConfig:
 
 
 def run(config: CompareConfig) -> Comparison:
-    """Print both figures, their difference and its interval.
-
-    Raises:
-        UserError: no predictions, or of other examples.
-    """
+    """Print both figures, their difference and its interval."""
     a = read_group(config.run_a, config.predictions)
     b = read_group(config.run_b, config.predictions)
     result = compare(a, b, resamples=config.resamples, seed=config.seed)

@@ -55,12 +55,7 @@ class EvaluateConfig(Reading):
 
 
 def run(config: EvaluateConfig) -> Perplexity | SplitScores:
-    """Print perplexity per token and word, and bits per byte; or a task's metrics.
-
-    Raises:
-        UserError: no such run, unreadable text, a context longer than the model's, or a task with
-            other labels.
-    """
+    """Print perplexity per token and word, and bits per byte; or a task's metrics."""
     if config.out is not None:
         Path(config.out).mkdir(parents=True, exist_ok=True)
     loaded = config.open()
@@ -72,21 +67,17 @@ def run(config: EvaluateConfig) -> Perplexity | SplitScores:
 
 
 def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
-    context = loaded.model.context_length if config.context is None else config.context
-    if not 1 <= context <= loaded.model.context_length:
+    whole = loaded.model.context_length
+    context = whole if config.context is None else config.context
+    if not 1 <= context <= whole:
         raise UserError(
-            f"--context {context}: the model of {config.run} sees from 1 to "
-            f"{loaded.model.context_length} tokens"
+            f"--context {context}: the model of {config.run} sees from 1 to {whole} tokens"
         )
     stride = context if config.stride is None else config.stride
-    corpus = prepare_whole(
-        CorpusConfig(
-            data=config.data,
-            text_column=config.text_column,
-            encoding_errors=config.encoding_errors,
-        ),
-        loaded.tokenizer,
+    settings = CorpusConfig(
+        data=config.data, text_column=config.text_column, encoding_errors=config.encoding_errors
     )
+    corpus = prepare_whole(settings, loaded.tokenizer)
     devices = parallel.device_count()
     windows = Windows(
         corpus,
@@ -105,13 +96,12 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     print(f"  bits per byte         {result.bits_per_byte:12.4f}")
     print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
     if config.out is not None:
+        left_out = dropped(corpus.dropped)
         results = TextEvaluation(
             split=corpus.name,
             examples=corpus.num_tokens,
             metrics={**means, **dataclasses.asdict(result)},
-            data=Data(
-                source=corpus.name, fingerprint=corpus.fingerprint, dropped=dropped(corpus.dropped)
-            ),
+            data=Data(source=corpus.name, fingerprint=corpus.fingerprint, dropped=left_out),
             checkpoint=loaded.checkpoint,
             run=config.run,
             made=Provenance.now(parallel.describe_devices()),
@@ -133,24 +123,19 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             f"{', '.join(trained.labels) or trained.scores}"
         )
     task = with_columns(task, config.columns)
+    errors = config.encoding_errors
     split, sample = load_split(
-        config.data,
-        task,
-        config.split,
-        strict=config.strict,
-        encoding_errors=config.encoding_errors,
+        config.data, task, config.split, strict=config.strict, encoding_errors=errors
     )
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
-    notice = sample_notice(loaded)
-    if notice is not None:
+    if (notice := sample_notice(loaded)) is not None:
         print(notice)
     for line in split.report():
         print(line)
-    published = not sample and notice is None
     scores = predict_split(loaded, split.examples, config.batch_size, task)
     print(f"{config.run} ({loaded.checkpoint})")
-    print("\n".join(report(task, {split.name: scores}, published)))
+    print("\n".join(report(task, {split.name: scores}, not sample and notice is None)))
     if config.out is not None:
         out = Path(config.out)
         write_predictions(out / "predictions.tsv", scores.predictions(task))

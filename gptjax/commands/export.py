@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gptjax.data.tasks.task import Format, Task
+from gptjax.data.tasks.task import Format
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
@@ -40,11 +40,7 @@ class ExportConfig(Opening):
 
 
 def run(config: ExportConfig) -> Path:
-    """Write the folder, and say what loads it.
-
-    Raises:
-        UserError: no such run, a folder in use, or a model that the format has no place for.
-    """
+    """Write the folder, and say what loads it."""
     out = Path(config.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is there already; name a folder that is empty or new")
@@ -56,8 +52,9 @@ def run(config: ExportConfig) -> Path:
         openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
         print(f"written to {out}: load it with --init openai:{out}")
         return out
-    results = _results(loaded)
-    head = None if loaded.task is None else _head(loaded, loaded.task)
+    head = None
+    if (task := loaded.task) is not None:
+        head = hub_export.Head(HEADS[task.format], class_names(task), loaded.params["adapter"])
     name = hub_export.write(out, loaded.model, loaded.backbone, loaded.tokenizer, head)
     text = card(
         title=config.run if is_published(config.run) else loaded.folder.path.resolve().name,
@@ -65,7 +62,7 @@ def run(config: ExportConfig) -> Path:
         config=loaded.model,
         checkpoint=loaded.checkpoint,
         meta=loaded.folder.read_meta(),
-        results=results,
+        results=_results(loaded),
         sums=head is not None and head.kind == "sum",
         exact=isinstance(loaded.tokenizer, Gpt1Tokenizer) and loaded.tokenizer.mode == "exact",
     )
@@ -84,7 +81,3 @@ def _results(loaded: Run) -> list[Measured]:
         return [Measured(found.task, one.name, one.examples, one.metrics) for one in splits]
     found = read_as(LanguageModelling, loaded.folder.results)
     return [Measured(found.task, found.split, found.examples, found.metrics)]
-
-
-def _head(loaded: Run, task: Task) -> hub_export.Head:
-    return hub_export.Head(HEADS[task.format], class_names(task), loaded.params["adapter"])

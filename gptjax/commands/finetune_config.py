@@ -1,8 +1,7 @@
 """The options of fine-tuning, what lies below those that are typed, and what they name."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.published import is_published, short_name
 from gptjax.runs.start import ABSENT
-from gptjax.runs.train import RunConfig, Selection
+from gptjax.runs.train import RunConfig, Selection, with_length
 from gptjax.training.loop import TrainConfig
 from gptjax.training.optimizer import OptimizerConfig
 
@@ -59,18 +58,14 @@ class TaskConfig:
     """Probability of dropping a component of the state before the classifier."""
 
     def __post_init__(self) -> None:
-        for name in ("max_train", "max_valid"):
+        least = {"max_train": 1, "max_valid": 1, "lm_coefficient": 0, "transfer_layers": 0}
+        for name, minimum in least.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"task.{name} is {value}: it must be at least 1")
-        if self.lm_coefficient < 0:
-            raise UserError(f"task.lm_coefficient is {self.lm_coefficient}: it must be at least 0")
-        if self.transfer_layers is not None and self.transfer_layers < 0:
-            raise UserError(f"task.transfer_layers is {self.transfer_layers}: at least 0")
-        if not 0 <= self.classifier_dropout < 1:
+            if value is not None and value < minimum:
+                raise UserError(f"task.{name} is {value}: it must be at least {minimum}")
+        if not 0 <= (dropout := self.classifier_dropout) < 1:
             raise UserError(
-                f"task.classifier_dropout is {self.classifier_dropout}: it must be at least 0 "
-                "and less than 1"
+                f"task.classifier_dropout is {dropout}: it must be at least 0 and less than 1"
             )
 
 
@@ -107,13 +102,12 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
     """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(
-            learning_rate=6.25e-5, warmup=0.002, schedule="linear"
-        )
+        default_factory=lambda: OptimizerConfig(6.25e-5, warmup=0.002, schedule="linear")
     )
 
-
-Layer = Callable[[FinetuneConfig], FinetuneConfig]
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"--seeds {' '.join(map(str, self.seeds))}: a seed occurs twice")
 
 
 def defaults(given: FinetuneSelection) -> FinetuneConfig:
@@ -122,35 +116,24 @@ def defaults(given: FinetuneSelection) -> FinetuneConfig:
     The learning rate is a quarter of the pre-training's, as in the paper. A run that is resumed
     keeps its own config.
     """
-
     file = None if given.config is None else configs.config_file(given.config)
-
-    def with_file(base: FinetuneConfig) -> FinetuneConfig:
-        return base if file is None else configs.read(FinetuneConfig, file, base)
-
     own = _own_config(given)
-    if own is None:
-        return _with_length(_over_source(given, with_file), given.train)
-    return _with_length(configs.read_resolved(FinetuneConfig, own), given.train)
+    if own is not None:
+        config = configs.read_resolved(FinetuneConfig, own)
+    else:
+        config = _over_source(
+            given, lambda base: base if file is None else configs.read(FinetuneConfig, file, base)
+        )
+    return with_length(config, given.train, EPOCHS)
 
 
 def from_table(table: Mapping[str, Any], where: str) -> FinetuneConfig:
     """The config that --config gives for a file with this table; errors name ``where``."""
-
-    def with_table(base: FinetuneConfig) -> FinetuneConfig:
-        return configs.from_table(FinetuneConfig, table, where=where, base=base)
-
-    return _with_length(_over_source(FinetuneSelection(), with_table), TrainConfig())
-
-
-def _with_length(base: FinetuneConfig, typed: TrainConfig) -> FinetuneConfig:
-    """The length that is typed replaces that of the file; without any it is a few epochs."""
-    length = base.train
-    if typed.steps is not None or typed.epochs is not None:
-        length = dataclasses.replace(length, steps=None, epochs=None)
-    elif length.steps is None and length.epochs is None:
-        length = dataclasses.replace(length, epochs=EPOCHS)
-    return dataclasses.replace(base, train=length)
+    config = _over_source(
+        FinetuneSelection(),
+        lambda base: configs.from_table(FinetuneConfig, table, where=where, base=base),
+    )
+    return with_length(config, TrainConfig(), EPOCHS)
 
 
 def _own_config(given: FinetuneSelection) -> Path | None:
@@ -163,30 +146,31 @@ def _own_config(given: FinetuneSelection) -> Path | None:
         out = default_out(given)
     else:  # `run` says what is missing.
         return None
-    folders = [RunFolder(out), *RunFolder(out).seeds()]
-    files = (folder.config for folder in folders)
+    files = [folder.config for folder in (RunFolder(out), *RunFolder(out).seeds())]
     return next((file for file in files if file.exists()), None)
 
 
-def _over_source(given: FinetuneSelection, layer: Layer) -> FinetuneConfig:
+def _over_source(
+    given: FinetuneSelection, layer: Callable[[FinetuneConfig], FinetuneConfig]
+) -> FinetuneConfig:
     """A layer (the file of --config) over what comes with the run of --init."""
-    plain = dataclasses.replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
+    plain = replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
     named = layer(plain)
-    init = given.init if given.init is not None else named.init
-    like = given.like if given.like is not None else named.like
+    init, like, tokenizer, heads = (
+        getattr(named if getattr(given, name) is None else given, name)
+        for name in ("init", "like", "tokenizer", "heads")
+    )
     if like is not None and init != "none":
         raise UserError("--like: is for --init none; --init names the run to start from")
     if init == "none" and like is None and named.init not in ABSENT:
         like = named.init
-    tokenizer = given.tokenizer if given.tokenizer is not None else named.tokenizer
     if tokenizer is not None:
         if init != "none" or like is not None:
             raise UserError(
                 "--tokenizer: is for --init none without --like; a run has its own tokenizer"
             )
         size = load_tokenizer(tokenizer).size
-        model = dataclasses.replace(named.model, vocabulary_size=size)
-        return dataclasses.replace(named, model=model)
+        return replace(named, model=replace(named.model, vocabulary_size=size))
     source = like if init == "none" else init
     if source is None:
         newest = start.find_newest_run()
@@ -194,16 +178,11 @@ def _over_source(given: FinetuneSelection, layer: Layer) -> FinetuneConfig:
             return named
         source = str(newest)
     rate = _learning_rate(source, plain.optimizer.learning_rate)
-    heads = given.heads if given.heads is not None else named.heads
-    base = dataclasses.replace(
-        plain,
-        model=runs.load_config(source, heads),
-        optimizer=dataclasses.replace(plain.optimizer, learning_rate=rate),
-    )
-    scratch = init == "none"
-    return dataclasses.replace(
-        layer(base), init="none" if scratch else source, like=source if scratch else None
-    )
+    optimizer = replace(plain.optimizer, learning_rate=rate)
+    base = layer(replace(plain, model=runs.load_config(source, heads), optimizer=optimizer))
+    if init == "none":
+        return replace(base, init="none", like=source)
+    return replace(base, init=source, like=None)
 
 
 def _learning_rate(source: str, default: float) -> float:
@@ -216,16 +195,12 @@ def _learning_rate(source: str, default: float) -> float:
 
 
 def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
-    """The task to train on; of a run that is resumed its own copy of a task file.
-
-    Raises:
-        UserError: none named, or it has no training data.
-    """
+    """The task to train on; of a run that is resumed its own copy of a task file."""
     name = config.task.name
     if not name:
         raise UserError("--task is missing: name a task (such as snli) or a TOML file")
     if config.resume != "never" and folder.task_file.exists():
-        task = dataclasses.replace(find_task(str(folder.task_file)), name=Path(name).stem)
+        task = replace(find_task(str(folder.task_file)), name=Path(name).stem)
     else:
         task = find_task(name)
     if task.trained_as is not None:

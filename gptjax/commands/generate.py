@@ -27,11 +27,7 @@ class GenerateConfig(Reading):
 
 
 def run(config: GenerateConfig) -> list[str]:
-    """Print the samples, the prompt included.
-
-    Raises:
-        UserError: no such run, or an option out of its range.
-    """
+    """Print the samples, the prompt included."""
     samples = continuations(
         config.open(),
         [config.prompt],

@@ -26,11 +26,7 @@ class GlueSubmissionConfig:
 
 
 def run(config: GlueSubmissionConfig) -> list[str]:
-    """Write the archive; returns the names of the files in it.
-
-    Raises:
-        UserError: a folder without test predictions, of no GLUE task, or two of one task.
-    """
+    """Write the archive; returns the names of the files in it."""
     files: dict[str, str] = {}
     for folder in config.runs:
         for name, text in _files_of(Path(folder)).items():
@@ -44,12 +40,8 @@ def run(config: GlueSubmissionConfig) -> list[str]:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in sorted(files.items()):
             archive.writestr(name, text)
-    wanted = {
-        name
-        for task in TASKS.values()
-        if task.submission
-        for name in task.submission.files.values()
-    }
+    submissions = (task.submission for task in TASKS.values() if task.submission)
+    wanted = {name for one in submissions for name in one.files.values()}
     print(f"{out}: {', '.join(sorted(files))}")
     if missing := sorted(wanted - files.keys()):
         print(f"the server wants all tasks; not in it yet: {', '.join(missing)}")

@@ -4,9 +4,5 @@ from gptjax.evaluation.harness import command_line
 
 
 def run(config: list[str]) -> None:
-    """See `gptjax.evaluation.harness.command_line`.
-
-    Args:
-        config: the harness's words, as they were typed.
-    """
+    """See `gptjax.evaluation.harness.command_line`; ``config`` are the words as they were typed."""
     command_line(config)

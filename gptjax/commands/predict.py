@@ -7,7 +7,6 @@ from typing import Annotated
 from gptjax.config import alias
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
-from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import with_columns
 from gptjax.errors import UserError
 from gptjax.evaluation.task_scores import SplitScores, predict_split
@@ -37,16 +36,12 @@ class PredictConfig(Reading):
 
 
 def run(config: PredictConfig) -> SplitScores:
-    """Write the predictions, and say how many.
-
-    Raises:
-        UserError: not a fine-tuned run, or the file cannot be read.
-    """
+    """Write the predictions, and say how many."""
     loaded = config.open(config.head)
     if loaded.task is None:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
     task = with_columns(loaded.task, config.columns)
-    split: Split = read_split(
+    split = read_split(
         Path(config.data), task, "rows", encoding_errors=config.encoding_errors, labels=False
     )
     if notice := sample_notice(loaded):

@@ -1,8 +1,7 @@
 """`gptjax pretrain`: train a language model on text."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,25 @@ from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import Perplexity, perplexity
+from gptjax.evaluation.perplexity import perplexity
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.start import check_not_source, load_source
-from gptjax.runs.train import Problem, RunConfig, Selection, Trained, create, say, train_run
+from gptjax.runs.train import (
+    Problem,
+    RunConfig,
+    Selection,
+    Trained,
+    create,
+    say,
+    train_run,
+    with_length,
+)
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
-
-SAMPLE_TOKENS = 120
-SAMPLE_TOP_K = 40
 
 # Nobody means the model of the paper on a text of 5 MB when they type no option.
 BEGIN = """pretrain: no option says what to train. To begin:
@@ -45,46 +50,25 @@ class PretrainConfig(RunConfig):
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
 
 
-@dataclass(frozen=True)
-class PretrainResult:
-    """What a run came to.
-
-    Attributes:
-        out: the run folder.
-        steps: updates done.
-        checkpoint: the checkpoint that ``valid`` describes (`best/N`).
-        valid: perplexity and the like of the validation text.
-        unigram_perplexity: that of token frequencies alone, for scale.
-    """
-
-    out: Path
-    steps: int
-    checkpoint: str
-    valid: Perplexity
-    unigram_perplexity: float
-
-
 def defaults(given: Selection) -> PretrainConfig:
     """What the command line overrides: the config file, over the model of --init.
 
     Without a config file, a run that is resumed keeps its own. Of steps and epochs, the one
     that is typed replaces the one in the file.
     """
-    own: Path | None = None
-    if given.out is not None and given.resume != "never":
-        own = RunFolder(Path(given.out)).config
-        own = own if own.exists() else None
+    own = None if given.out is None else RunFolder(Path(given.out)).config
+    if own is not None and (given.resume == "never" or not own.exists()):
+        own = None
     if given.config is None and own is not None:
         base = configs.read_resolved(PretrainConfig, own)
     else:
         file = None if given.config is None else configs.config_file(given.config)
-        base = _over_source(given, own, _layer_of(file))
-    typed = given.train
-    if (typed.steps is None) != (typed.epochs is None):
-        base = dataclasses.replace(
-            base, train=dataclasses.replace(base.train, steps=None, epochs=None)
+        base = _over_source(
+            given,
+            own,
+            lambda base: base if file is None else configs.read(PretrainConfig, file, base),
         )
-    return base
+    return with_length(base, given.train)
 
 
 def from_table(table: Mapping[str, Any], where: str) -> PretrainConfig:
@@ -96,15 +80,8 @@ def from_table(table: Mapping[str, Any], where: str) -> PretrainConfig:
     )
 
 
-def _layer_of(file: Path | None) -> Callable[[PretrainConfig], PretrainConfig]:
-    """What lays the file of --config over a config."""
-    return lambda base: base if file is None else configs.read(PretrainConfig, file, base)
-
-
 def _over_source(
-    given: Selection,
-    own: Path | None,
-    layer: Callable[[PretrainConfig], PretrainConfig],
+    given: Selection, own: Path | None, layer: Callable[[PretrainConfig], PretrainConfig]
 ) -> PretrainConfig:
     """A layer over the model of the run of --init, which a resumed run has in its own config."""
     named = layer(PretrainConfig())
@@ -116,58 +93,46 @@ def _over_source(
         model = runs.load_config(init, heads)
     else:
         model = configs.read_resolved(PretrainConfig, own).model
-    return layer(dataclasses.replace(PretrainConfig(), model=model))
+    return layer(replace(PretrainConfig(), model=model))
 
 
-def run(config: PretrainConfig) -> PretrainResult:
-    """Prepare the text, train, evaluate, and print where everything lies and a sample.
-
-    Raises:
-        UserError: one line says what to do.
-        NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
-    """
+def run(config: PretrainConfig) -> None:
+    """Prepare the text, train, evaluate, and print where everything lies and a sample."""
     if config == PretrainConfig():
         raise UserError(BEGIN)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
 
-    def prepare(folder: RunFolder, resume: str) -> Problem[PretrainResult]:
-        source = _source(config, folder) if resume == "never" else None
+    def prepare(folder: RunFolder, resume: str) -> Problem[None]:
+        source = None
+        if resume == "never" and config.init is not None:
+            if config.overwrite:
+                check_not_source(folder, (config.init,))
+            source = load_source(config.model, config.init, config.vocabulary.mode)
         create(folder)
         tokenizer = _tokenizer(config, folder, resume, source)
-        return _problem(config, tokenizer, source, *corpus.prepare(config.corpus, tokenizer))
+        return _problem(config, tokenizer, source)
 
-    return train_run(config, out, prepare)
-
-
-def _source(config: PretrainConfig, folder: RunFolder) -> runs.Run | None:
-    if config.init is None:
-        return None
-    if config.overwrite:
-        check_not_source(folder, (config.init,))
-    return load_source(config.model, config.init, config.vocabulary.mode)
+    train_run(config, out, prepare)
 
 
 def _problem(
-    config: PretrainConfig,
-    tokenizer: Tokenizer,
-    source: runs.Run | None,
-    train: Corpus,
-    valid: Corpus,
-) -> Problem[PretrainResult]:
+    config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None
+) -> Problem[None]:
+    train, valid = corpus.prepare(config.corpus, tokenizer)
+    context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
+    short = config.corpus.short_documents
     batches = Windows(
-        train,
-        context_length=config.model.context_length,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        short_documents=config.corpus.short_documents,
+        train, context_length=context, batch_size=size, seed=seed, short_documents=short
     )
     say(f"training text: {train}")
     say(f"  {batches.report()}")
     say(f"validation text: {valid}")
-    # Perplexity is over the tokens, whatever the loss runs over.
-    measured = lm(config.model.for_perplexity())
-    evaluator = Evaluator(measured, _whole(valid, config))
+    # The validation text in order, every token predicted once, a micro-batch at a time. Perplexity
+    # is over the tokens, whatever the loss runs over.
+    size //= config.train.accumulate
+    whole = Windows(valid, context_length=context, batch_size=size, shuffle=False, drop_last=False)
+    evaluator = Evaluator(lm(config.model.for_perplexity()), whole)
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
@@ -181,7 +146,7 @@ def _problem(
         evaluate=evaluate,
         conclude=lambda trained: _conclude(config, trained, train, valid),
         content={"corpus": train.fingerprint},
-        order={"short_documents": config.corpus.short_documents},
+        order={"short_documents": short},
         facts={"train": _facts(train), "valid": _facts(valid)},
         params=None if source is None else lambda: source.params,
     )
@@ -215,17 +180,6 @@ def _tokenizer(
     return tokenizer
 
 
-def _whole(valid: Corpus, config: PretrainConfig) -> Windows:
-    """The validation text in order, every token predicted once, a micro-batch at a time."""
-    return Windows(
-        valid,
-        context_length=config.model.context_length,
-        batch_size=config.train.batch_size // config.train.accumulate,
-        shuffle=False,
-        drop_last=False,
-    )
-
-
 def _facts(corpus: Corpus) -> dict[str, Any]:
     return {
         "source": corpus.name,
@@ -238,60 +192,30 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _conclude(
-    config: PretrainConfig, trained: Trained, train: Corpus, valid: Corpus
-) -> PretrainResult:
+def _conclude(config: PretrainConfig, trained: Trained, train: Corpus, valid: Corpus) -> None:
     """results.json, samples.txt, and the last lines that people see."""
-    outcome = PretrainResult(
-        out=trained.folder.path,
-        steps=trained.steps,
-        checkpoint=trained.checkpoint,
-        valid=perplexity(trained.metrics["loss"], valid),
-        unigram_perplexity=unigram_perplexity(train, valid),
-    )
-    if parallel.is_main():
-        _write_results(config, trained, outcome, valid)
-        _show(config, trained.folder, outcome, runs.load(trained.folder.path, trained.kind))
-    return outcome
-
-
-def _write_results(
-    config: PretrainConfig, trained: Trained, outcome: PretrainResult, valid: Corpus
-) -> None:
+    if not parallel.is_main():
+        return
+    folder, seed = trained.folder, config.train.seed
+    measured, unigram = perplexity(trained.metrics["loss"], valid), unigram_perplexity(train, valid)
     results = LanguageModelling(
         split="valid",
         examples=valid.num_tokens,
-        metrics={
-            **trained.metrics,
-            **dataclasses.asdict(outcome.valid),
-            "unigram_perplexity": outcome.unigram_perplexity,
-        },
+        metrics={**trained.metrics, **asdict(measured), "unigram_perplexity": unigram},
         data=Data(source=valid.name, fingerprint=valid.fingerprint, dropped=dropped(valid.dropped)),
-        checkpoint=outcome.checkpoint,
-        steps=outcome.steps,
-        seed=config.train.seed,
+        checkpoint=trained.checkpoint,
+        steps=trained.steps,
+        seed=seed,
     )
-    write_results(trained.folder.results, results)
-
-
-def _show(
-    config: PretrainConfig, folder: RunFolder, outcome: PretrainResult, loaded: runs.Run
-) -> None:
-    (sample,) = continuations(
-        loaded,
-        [""],
-        max_tokens=SAMPLE_TOKENS,
-        temperature=1.0,
-        top_k=SAMPLE_TOP_K,
-        top_p=1.0,
-        num_samples=1,
-        seed=config.train.seed,
-    )[0]
+    write_results(folder.results, results)
+    loaded = runs.load(folder.path, trained.kind)
+    ((sample,),) = continuations(
+        loaded, [""], max_tokens=120, temperature=1.0, top_k=40, top_p=1.0, num_samples=1, seed=seed
+    )
     folder.samples.write_text(sample + "\n", encoding="utf-8")
-    measured = outcome.valid
     say(
         f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
-        f"(token frequencies alone: {outcome.unigram_perplexity:.2f}), "
+        f"(token frequencies alone: {unigram:.2f}), "
         f"{measured.word_perplexity:.1f} per word, {measured.bits_per_byte:.3f} bits per byte"
     )
     say("a sample of its writing:\n")

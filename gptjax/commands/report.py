@@ -22,11 +22,7 @@ class ReportConfig:
 
 
 def run(config: ReportConfig) -> Report:
-    """Write the page and its pictures, and say what was left out.
-
-    Raises:
-        UserError: no such folder, nothing to report in it, a damaged file, or --out is no .html.
-    """
+    """Write the page and its pictures, and say what was left out."""
     out = Path(config.out)
     if out.suffix != ".html":
         raise UserError(f"--out {config.out}: name a page to write that ends in .html")

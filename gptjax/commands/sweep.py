@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from gptjax.commands import finetune, finetune_config, pretrain
+from gptjax.commands import finetune_config as finetune
+from gptjax.commands import pretrain
 from gptjax.data.tasks.load import find_task_files
 from gptjax.data.text.corpus import open_source_of
 from gptjax.errors import FailedRunsError, Interrupted
@@ -50,11 +51,10 @@ def _check_pretrain(config: pretrain.PretrainConfig) -> tuple[str, ...]:
     return PRETRAIN_METRICS
 
 
-def _check_finetune(config: finetune_config.FinetuneConfig) -> tuple[str, ...]:
+def _check_finetune(config: finetune.FinetuneConfig) -> tuple[str, ...]:
     total_steps(config.train, 1)
-    finetune.check_seeds(config.seeds)
-    task = finetune_config.task_of(config, RunFolder(Path(config.out or "")))
-    find_task_files(config.task.data, task, finetune_config.task_folder(config))
+    task = finetune.task_of(config, RunFolder(Path(config.out or "")))
+    find_task_files(config.task.data, task, finetune.task_folder(config))
     if config.init in ABSENT and not (config.like or config.tokenizer):
         newest_run()
     return (*task.metrics, "loss")
@@ -62,31 +62,17 @@ def _check_finetune(config: finetune_config.FinetuneConfig) -> tuple[str, ...]:
 
 COMMANDS = {
     "pretrain": Runnable(pretrain.PretrainConfig, pretrain.from_table, _check_pretrain),
-    "finetune": Runnable(
-        finetune_config.FinetuneConfig, finetune_config.from_table, _check_finetune
-    ),
+    "finetune": Runnable(finetune.FinetuneConfig, finetune.from_table, _check_finetune),
 }
 
 
 def run_sweep(sweep: Sweep, jobs: int, start: Start = start_process) -> tuple[SweepPoint, ...]:
-    """Run what is missing of a sweep that a script made, and return all of its runs.
-
-    Everything is checked before anything is started.
-
-    Raises:
-        UserError, Interrupted: as `run`.
-    """
+    """Check all runs of a sweep that a script made, run what is missing, and return all of them."""
     return run_plan(make_plan(sweep, COMMANDS), jobs, start).points
 
 
 def run(config: SweepConfig) -> SweepResults:
-    """Run what is missing and print the table.
-
-    Raises:
-        UserError: the file is refused; one line says why.
-        FailedRunsError: some runs failed.
-        Interrupted: the sweep, or a run of it, was asked to stop.
-    """
+    """Run what is missing and print the table."""
     plan = make_plan(read_sweep(config.file, config.out), COMMANDS)
     results = run_plan(plan, config.jobs)
     out = plan.sweep.out

@@ -6,8 +6,8 @@ from pathlib import Path
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.text.corpus import CorpusConfig
 from gptjax.data.text.sources import open_source
-from gptjax.data.tokenizers.tokenizer import VocabularyConfig
-from gptjax.data.tokenizers.train import TrainingReport, train_sentencepiece
+from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
+from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 
 
@@ -33,21 +33,8 @@ class TokenizerConfig:
     """How to train."""
 
 
-@dataclass(frozen=True)
-class TokenizerResult:
-    """The file written, its tokenizer's fingerprint, and how it was trained."""
-
-    out: Path
-    fingerprint: str
-    report: TrainingReport
-
-
-def run(config: TokenizerConfig) -> TokenizerResult:
-    """Train, write the file, and print what was left out and how long it took.
-
-    Raises:
-        UserError: bad text, a size the text cannot fill, or a file that cannot be written.
-    """
+def run(config: TokenizerConfig) -> Tokenizer:
+    """Train, write the file, and print what was left out and how long it took."""
     out = Path(config.out).expanduser()
     if config.vocabulary.tokenizer is not None:
         raise UserError("--vocabulary.tokenizer names a tokenizer that exists; nothing to train")
@@ -65,4 +52,4 @@ def run(config: TokenizerConfig) -> TokenizerResult:
         raise UserError(f"--out {config.out}: cannot be written ({error.strerror})") from error
     print(report)
     print(f"written to {out}")
-    return TokenizerResult(out, tokenizer.fingerprint, report)
+    return tokenizer

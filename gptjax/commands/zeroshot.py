@@ -7,20 +7,10 @@ import numpy as np
 
 from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.data.tasks.metrics import LABELS
-from gptjax.data.tasks.zero_shot import (
-    ZERO_SHOT,
-    Name,
-    Question,
-)
+from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
 from gptjax.errors import UserError
-from gptjax.evaluation.zero_shot import (
-    ZeroShotScores,
-    ask,
-    check_labels,
-    fit_threshold,
-    judge,
-    normalised,
-)
+from gptjax.evaluation import zero_shot
+from gptjax.evaluation.zero_shot import ZeroShotScores
 from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Reading, Run
 from gptjax.runs.predictions import Predictions, write_predictions
@@ -59,11 +49,7 @@ class ZeroShotConfig(Reading):
 
 
 def run(config: ZeroShotConfig) -> ZeroShotScores:
-    """Ask, judge and print.
-
-    Raises:
-        UserError: no such run or data, questions without answers.
-    """
+    """Ask, judge and print."""
     return measure(config.open(), config)
 
 
@@ -79,19 +65,19 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
                 f"--data {config.data}: the threshold of {config.task} would be fitted on what it "
                 "is measured on; name a folder with the task's published files, or another --split"
             )
-        check_labels(train)
-        scores, _ = ask(loaded, task, train, config.batch_size)
+        zero_shot.check_labels(train)
+        scores, _ = zero_shot.ask(loaded, task, train, config.batch_size)
         gold = np.array([question.gold for question in train])
-        threshold = fit_threshold(np.array(scores)[:, 0], gold)
+        threshold = zero_shot.fit_threshold(np.array(scores)[:, 0], gold)
     drawn = np.sort(np.random.default_rng(0).permutation(len(questions))[: config.max_examples])
     questions = [questions[number] for number in drawn]
-    scores, tokens = ask(loaded, task, questions, config.batch_size)
-    result = judge(task, questions, scores, tokens, threshold)
+    scores, tokens = zero_shot.ask(loaded, task, questions, config.batch_size)
+    result = zero_shot.judge(task, questions, scores, tokens, threshold)
     print(f"{config.run} ({loaded.checkpoint}), {config.task} without training, {source}:")
     for name, value in result.metrics.items():
         shown = f"{value:.2f}" if name == "perplexity" else f"{100 * value:.2f}"
         print(f"  {LABELS.get(name, name):22} {shown:>9}   ({len(questions):,} questions)")
-    if (share := normalised(task, result.metric)) is not None:
+    if (share := zero_shot.normalised(task, result.metric)) is not None:
         print(
             f"  normalised             {share:9.3f}   (0 guessing, {100 * task.guess:.0f}; "
             f"1 the paper's fine-tuned model, {100 * (task.supervised or 0):.1f})"
@@ -141,7 +127,7 @@ def _results(config: ZeroShotConfig, loaded: Run, result: ZeroShotScores, data: 
         checkpoint=loaded.checkpoint,
         run=config.run,
         made=Provenance.now(parallel.describe_devices()),
-        normalised=normalised(task, result.metric),
+        normalised=zero_shot.normalised(task, result.metric),
         threshold=result.threshold,
         step=loaded.step,
         run_started=loaded.folder.read_meta().get("started"),

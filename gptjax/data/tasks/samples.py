@@ -5,9 +5,11 @@ The sentences have the published tasks' form and none of their difficulty.
 """
 
 import random
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import to_split
@@ -17,68 +19,10 @@ from gptjax.errors import UserError
 
 SIZES = {"train": 480, "valid": 120, "test": 120}
 VERSION = 1
-
-SUBJECTS = ["farmer", "teacher", "doctor", "sailor", "painter", "baker", "student", "captain"]
-SUBJECTS += ["nurse", "writer"]
-# The action in the third person, in its base form, as a participle, and its object.
-ACTIONS = (
-    ("paints", "paint", "painted", "a fence"),
-    ("repairs", "repair", "repaired", "a boat"),
-    ("reads", "read", "read", "a letter"),
-    ("carries", "carry", "carried", "a basket"),
-    ("bakes", "bake", "baked", "a cake"),
-    ("draws", "draw", "drawn", "a map"),
-    ("washes", "wash", "washed", "a window"),
-    ("sells", "sell", "sold", "a horse"),
+WORDS: Mapping[str, Any] = tomllib.loads(
+    Path(__file__).with_name("samples.toml").read_text(encoding="utf-8")
 )
-PLACES = (
-    "in the garden",
-    "at the station",
-    "near the river",
-    "behind the church",
-    "on the beach",
-    "in the kitchen",
-    "at the market",
-    "under the bridge",
-)
-TIMES = ("in the morning", "after lunch", "at night", "on Sunday", "before breakfast")
-REASONS = ("for a brother", "because of a promise", "to earn some money", "for the first time")
-GOOD = ["warm", "funny", "brilliant", "charming", "moving", "delightful", "clever", "gripping"]
-BAD = ["dull", "clumsy", "boring", "shallow", "tedious", "lifeless", "awful", "pointless"]
-WORKS = ["film", "story", "script", "performance", "plot", "comedy", "drama", "ending"]
-HOPES = (
-    ("entered a baking contest", "won the first prize", "dropped the cake"),
-    ("took a hard exam", "got the best mark", "failed every part"),
-    ("planted a tree", "saw it grow tall and green", "found it dry and dead"),
-    ("looked for a lost dog", "found it safe at home", "never saw it again"),
-    ("sent a book to a printer", "was praised by everybody", "was laughed at by everybody"),
-)
-HAPPY = ["smiled", "danced", "cheered", "celebrated"]
-SAD = ["cried", "wept", "despaired", "sulked"]
-
-
-ABSURD = (
-    "ate the moon with a spoon",
-    "turned into a blue bicycle",
-    "sang to a sleeping whale",
-    "put the river in a pocket",
-)
-VAGUE = ("somebody", "does something", "somewhere", "at some time")
-
-
-class Scene(NamedTuple):
-    """Who does what, where and when; numbers of the lists above."""
-
-    subject: int
-    action: int
-    place: int
-    time: int
-
-    def other(self, part: str, rng: random.Random) -> "Scene":
-        """The same scene but for one part."""
-        size = {"subject": SUBJECTS, "action": ACTIONS, "place": PLACES, "time": TIMES}[part]
-        choices = [i for i in range(len(size)) if i != getattr(self, part)]
-        return self._replace(**{part: rng.choice(choices)})
+Texts = tuple[str | tuple[str, ...], ...]  # of each part of a task, options in one
 
 
 def sample_split(task: Task, name: str) -> Split:
@@ -91,46 +35,56 @@ def sample_split(task: Task, name: str) -> Split:
     kind = "race" if kind.startswith("race") else kind
     if kind not in _GRAMMAR:
         raise UserError(f"{task.name}: there is no sample of this task; set `data`")
-    cells = _generate(kind)[name]
-    rows = (Row(f"sample {name} {i}", row) for i, row in enumerate(cells))
-    plain = replace(task, columns={part: (part,) for part in (*task.parts, LABEL)})
+    columns = (*task.parts, LABEL)
+    rows = (
+        Row(f"sample {name} {i}", dict(zip(columns, cells, strict=True)))
+        for i, cells in enumerate(_generate(kind)[name])
+    )
+    plain = replace(task, columns={part: (part,) for part in columns})
     source = "the offline sample (made by a grammar)"
     fingerprint = f"sample {kind} {name} {VERSION}"
     return to_split(rows, plain, name, source=source, fingerprint=fingerprint, strict=True)
 
 
-def _generate(kind: str) -> dict[str, list[dict[str, object]]]:
-    """The rows of every split, no text twice."""
+def _generate(kind: str) -> dict[str, list[tuple[object, ...]]]:
+    """The texts and labels of every split, no texts twice."""
+    make, labels = _GRAMMAR[kind]
     rng = random.Random(f"{kind} {VERSION}")
-    seen: set[str] = set()
+    seen: set[Texts] = set()
     splits = {}
     for name, size in SIZES.items():
-        cells: list[dict[str, object]] = []
-        while len(cells) < size:
-            # Labels in turn, so that each is as frequent as the others.
-            row = _GRAMMAR[kind](rng, len(cells))
-            texts = repr([text for part, text in row.items() if part != LABEL])
+        rows: list[tuple[object, ...]] = []
+        while len(rows) < size:
+            turn = len(rows) % len(labels)  # so that each label is as frequent as the others
+            texts = make(rng, turn)
             if texts not in seen:
                 seen.add(texts)
-                cells.append(row)
-        rng.shuffle(cells)
-        splits[name] = cells
+                rows.append((*texts, labels[turn]))
+        rng.shuffle(rows)
+        splits[name] = rows
     return splits
 
 
+class Scene(NamedTuple):
+    """Who does what, where and when; the action in three forms, and its object."""
+
+    who: str
+    verb: str
+    base: str
+    participle: str
+    thing: str
+    where: str
+    when: str
+
+    @property
+    def words(self) -> tuple[str, str, str, str]:
+        """Who, does what, where, when."""
+        return self.who, f"{self.verb} {self.thing}", self.where, self.when
+
+
 def _scene(rng: random.Random) -> Scene:
-    sizes = (len(SUBJECTS), len(ACTIONS), len(PLACES), len(TIMES))
-    return Scene(*(rng.randrange(size) for size in sizes))
-
-
-def _words(scene: Scene) -> tuple[str, str, str, str]:
-    verb, _, _, thing = ACTIONS[scene.action]
-    return (
-        f"the {SUBJECTS[scene.subject]}",
-        f"{verb} {thing}",
-        PLACES[scene.place],
-        TIMES[scene.time],
-    )
+    who, action, where, when = (rng.choice(WORDS[k]) for k in ("who", "action", "where", "when"))
+    return Scene._make((who, *action, where, when))
 
 
 def _say(*words: str) -> str:
@@ -138,22 +92,17 @@ def _say(*words: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def _premise(scene: Scene) -> str:
-    return _say(*_words(scene))
-
-
 def _consequence(scene: Scene, rng: random.Random) -> str:
-    who, does, where, when = _words(scene)
-    rest = rng.choice([(where,), (when,), ()])
-    return _say(rng.choice([who, "a person", "somebody"]), does, *rest)
+    who, does, where, when = scene.words
+    rest = rng.choice([where, when, ""])
+    return _say(rng.choice([who, "a person", "somebody"]), does, rest)
 
 
 def _contradiction(scene: Scene, rng: random.Random) -> str:
-    who, does, where, when = _words(scene)
-    _, base, _, thing = ACTIONS[scene.action]
+    who, does, where, when = scene.words
     return rng.choice(
         [
-            _say(who, "does not", base, thing, rng.choice([where, when, ""])),
+            _say(who, "does not", scene.base, scene.thing, rng.choice([where, when, ""])),
             _say("nobody", does, rng.choice([where, when, ""])),
             _say(who, "is asleep", rng.choice([where, when])),
         ]
@@ -161,144 +110,114 @@ def _contradiction(scene: Scene, rng: random.Random) -> str:
 
 
 def _open(scene: Scene, rng: random.Random) -> str:
-    who, does, *_ = _words(scene)
-    return _say(rng.choice([who, "a person"]), does, rng.choice(REASONS))
+    who, does, *_ = scene.words
+    return _say(rng.choice([who, "a person"]), does, rng.choice(WORDS["why"]))
 
 
-def _three_way(rng: random.Random, number: int) -> dict[str, object]:
+def _three_way(rng: random.Random, turn: int) -> Texts:
     scene = _scene(rng)
-    label = ("entailment", "neutral", "contradiction")[number % 3]
-    make = {"entailment": _consequence, "neutral": _open, "contradiction": _contradiction}[label]
-    return {"premise": _premise(scene), "hypothesis": make(scene, rng), LABEL: label}
+    return _say(*scene.words), (_consequence, _open, _contradiction)[turn](scene, rng)
 
 
-def _two_way(yes: str, no: str) -> Callable[[random.Random, int], dict[str, object]]:
-    def make(rng: random.Random, number: int) -> dict[str, object]:
-        scene = _scene(rng)
-        if number % 2:
-            return {"premise": _premise(scene), "hypothesis": _consequence(scene, rng), LABEL: yes}
-        wrong = rng.choice([_contradiction, _open])(scene, rng)
-        return {"premise": _premise(scene), "hypothesis": wrong, LABEL: no}
-
-    return make
-
-
-def _question(rng: random.Random, number: int) -> dict[str, object]:
+def _two_way(rng: random.Random, turn: int) -> Texts:
     scene = _scene(rng)
-    who, does, where, when = _words(scene)
-    _, base, _, thing = ACTIONS[scene.action]
-    question = _say("where does", who, base, thing).replace(".", "?")
-    answer = _say(who, does, where) if number % 2 else _say(who, does, when)
-    label = "entailment" if number % 2 else "not_entailment"
-    return {"premise": question, "hypothesis": answer, LABEL: label}
+    make = _consequence if turn else rng.choice([_contradiction, _open])
+    return _say(*scene.words), make(scene, rng)
 
 
-def _acceptability(rng: random.Random, number: int) -> dict[str, object]:
+def _question(rng: random.Random, turn: int) -> Texts:
     scene = _scene(rng)
-    who, does, where, when = _words(scene)
-    _, base, _, thing = ACTIONS[scene.action]
-    if number % 2:
-        return {"text": _say(who, does, rng.choice([where, when])), LABEL: "acceptable"}
-    broken = rng.choice(
-        [
-            _say(does, who, where),
-            _say(who, base, thing, where),
-            _say(who, does, *where.split()[:-1]),
-            _say(who, thing, ACTIONS[scene.action][0], where),
-        ]
+    who, does, where, when = scene.words
+    question = _say("where does", who, scene.base, scene.thing).replace(".", "?")
+    return question, _say(who, does, where if turn else when)
+
+
+def _acceptability(rng: random.Random, turn: int) -> Texts:
+    scene = _scene(rng)
+    who, does, where, when = scene.words
+    if turn:
+        return (_say(who, does, rng.choice([where, when])),)
+    broken = (
+        (does, who, where),
+        (who, scene.base, scene.thing, where),
+        (who, does, *where.split()[:-1]),
+        (who, scene.thing, scene.verb, where),
     )
-    return {"text": broken, LABEL: "unacceptable"}
+    return (_say(*rng.choice(broken)),)
 
 
-def _sentiment(rng: random.Random, number: int) -> dict[str, object]:
-    words = GOOD if number % 2 else BAD
+def _sentiment(rng: random.Random, turn: int) -> Texts:
+    words, opposite = (WORDS["good"], WORDS["bad"]) if turn else (WORDS["bad"], WORDS["good"])
     first, second = rng.sample(words, 2)
-    work = rng.choice(WORKS)
-    text = rng.choice(
-        [
-            f"a {first} and {second} {work}",
-            f"the {work} is {first} and the ending {second}",
-            f"this {work} is never {rng.choice(BAD if number % 2 else GOOD)} but always {first}",
-        ]
+    work = rng.choice(WORDS["work"])
+    texts = (
+        f"a {first} and {second} {work}",
+        f"the {work} is {first} and the ending {second}",
+        f"this {work} is never {rng.choice(opposite)} but always {first}",
     )
-    return {"text": text, LABEL: "positive" if number % 2 else "negative"}
+    return (rng.choice(texts),)
 
 
-def _passive(scene: Scene) -> str:
-    who, _, where, when = _words(scene)
-    _, _, participle, thing = ACTIONS[scene.action]
-    return _say(thing, "is", participle, "by", who, where, when)
-
-
-def _paraphrase(yes: str, no: str) -> Callable[[random.Random, int], dict[str, object]]:
-    def make(rng: random.Random, number: int) -> dict[str, object]:
-        scene = _scene(rng)
-        who, does, where, when = _words(scene)
-        if number % 2:
-            same = rng.choice([_passive(scene), _say(f"{when},", who, does, where)])
-            return {"first": _premise(scene), "second": same, LABEL: yes}
-        other = _scene(rng).other("subject", rng)
-        return {"first": _premise(scene), "second": _premise(other), LABEL: no}
-
-    return make
-
-
-def _similarity(rng: random.Random, number: int) -> dict[str, object]:
+def _paraphrase(rng: random.Random, turn: int) -> Texts:
     scene = _scene(rng)
-    # 0 to 4 of the parts are said again and the others left vague; the score is 1.25 for each.
-    kept = number % 5
-    vague = set(rng.sample(range(4), 4 - kept))
-    words = [VAGUE[i] if i in vague else word for i, word in enumerate(_words(scene))]
-    return {"first": _premise(scene), "second": _say(*words), LABEL: kept * 1.25}
+    who, does, where, when = scene.words
+    if turn:
+        passive = (scene.thing, "is", scene.participle, "by", who, where, when)
+        return _say(*scene.words), _say(*rng.choice([passive, (f"{when},", who, does, where)]))
+    other = _scene(rng)
+    other = other._replace(who=rng.choice([who for who in WORDS["who"] if who != other.who]))
+    return _say(*scene.words), _say(*other.words)
 
 
-def _story(rng: random.Random, number: int) -> dict[str, object]:
-    who, friend = rng.sample(SUBJECTS, 2)
-    hope, good, bad = rng.choice(HOPES)
+def _similarity(rng: random.Random, turn: int) -> Texts:
+    words = _scene(rng).words
+    # So many of the words are said again and the others left vague; each is worth 1.25.
+    vague = rng.sample(range(len(words)), len(words) - turn)
+    second = [WORDS["vague"][i] if i in vague else word for i, word in enumerate(words)]
+    return _say(*words), _say(*second)
+
+
+def _story(rng: random.Random, turn: int) -> Texts:
+    who, friend = rng.sample(WORDS["who"], 2)
+    hope, good, bad = rng.choice(WORDS["hope"])
     happy = rng.random() < 0.5
-    context = " ".join(
-        [
-            _say(f"the {who} {hope}"),
-            _say(f"the {friend} helped a little"),
-            _say("it took", rng.choice(["all day", "a week", "a whole summer"])),
-            _say(f"at last the {who} {good if happy else bad}"),
-        ]
+    context = (
+        _say(who, hope),
+        _say(friend, "helped a little"),
+        _say("it took", rng.choice(WORDS["effort"])),
+        _say("at last", who, good if happy else bad),
     )
-    right = rng.choice(HAPPY if happy else SAD)
-    wrong = rng.choice(ABSURD)
-    endings = [_say(f"the {who} {word}") for word in (right, wrong)]
-    if number % 2:
-        endings.reverse()
-    return {"context": context, "options": endings, LABEL: "2" if number % 2 else "1"}
+    right, wrong = rng.choice(WORDS["happy" if happy else "sad"]), rng.choice(WORDS["absurd"])
+    options = [_say(who, wrong)]
+    options.insert(turn, _say(who, right))
+    return " ".join(context), "", tuple(options)
 
 
-def _reading(rng: random.Random, number: int) -> dict[str, object]:
+def _reading(rng: random.Random, turn: int) -> Texts:
     scenes = [_scene(rng) for _ in range(3)]
     chosen = rng.choice(scenes)
-    who, does, where, when = _words(chosen)
-    wrong = [chosen.other("action", rng) for _ in range(3)]
-    options = [_say(who, _words(other)[1], rng.choice(REASONS)) for other in wrong]
-    options.insert(number % 4, _say(who, does, rng.choice([where, when])))
-    return {
-        "context": " ".join(_premise(scene) for scene in scenes),
-        "question": f"What does the {SUBJECTS[chosen.subject]} do?",
-        "options": options,
-        LABEL: "ABCD"[number % 4],
-    }
+    who, does, where, when = chosen.words
+    others = [action for action in WORDS["action"] if action[0] != chosen.verb]
+    wrong = [rng.choice(others) for _ in range(3)]
+    options = [_say(who, verb, thing, rng.choice(WORDS["why"])) for verb, _, _, thing in wrong]
+    options.insert(turn, _say(who, does, rng.choice([where, when])))
+    context = " ".join(_say(*scene.words) for scene in scenes)
+    return context, f"What does {who} do?", tuple(options)
 
 
-_GRAMMAR: Mapping[str, Callable[[random.Random, int], dict[str, object]]] = {
-    "snli": _three_way,
-    "mnli": _three_way,
-    "qnli": _question,
-    "rte": _two_way("entailment", "not_entailment"),
-    "wnli": _two_way("entailment", "not_entailment"),
-    "scitail": _two_way("entails", "neutral"),
-    "rocstories": _story,
-    "race": _reading,
-    "cola": _acceptability,
-    "sst2": _sentiment,
-    "mrpc": _paraphrase("equivalent", "not_equivalent"),
-    "qqp": _paraphrase("duplicate", "not_duplicate"),
-    "stsb": _similarity,
+# What makes the texts of a task's example, told which of the labels is in turn.
+_GRAMMAR: Mapping[str, tuple[Callable[[random.Random, int], Texts], tuple[str | float, ...]]] = {
+    "snli": (_three_way, ("entailment", "neutral", "contradiction")),
+    "mnli": (_three_way, ("entailment", "neutral", "contradiction")),
+    "qnli": (_question, ("not_entailment", "entailment")),
+    "rte": (_two_way, ("not_entailment", "entailment")),
+    "wnli": (_two_way, ("not_entailment", "entailment")),
+    "scitail": (_two_way, ("neutral", "entails")),
+    "rocstories": (_story, ("1", "2")),
+    "race": (_reading, ("A", "B", "C", "D")),
+    "cola": (_acceptability, ("unacceptable", "acceptable")),
+    "sst2": (_sentiment, ("negative", "positive")),
+    "mrpc": (_paraphrase, ("not_equivalent", "equivalent")),
+    "qqp": (_paraphrase, ("not_duplicate", "duplicate")),
+    "stsb": (_similarity, (0.0, 1.25, 2.5, 3.75, 5.0)),
 }

@@ -55,9 +55,7 @@ LABELS = {
 
 
 def measure(
-    names: Sequence[str],
-    gold: Shaped[np.ndarray, " N"],
-    predicted: Shaped[np.ndarray, " N"],
+    names: Sequence[str], gold: Shaped[np.ndarray, " N"], predicted: Shaped[np.ndarray, " N"]
 ) -> dict[str, float]:
     """Metrics by name, each from -1 or 0 to 1.
 

@@ -91,11 +91,7 @@ def _passage_rows(row: Row) -> Iterator[Row]:
             f"{len(answers)} answers; there must be one of each for every question"
         )
     for number, question in enumerate(questions):
-        cells = {
-            "article": row.cells["article"],
-            "question": question,
-            "options": options[number],
-        }
+        cells = {"article": row.cells["article"], "question": question, "options": options[number]}
         if answers:
             cells["answer"] = answers[number]
         yield Row(f"{row.where}: question {number + 1}", cells)

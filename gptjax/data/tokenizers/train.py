@@ -45,9 +45,7 @@ class TrainingReport:
 
 
 def train_sentencepiece(
-    documents: Iterable[Iterable[str]],
-    size: int,
-    config: VocabularyConfig | None = None,
+    documents: Iterable[Iterable[str]], size: int, config: VocabularyConfig | None = None
 ) -> tuple[SentencePieceTokenizer, TrainingReport]:
     """Train a byte-level-complete SentencePiece BPE; the same text gives the same bytes.
 

@@ -14,11 +14,9 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,16 +34,15 @@ FORMAT = 1
 BATCH_CHARACTERS = 1 << 21
 BLOCK_BYTES = 1 << 22
 FILES = ("tokens.bin", "pieces.bin", "documents.bin")
+# None: no bar where nobody sees it.
+BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "mininterval": 0.5, "disable": None}
 
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """An encoded corpus, memory-mapped.
+    """An encoded corpus: its three files, memory-mapped, and what `meta.json` says.
 
     Attributes:
-        tokens: uint16 or uint32 [N], read-only.
-        pieces: int64 [P, 3], tokens, bytes and words up to each piece's end.
-        documents: int64 [D], pieces up to each document's end.
         origins: (first document, file) of each file or other origin.
         dropped: documents left out, by reason.
         fingerprint: hash of the data, the tokenizer and the settings.
@@ -65,14 +62,8 @@ def encoded(
     """Open an encoded corpus from the cache, encoding it first if need be.
 
     Processes that want the same corpus at the same time encode it once. A folder that is torn
-    or altered is encoded again.
-
-    Args:
-        source: the documents.
-        tokenizer: encodes them.
-        settings: whatever else decides the content.
-        cache: folder that holds encoded corpora.
-        label: what the progress bar says.
+    or altered is encoded again. ``settings`` are whatever else decides the content; ``label`` is
+    what the progress bar says.
 
     Raises:
         UserError: the cache cannot be written, the disk is full, or no document has text.
@@ -86,22 +77,13 @@ def encoded(
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = cache / "corpus" / key[:32]
-    with _disk_errors(cache):
+    try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             found = _open(folder, key)
             if found is None:
                 _write(folder, key, source, tokenizer, label)
                 found = _open(folder, key)
-    if found is None:
-        raise UserError(f"{folder}: what was written reads differently; check the disk")
-    return found
-
-
-@contextlib.contextmanager
-def _disk_errors(cache: Path) -> Iterator[None]:
-    try:
-        yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             problem = "the disk is full; free some space"
@@ -111,6 +93,9 @@ def _disk_errors(cache: Path) -> Iterator[None]:
             f"cache folder {cache}: {problem}, or choose another folder with the environment "
             "variable GPTJAX_CACHE"
         ) from error
+    if found is None:
+        raise UserError(f"{folder}: what was written reads differently; check the disk")
+    return found
 
 
 def _open(folder: Path, key: str) -> EncodedCorpus | None:
@@ -119,9 +104,8 @@ def _open(folder: Path, key: str) -> EncodedCorpus | None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["fingerprint"] != key:
             return None
-        for name in FILES:
-            if _checksum(folder / name) != meta["files"][name]:
-                return None
+        if any(_checksum(folder / name) != meta["files"][name] for name in FILES):
+            return None
         return EncodedCorpus(
             tokens=np.memmap(folder / "tokens.bin", meta["dtype"], "r"),
             pieces=np.memmap(folder / "pieces.bin", np.int64, "r").reshape(-1, 3),
@@ -151,24 +135,13 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
     try:
         temporary.mkdir()
         with contextlib.ExitStack() as stack:
-            tokens, pieces, documents = (
-                stack.enter_context((temporary / name).open("wb")) for name in FILES
-            )
-            writer = _Writer(tokens, pieces, documents, tokenizer)
-            bar = stack.enter_context(
-                tqdm(
-                    total=source.total_bytes,
-                    desc=label,
-                    unit="B",
-                    unit_scale=True,
-                    mininterval=0.5,
-                    disable=not sys.stderr.isatty(),
-                )
-            )
+            streams = [stack.enter_context((temporary / name).open("wb")) for name in FILES]
+            bar = stack.enter_context(tqdm(total=source.total_bytes, desc=label, **BAR))
+            writer = _Writer(streams, tokenizer, bar)
             for document in source.documents():
-                bar.update(writer.add(document))
-            bar.update(writer.flush())
-            for stream in (tokens, pieces, documents):
+                writer.add(document)
+            writer.flush()
+            for stream in streams:
                 stream.flush()
                 os.fsync(stream.fileno())
         if not writer.document_count:
@@ -195,15 +168,14 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
 class _Writer:
     """Documents in, the three files out; holds about one batch of text in memory."""
 
-    def __init__(
-        self, tokens: BinaryIO, pieces: BinaryIO, documents: BinaryIO, tokenizer: Tokenizer
-    ) -> None:
+    def __init__(self, streams: Sequence[BinaryIO], tokenizer: Tokenizer, bar: tqdm) -> None:
         self.dtype = np.dtype(np.uint16 if tokenizer.size <= 1 << 16 else np.uint32)
         self.document_count = 0
         self.dropped = {"empty": 0}
         self.origins: list[tuple[int, str]] = []
-        self._tokens, self._pieces, self._documents = tokens, pieces, documents
+        self._tokens, self._pieces, self._documents = streams
         self._tokenizer = tokenizer
+        self._bar = bar
         self._separator = np.array([tokenizer.separator], np.int32)
         self._texts: list[str] = []
         self._starts: list[bool] = []
@@ -212,29 +184,26 @@ class _Writer:
         self._piece_count = 0
         self._totals = np.zeros(3, np.int64)
 
-    def add(self, document: Document) -> int:
-        """Take in a document; returns the bytes of text written meanwhile."""
-        written = 0
-        pieces = self._tokenizer.cut(_with_text(document.chunks))
-        first = next(pieces, None)
-        if first is None:
-            self.dropped["empty"] += 1
-            return 0
-        if not self.origins or self.origins[-1][1] != document.origin:
-            self.origins.append((self.document_count, document.origin))
-        for number, piece in enumerate(chain([first], pieces)):
-            self._starts.append(number == 0)
+    def add(self, document: Document) -> None:
+        """Take in a document."""
+        before = self._piece_count
+        for piece in self._tokenizer.cut(_with_text(document.chunks)):
+            self._starts.append(self._piece_count == before)
             self._texts.append(piece)
             self._characters += len(piece)
             self._piece_count += 1
             if self._characters >= BATCH_CHARACTERS:
-                written += self.flush()
+                self.flush()
+        if self._piece_count == before:
+            self.dropped["empty"] += 1
+            return
+        if not self.origins or self.origins[-1][1] != document.origin:
+            self.origins.append((self.document_count, document.origin))
         self._ends.append(self._piece_count)
         self.document_count += 1
-        return written
 
-    def flush(self) -> int:
-        """Encode and write what is held; returns its size in bytes of text."""
+    def flush(self) -> None:
+        """Encode and write what is held."""
         ids = self._tokenizer.encode_pieces(self._texts)
         parts: list[np.ndarray] = []
         counts = np.zeros((len(ids), 3), np.int64)
@@ -250,7 +219,7 @@ class _Writer:
             self._totals = ends[-1]
         self._documents.write(np.array(self._ends, np.int64).tobytes())
         self._texts, self._starts, self._ends, self._characters = [], [], [], 0
-        return int(counts[:, 1].sum())
+        self._bar.update(int(counts[:, 1].sum()))
 
 
 def _with_text(chunks: Iterator[str]) -> Iterator[str]:

@@ -96,9 +96,7 @@ class Corpus:
         return int((self.ends - self.starts - 1).sum())
 
     def __str__(self) -> str:
-        dropped = "".join(
-            f", {count:,} {why} left out" for why, count in self.dropped.items() if count
-        )
+        dropped = "".join(f", {n:,} {why} left out" for why, n in self.dropped.items() if n)
         return (
             f"{self.name}: {self.num_documents:,} documents, {self.num_tokens:,} tokens, "
             f"{self.words:,} words, {self.bytes:,} bytes{dropped}"
@@ -108,9 +106,8 @@ class Corpus:
         """The file, document and token that a position of ``tokens`` is, for messages."""
         document = int(np.searchsorted(self.starts, position, side="right")) - 1
         index = int(self.indices[document])
-        first, file = self.origins[
-            bisect_right(self.origins, index, key=lambda origin: origin[0]) - 1
-        ]
+        firsts = [first for first, _ in self.origins]
+        first, file = self.origins[bisect_right(firsts, index) - 1]
         offset = position - int(self.starts[document])
         return f"{file} document {index - first} token {offset}"
 
@@ -134,34 +131,26 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
             config.validation, config.text_column, config.encoding_errors, split="validation"
         )
         valid = _encode(source, tokenizer, config, "encoding validation")
-        return (
-            _select(train, np.arange(len(train.documents)), config.data, tokenizer),
-            _select(valid, np.arange(len(valid.documents)), config.validation, tokenizer),
-        )
+        return _select(train, config.data, tokenizer), _select(valid, config.validation, tokenizer)
     if not 0 < config.validation_fraction < 1:
         raise UserError(
             f"`corpus.validation_fraction={config.validation_fraction}` is not between 0 and 1"
         )
     if len(train.documents) == 1:
         return _cut_tail(train, config, tokenizer)
-    lengths = np.diff(_token_ends(train), prepend=0)
+    lengths = np.diff(np.asarray(train.pieces[train.documents - 1, 0]), prepend=0)
     held = _hold_back(lengths, config.validation_fraction)
-    kept = np.ones(len(lengths), bool)
-    kept[held] = False
+    kept = np.delete(np.arange(len(lengths)), held)
     return (
-        _select(train, np.flatnonzero(kept), config.data, tokenizer),
-        _select(train, held, config.data, tokenizer),
+        _select(train, config.data, tokenizer, kept),
+        _select(train, config.data, tokenizer, held),
     )
 
 
 def prepare_whole(config: CorpusConfig, tokenizer: Tokenizer) -> Corpus:
-    """Encode a text, once, and open all of it: nothing is held back.
-
-    Raises:
-        UserError: as `prepare`.
-    """
+    """Encode a text, once, and open all of it: nothing is held back. Raises as `prepare`."""
     data = _encode(open_source_of(config), tokenizer, config, "encoding")
-    return _select(data, np.arange(len(data.documents)), config.data, tokenizer)
+    return _select(data, config.data, tokenizer)
 
 
 def open_source_of(config: CorpusConfig) -> Source:
@@ -175,12 +164,7 @@ def prepare_tokenizer(
     """The tokenizer that the settings name, or one trained on the corpus (with a report).
 
     Without validation text, training sees the documents that are held back too: a vocabulary
-    learns no more of them than how words are cut.
-
-    Args:
-        vocabulary: which tokenizer.
-        size: number of ids, the model's ``vocabulary_size``.
-        corpus: what to train on.
+    learns no more of them than how words are cut. ``size`` is the model's ``vocabulary_size``.
 
     Raises:
         UserError: no tokenizer there, another size, or a size that the corpus cannot fill.
@@ -235,10 +219,6 @@ def _encode(
     return encoded(source, tokenizer, settings, cache, label)
 
 
-def _token_ends(data: EncodedCorpus) -> np.ndarray:
-    return np.asarray(data.pieces[data.documents - 1, 0])
-
-
 def _hold_back(lengths: np.ndarray, fraction: float) -> np.ndarray:
     """Sorted numbers of the documents to hold back; at least one and never all."""
     target = fraction * lengths.sum()
@@ -251,58 +231,60 @@ def _hold_back(lengths: np.ndarray, fraction: float) -> np.ndarray:
     return np.sort(held[: len(lengths) - 1])
 
 
-def _select(data: EncodedCorpus, chosen: np.ndarray, name: str, tokenizer: Tokenizer) -> Corpus:
-    """The chosen documents (sorted numbers) of an encoded corpus."""
-    document_ends = np.asarray(data.documents)
-    ends = np.asarray(data.pieces[document_ends - 1])
-    starts = np.concatenate([np.zeros((1, 3), np.int64), ends[:-1]])
-    totals = (ends[chosen] - starts[chosen]).sum(axis=0)
-    whole = len(chosen) == len(document_ends)
-    choice = "" if whole else hashlib.sha256(chosen.astype(np.int64).tobytes()).hexdigest()
-    spans = (starts[chosen, 0], ends[chosen, 0])
-    return _corpus(data, name, tokenizer, spans, totals, choice, chosen)
-
-
-def _corpus(
-    data: EncodedCorpus,
-    name: str,
-    tokenizer: Tokenizer,
-    spans: tuple[np.ndarray, np.ndarray],
-    counts: np.ndarray,
-    choice: str,
-    indices: np.ndarray,
+def _select(
+    data: EncodedCorpus, name: str, tokenizer: Tokenizer, chosen: np.ndarray | None = None
 ) -> Corpus:
-    return Corpus(
-        name=name,
-        tokens=data.tokens,
-        starts=spans[0],
-        ends=spans[1],
-        separator=tokenizer.separator,
-        vocabulary_size=tokenizer.size,
-        bytes=int(counts[1]),
-        words=int(counts[2]),
-        dropped=data.dropped,
-        fingerprint=hashlib.sha256((data.fingerprint + choice).encode()).hexdigest(),
-        origins=data.origins,
-        indices=indices.astype(np.int64),
-    )
+    """The chosen documents (sorted numbers; None: all) of an encoded corpus."""
+    numbers = np.arange(len(data.documents))
+    chosen = numbers if chosen is None else chosen.astype(np.int64)
+    whole = len(chosen) == len(numbers)
+    choice = "" if whole else hashlib.sha256(chosen.tobytes()).hexdigest()
+    bounds = np.concatenate([np.zeros((1, 3), np.int64), data.pieces[data.documents - 1]])
+    return _corpus(data, name, tokenizer, bounds[chosen], bounds[chosen + 1], choice, chosen)
 
 
 def _cut_tail(
     data: EncodedCorpus, config: CorpusConfig, tokenizer: Tokenizer
 ) -> tuple[Corpus, Corpus]:
     pieces = np.asarray(data.pieces)
+    total = pieces[-1]
     if len(pieces) < 2:
         raise UserError(
-            f"`data={config.data}`: a single document of {int(pieces[-1, 1]):,} bytes is too short "
+            f"`data={config.data}`: a single document of {int(total[1]):,} bytes is too short "
             "to hold some of it back; give more text, or set `corpus.validation`"
         )
-    target = (1 - config.validation_fraction) * pieces[-1, 0]
-    last = max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)
-    at, total = pieces[last], pieces[-1]
+    target = (1 - config.validation_fraction) * total[0]
+    cut = pieces[max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)]
 
-    def part(start: int, end: int, counts: np.ndarray) -> Corpus:
-        spans, choice = (np.array([start]), np.array([end])), f"{start}:{end}"
-        return _corpus(data, config.data, tokenizer, spans, counts, choice, np.zeros(1, np.int64))
+    def part(start: np.ndarray, end: np.ndarray) -> Corpus:
+        choice, first = f"{start[0]}:{end[0]}", np.zeros(1, np.int64)
+        return _corpus(data, config.data, tokenizer, start[None], end[None], choice, first)
 
-    return part(0, int(at[0]), at), part(int(at[0]) - 1, int(total[0]), total - at)
+    return part(np.zeros(3, np.int64), cut), part(cut - np.array([1, 0, 0]), total)
+
+
+def _corpus(
+    data: EncodedCorpus,
+    name: str,
+    tokenizer: Tokenizer,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    choice: str,
+    indices: np.ndarray,
+) -> Corpus:
+    """Documents by the tokens, bytes and words before and up to the end of each, int64 [D, 3]."""
+    _, num_bytes, num_words = (ends - starts).sum(axis=0)
+    return Corpus(
+        name=name,
+        tokens=data.tokens,
+        starts=starts[:, 0].copy(),
+        ends=ends[:, 0].copy(),
+        separator=tokenizer.separator,
+        vocabulary_size=tokenizer.size,
+        bytes=int(num_bytes),
+        words=int(num_words),
+        dropped=data.dropped,
+        fingerprint=hashlib.sha256((data.fingerprint + choice).encode()).hexdigest(),
+        origins=data.origins,
+        indices=indices,
+    )

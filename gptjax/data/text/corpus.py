@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -181,7 +181,7 @@ def prepare_tokenizer(
 def token_counts(corpus: Corpus) -> np.ndarray:
     """How often each id occurs in the text, int64 [V]; context-only tokens not counted."""
     counts = np.zeros(corpus.vocabulary_size, np.int64)
-    for start, end in stretches(corpus.starts, corpus.ends):
+    for start, end in stretches(corpus):
         for block in range(start, end, COUNT_BLOCK):
             part = corpus.tokens[block : min(block + COUNT_BLOCK, end)]
             counts += np.bincount(part, minlength=corpus.vocabulary_size)
@@ -202,13 +202,11 @@ def unigram_perplexity(train: Corpus, valid: Corpus) -> float:
     return float(np.exp(-(seen @ log_probability) / max(seen.sum(), 1)))
 
 
-def stretches(starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Neighbouring documents joined: the fewest [start, end) that cover the same tokens."""
+def stretches(corpus: Corpus) -> np.ndarray:
+    """Neighbouring documents joined: the fewest [start, end) with the same tokens, int64 [S, 2]."""
+    starts, ends = corpus.starts, corpus.ends
     breaks = np.flatnonzero(starts[1:] != ends[:-1])
-    for start, end in zip(
-        starts[np.append(0, breaks + 1)], ends[np.append(breaks, len(ends) - 1)], strict=True
-    ):
-        yield int(start), int(end)
+    return np.stack([starts[np.append(0, breaks + 1)], ends[np.append(breaks, -1)]], axis=1)
 
 
 def _encode(

@@ -86,7 +86,7 @@ class Windows:
         self.short_documents = short_documents
         self._pieces = _lay_out(corpus, context_length, stride, short_documents)
         self.num_windows = len(self._pieces.first) - 1
-        self._order: tuple[int, np.ndarray] | None = None
+        self._order = (-1, np.arange(self.num_windows))  # an epoch, and its order
         if drop_last and self.num_windows < batch_size:
             raise UserError(
                 f"{corpus.name}: {corpus.num_tokens:,} tokens are {self.num_windows:,} windows of "
@@ -103,17 +103,15 @@ class Windows:
         """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
         windows = self._windows(epoch, index)
         wanted = np.arange(self.batch_size)[rows]
-        count = len(wanted)
         present = wanted < len(windows)
         tokens, weights = self._gather(windows[wanted[present]])
-        missing = count - len(tokens)  # Only the last rows can be.
-        tokens = np.pad(tokens, ((0, missing), (0, 0)), constant_values=self.corpus.separator)
-        weights = np.pad(weights, ((0, missing), (0, 0)))
+        missing = ((0, len(wanted) - len(tokens)), (0, 0))  # Only the last rows can be.
+        tokens = np.pad(tokens, missing, constant_values=self.corpus.separator)
         return Batch(
             tokens=tokens[:, None, :],
-            lm_weights=weights[:, None, :],
-            extract=np.zeros((count, 1), np.int32),
-            targets=np.ones((count, 1), np.float32),
+            lm_weights=np.pad(weights, missing)[:, None, :],
+            extract=np.zeros((len(wanted), 1), np.int32),
+            targets=np.ones((len(wanted), 1), np.float32),
             weights=present.astype(np.float32),
         )
 
@@ -143,14 +141,11 @@ class Windows:
             raise IndexError(f"batch {index} of {len(self)}")
         begin = index * self.batch_size
         end = min(begin + self.batch_size, self.num_windows)
-        if not self.shuffle:
-            return np.arange(begin, end)
-        order = self._order
-        if order is None or order[0] != epoch:
+        if self.shuffle and self._order[0] != epoch:
             # 8 bytes for a window of 1 KiB: under 1 % of the corpus.
-            order = (epoch, np.random.default_rng((self.seed, epoch)).permutation(self.num_windows))
-            self._order = order
-        return order[1][begin:end]
+            generator = np.random.default_rng((self.seed, epoch))
+            self._order = (epoch, generator.permutation(self.num_windows))
+        return self._order[1][begin:end]
 
     def _gather(
         self, windows: np.ndarray
@@ -161,24 +156,17 @@ class Windows:
         piece_row, source = _ranges(self._pieces.start[piece], self._pieces.length[piece])
         within = source - self._pieces.start[piece][piece_row]
         target = (row[piece_row], self._pieces.offset[piece][piece_row] + within)
-        found = self.corpus.tokens[source]
         shape = (len(windows), self.context_length + 1)
         tokens = np.full(shape, self.corpus.separator, np.int32)
-        weights = np.zeros(shape, np.float32)
-        tokens[target] = found
+        tokens[target] = self.corpus.tokens[source]
         new = within >= self._pieces.context[piece][piece_row]
-        weights[target] = new & ~self._begins_document(source)
-        return tokens, weights
-
-    def _begins_document(self, source: np.ndarray) -> np.ndarray:
-        """Whether these positions of the corpus hold the separator before a document.
-
-        Told by the position: GPT-1 has no token of its own for a separator.
-        """
+        # The separator before a document is told by its position: GPT-1 has no token of its own
+        # for one.
         starts = self.corpus.starts
-        at = np.searchsorted(starts, source, side="right") - 1
-        begins: np.ndarray = starts[at] == source
-        return begins
+        separator = starts[np.searchsorted(starts, source, side="right") - 1] == source
+        weights = np.zeros(shape, np.float32)
+        weights[target] = new & ~separator
+        return tokens, weights
 
 
 def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,8 +181,7 @@ def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: str) -> Pieces:
     if short_documents == "cross":
-        spans = np.array(list(stretches(corpus.starts, corpus.ends)), np.int64).reshape(-1, 2)
-        starts, ends = spans[:, 0], spans[:, 1]
+        starts, ends = stretches(corpus).T
     else:
         starts, ends = corpus.starts, corpus.ends
     # Of n tokens after the first, one window predicts T and each further one S; window k begins
@@ -209,13 +196,8 @@ def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: 
     context = np.where(step == 0, 1, context_length - stride + 1).astype(np.int32)
     if short_documents == "pack":
         return _pack(start, length, context, step > 0, context_length)
-    return Pieces(
-        start=start,
-        length=length,
-        context=context,
-        offset=np.zeros(len(start), np.int32),
-        first=np.arange(len(start) + 1),
-    )
+    offset = np.zeros(len(start), np.int32)
+    return Pieces(start, length, context, offset, first=np.arange(len(start) + 1))
 
 
 def _pack(
@@ -231,10 +213,9 @@ def _pack(
     """
     size = context_length + 1
     full = length == size
-    start = np.concatenate([start[full], start[~full]])
-    context = np.concatenate([context[full], context[~full]])
-    gap = np.concatenate([np.zeros(full.sum(), np.int64), continued[~full].astype(np.int64)])
-    length = np.concatenate([length[full], length[~full]])
+    order = np.concatenate([np.flatnonzero(full), np.flatnonzero(~full)])
+    start, length, context = start[order], length[order], context[order]
+    gap = (continued & ~full)[order].astype(np.int64)
     ends = np.cumsum(length + gap)
     first = list(range(full.sum()))
     at = len(first)

@@ -6,6 +6,7 @@ number of batches in any order, and only one of them is not full.
 """
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from jaxtyping import Int
@@ -26,6 +27,7 @@ BATCHES_PER_SHAPE = 8
 FEW_MULTIPLE = 16
 
 
+@dataclass(eq=False, repr=False)
 class Bucketed:
     """A split's examples as `gptjax.batch.Batches`, each batch with the shape of its bucket.
 
@@ -43,36 +45,28 @@ class Bucketed:
         shuffle: another order every epoch; otherwise bucket by bucket.
     """
 
-    def __init__(
-        self,
-        sequences: Sequence[Sequences],
-        examples: Sequence[Example],
-        task: Task,
-        *,
-        context_length: int,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-    ) -> None:
-        if not sequences:
+    sequences: Sequence[Sequences]
+    examples: Sequence[Example]
+    task: Task
+    _: KW_ONLY
+    context_length: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+
+    def __post_init__(self) -> None:
+        if not self.sequences:
             raise ValueError("no examples")
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.num_examples = len(sequences)
-        self._sequences = sequences
-        self._targets = targets_of(examples, task)
-        self._names = [example.where for example in examples]
-        self._lengths = np.array([max(item.lengths) for item in sequences])
-        few = len(self) < BATCHES_PER_SHAPE
+        self.num_examples = len(self.sequences)
+        self._targets = targets_of(self.examples, self.task)
+        self._lengths = np.array([max(item.lengths) for item in self.sequences])
+        most = min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE)
+        multiple = FEW_MULTIPLE if len(self) < BATCHES_PER_SHAPE else LENGTH_MULTIPLE
         self.edges = choose_lengths(
-            self._lengths,
-            context_length,
-            most=min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE),
-            multiple=FEW_MULTIPLE if few else LENGTH_MULTIPLE,
+            self._lengths, self.context_length, most=most, multiple=multiple
         )
         self._bucket = np.searchsorted(self.edges, self._lengths)
-        self._plan: tuple[int, list[tuple[int, np.ndarray]]] | None = None
+        self._plan: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])  # of an epoch
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -82,28 +76,20 @@ class Bucketed:
         """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
         length, members = self._planned(epoch)[index]
         members = np.pad(members, (0, self.batch_size - len(members)), constant_values=-1)[rows]
-        num_sequences = len(self._sequences[0].tokens)
-        shape = (len(members), num_sequences, length)
+        shape = (len(members), len(self.sequences[0].tokens), length)
         tokens = np.zeros(shape, np.int32)
         weights = np.zeros(shape, np.float32)
         extract = np.zeros(shape[:2], np.int32)
-        for row, member in enumerate(members):
-            if member < 0:
-                continue
-            for k, ids in enumerate(self._sequences[member].tokens):
+        present = members >= 0
+        for row in np.flatnonzero(present):
+            for k, ids in enumerate(self.sequences[members[row]].tokens):
                 tokens[row, k, : len(ids)] = ids
                 # The auxiliary loss predicts all but the start token, which has no past;
                 # delimiter and extract count too, as in the released code.
                 weights[row, k, 1 : len(ids)] = 1
                 extract[row, k] = len(ids) - 1
-        targets = np.where((members >= 0)[:, None], self._targets[members], 0)
-        return Batch(
-            tokens=tokens,
-            lm_weights=weights,
-            extract=extract,
-            targets=targets.astype(np.float32),
-            weights=(members >= 0).astype(np.float32),
-        )
+        targets = np.where(present[:, None], self._targets[members], 0).astype(np.float32)
+        return Batch(tokens, weights, extract, targets, weights=present.astype(np.float32))
 
     def members(self, epoch: int, index: int) -> Int[np.ndarray, " _"]:
         """Numbers of the examples of a batch, row by row; fewer than B in the last one."""
@@ -111,8 +97,7 @@ class Bucketed:
 
     def describe(self, epoch: int, index: int) -> str:
         """Where each example of a batch comes from."""
-        members = self.members(epoch, index)
-        return "; ".join(self._names[i] for i in members)
+        return "; ".join(self.examples[i].where for i in self.members(epoch, index))
 
     def shapes(self) -> list[int]:
         """The lengths T that occur, each compiled once."""
@@ -120,8 +105,8 @@ class Bucketed:
 
     def padding(self) -> float:
         """The share of all positions of the first epoch that no token fills."""
-        filled = sum(sum(item.lengths) for item in self._sequences)
-        width = len(self._sequences[0].tokens) * self.batch_size
+        filled = sum(sum(item.lengths) for item in self.sequences)
+        width = len(self.sequences[0].tokens) * self.batch_size
         return 1 - filled / sum(length * width for length, _ in self._planned(0))
 
     def report(self) -> str:
@@ -145,11 +130,9 @@ class Bucketed:
     def _planned(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         if not self.shuffle:
             epoch = 0
-        plan = self._plan
-        if plan is None or plan[0] != epoch:
-            plan = (epoch, self._plan_epoch(epoch))
-            self._plan = plan
-        return plan[1]
+        if self._plan[0] != epoch:
+            self._plan = (epoch, self._plan_epoch(epoch))
+        return self._plan[1]
 
     def _plan_epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         """(length, examples) of every batch."""
@@ -186,24 +169,23 @@ def choose_lengths(
     steps = -(-np.asarray(lengths) // multiple)
     counts = np.bincount(steps)
     top = len(counts) - 1
-    before = np.concatenate([[0], np.cumsum(counts)])  # before[i]: examples of fewer steps than i
     edges = np.arange(1, top + 1)
+    up_to = np.cumsum(counts)[1:]  # examples of at most so many steps as an edge
     # cost[i]: positions (in steps) of everything up to edge i, with the buckets so far.
-    cost = (before[edges + 1] * edges).astype(np.float64)
+    cost = (up_to * edges).astype(np.float64)
     origins: list[np.ndarray] = []
     filled = float(np.sum(lengths)) / multiple
     while 1 - filled / cost[-1] > ENOUGH_PADDING and len(origins) < min(most, top) - 1:
         # The last bucket before edge i ends at edge j < i.
-        joined = cost[:, None] + (before[edges + 1][None] - before[edges + 1][:, None]) * edges
+        joined = cost[:, None] + (up_to[None] - up_to[:, None]) * edges
         joined = np.where(edges[:, None] < edges[None], joined, np.inf)
         joined = np.concatenate([joined, cost[None]])  # or there is none
         origins.append(joined.argmin(0))
         cost = joined.min(0)
     chosen, at = [top], top - 1
     for origin in reversed(origins):
-        before_last = int(origin[at])
-        if before_last < len(edges):
-            at = before_last
+        if origin[at] < len(edges):
+            at = int(origin[at])
             chosen.append(int(edges[at]))
     edges = np.array(sorted(chosen)) * multiple
     return np.minimum(edges, context_length, dtype=edges.dtype)

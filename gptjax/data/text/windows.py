@@ -5,6 +5,7 @@ of the next. A document begins with a separator, the context of its first token.
 never predicted, so that every setting divides by the same count: the tokens of the text.
 """
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,25 +17,17 @@ from gptjax.errors import UserError
 
 
 class Pieces(NamedTuple):
-    """Which stretches of a corpus lie where in which window.
+    """Which stretches of a corpus lie where in which window."""
 
-    Window w holds pieces ``first[w]`` to ``first[w + 1] - 1``; the rest of it is separators.
-
-    Attributes:
-        start: int64 [P], position in the corpus of the piece's first token (context only).
-        length: int32 [P], tokens, the context included; from 2 to T + 1.
-        context: int32 [P], how many of them are context only, at the front; at least 1.
-        offset: int32 [P], where in the window it begins.
-        first: int64 [W + 1].
-    """
-
-    start: np.ndarray
-    length: np.ndarray
-    context: np.ndarray
-    offset: np.ndarray
+    start: np.ndarray  # int64 [P], position in the corpus of the first token (context only)
+    length: np.ndarray  # int32 [P], tokens, the context included; from 2 to T + 1
+    context: np.ndarray  # int32 [P], how many of them are context only, at the front; at least 1
+    offset: np.ndarray  # int32 [P], where in the window it begins
+    # int64 [W + 1]: window w holds pieces first[w] to first[w + 1] - 1; its rest is separators.
     first: np.ndarray
 
 
+@dataclass(eq=False, repr=False)
 class Windows:
     """Windows over a corpus, as `gptjax.batch.Batches` for pre-training (K = 1, C = 1).
 
@@ -60,37 +53,30 @@ class Windows:
         UserError: ``drop_last`` and fewer windows than a batch has; a stride outside its range.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        *,
-        context_length: int,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        drop_last: bool = True,
-        short_documents: Literal["pad", "pack", "cross"] = "pad",
-        stride: int | None = None,
-    ) -> None:
-        stride = context_length if stride is None else stride
-        if not 1 <= stride <= context_length:
+    corpus: Corpus
+    _: KW_ONLY
+    context_length: int
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    drop_last: bool = True
+    short_documents: Literal["pad", "pack", "cross"] = "pad"
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        corpus, length = self.corpus, self.context_length
+        stride = length if self.stride is None else self.stride
+        if not 1 <= stride <= length:
             raise UserError(
-                f"`stride={stride}`: it must be from 1 to the context of {context_length} tokens"
+                f"`stride={stride}`: it must be from 1 to the context of {length} tokens"
             )
-        self.corpus = corpus
-        self.context_length = context_length
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.short_documents = short_documents
-        self._pieces = _lay_out(corpus, context_length, stride, short_documents)
+        self._pieces = _lay_out(corpus, length, stride, self.short_documents)
         self.num_windows = len(self._pieces.first) - 1
         self._order = (-1, np.arange(self.num_windows))  # an epoch, and its order
-        if drop_last and self.num_windows < batch_size:
+        if self.drop_last and self.num_windows < self.batch_size:
             raise UserError(
                 f"{corpus.name}: {corpus.num_tokens:,} tokens are {self.num_windows:,} windows of "
-                f"{context_length} tokens, fewer than one batch of {batch_size}; give more text, "
+                f"{length} tokens, fewer than one batch of {self.batch_size}; give more text, "
                 "or lower `train.batch_size` or `model.context_length`"
             )
 

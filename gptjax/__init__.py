@@ -36,3 +36,7 @@ def __getattr__(name: str) -> Any:
         return metadata.version("gptjax")
     except metadata.PackageNotFoundError:  # of a folder that is only on the path
         return "0+not.installed"
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,15 +10,10 @@ FUNCTION, FILE, ALL = 60, 350, 16_500  # lines
 
 # What is still too long. Nothing may be added; what has become short enough must be taken out.
 LONG_FUNCTIONS: set[str] = {
-    "commands/finetune.py _problem",
     "models/decode.py sample",
     "models/objective.py task",
-    "training/loop.py fit",
-    "training/step.py make_train_step",
 }
-LONG_FILES: set[str] = {
-    "config.py",
-}
+LONG_FILES: set[str] = set()
 
 STILL = 18_700  # of all files, at most; to be lowered to ALL
 

@@ -1,7 +1,7 @@
 """The one training loop. It knows no model, no book and no task."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -97,8 +97,7 @@ def fit(
 ) -> FitResult:
     """Train: update after update, with evaluations, checkpoints and metrics on the way.
 
-    With several processes, every process calls this with the same arguments; process 0 alone
-    writes.
+    Every process calls this with the same arguments; process 0 alone writes.
 
     Args:
         objective: what to minimise.
@@ -127,39 +126,16 @@ def fit(
     parallel.check_batch_size(config.batch_size, config.accumulate, "train.batch_size")
     if batches.batch_size != config.batch_size:
         raise ValueError(f"batches of {batches.batch_size}, but config says {config.batch_size}")
-    tracker = tracker if parallel.is_main() else None
     state, info, notices = resume_or_start(
         objective, optimizer, config.seed, params, checkpoints, resume, _settings(config), total
     )
     del params
-    run = _Run(batches, config, total, best, checkpoints, tracker, History(**info), state)
-    if run.step > total:
-        raise UserError(
-            f"the checkpoint is of step {run.step}, and this run ends after {total}: give the "
-            "train.steps (or epochs) that the run was started with, or more"
-        )
-    if on_start is not None and parallel.is_main() and not run.finished():
-        on_start()
-    if tracker:
-        tracker.start(run.step, total)
-        for notice in notices:
-            tracker.message(notice)
+    own = tracker if parallel.is_main() else None
+    run = _Run(batches, config, total, best, checkpoints, own, History(**info), state)
+    run.start(notices, on_start)
     train_step = make_train_step(objective, optimizer, config.seed, config.accumulate)
     try:
-        with StopRequest() as stop, Feeder(batches, run.step, total) as feeder:
-            while True:
-                if evaluate is not None and run.evaluation_due():
-                    run.evaluate(evaluate)
-                run.keep_for_curve()
-                if run.finished() or run.save_due():
-                    run.save()
-                if run.finished():
-                    break
-                if run.stop_agreed or (stop.requested and jax.process_count() == 1):
-                    run.interrupt()
-                batch = feeder.take(run.step)
-                *changed, metrics = train_step(*run.state, batch, parallel.vote(stop.requested))
-                run.advance(TrainState(*changed), metrics)
+        run.train(train_step, evaluate)
     finally:
         if checkpoints is not None and parallel.is_main():
             checkpoints.wait()
@@ -194,6 +170,40 @@ class _Run:
         self._saved = self.step  # the step of the newest checkpoint
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._restart_clock()
+
+    def start(self, notices: Sequence[str], on_start: Callable[[], None] | None) -> None:
+        if self.step > self.total:
+            raise UserError(
+                f"the checkpoint is of step {self.step}, and this run ends after {self.total}: "
+                "give the train.steps (or epochs) that the run was started with, or more"
+            )
+        if on_start is not None and parallel.is_main() and not self.finished():
+            on_start()
+        if self.tracker:
+            self.tracker.start(self.step, self.total)
+            for notice in notices:
+                self.tracker.message(notice)
+
+    def train(
+        self,
+        train_step: parallel.TrainStep,
+        evaluate: Callable[[PyTree], Mapping[str, float]] | None,
+    ) -> None:
+        """The loop."""
+        with StopRequest() as stop, Feeder(self.batches, self.step, self.total) as feeder:
+            while True:
+                if evaluate is not None and self.evaluation_due():
+                    self.evaluate(evaluate)
+                self.keep_for_curve()
+                if self.finished() or self.save_due():
+                    self.save()
+                if self.finished():
+                    return
+                if self.stop_agreed or (stop.requested and jax.process_count() == 1):
+                    self.interrupt()
+                batch = feeder.take(self.step)
+                *changed, metrics = train_step(*self.state, batch, parallel.vote(stop.requested))
+                self.advance(TrainState(*changed), metrics)
 
     def evaluation_due(self) -> bool:
         every = self.config.evaluate_every or len(self.batches)

@@ -4,6 +4,7 @@ Nothing here knows how many devices there are: `parallel.train_step` puts the su
 them between the parts.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -55,36 +56,7 @@ def make_train_step(
     noted: ``loss`` and the objective's metrics as means, ``learning_rate``, ``grad_norm`` (before
     clipping), ``tokens`` (int32), ``finite`` (bool).
     """
-
-    def micro_gradient(params: PyTree, batch: Batch, key: Array) -> StepSums:
-        def loss(params: PyTree) -> tuple[Array, Sums]:
-            sums = objective.loss(params, batch, key)
-            return sums.loss, sums
-
-        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        # Position 0 predicts nothing; see `Batch`.
-        predicted = (batch.lm_weights[..., 1:] > 0) & (batch.weights[:, None, None] > 0)
-        return StepSums(gradients, sums, predicted.sum(dtype=jnp.int32))
-
-    def gradient(params: PyTree, progress: Progress, batch: Batch, device: Array) -> StepSums:
-        # Derived, never carried: resuming needs the numbers only. The rbg generator makes the
-        # bits several times faster than threefry.
-        key = jax.random.key(seed, impl="rbg")
-        key = jax.random.fold_in(jax.random.fold_in(key, progress.step), device)
-        if accumulate == 1:
-            return micro_gradient(params, batch, jax.random.fold_in(key, 0))
-        micro_batches = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
-
-        def add(total: StepSums, part: tuple[Array, Batch]) -> tuple[StepSums, None]:
-            index, micro_batch = part
-            now = micro_gradient(params, micro_batch, jax.random.fold_in(key, index))
-            return jax.tree.map(jnp.add, total, now), None
-
-        first = jax.tree.map(lambda x: x[0], micro_batches)
-        shapes = jax.eval_shape(micro_gradient, params, first, key)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        total: StepSums = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
-        return total
+    gradient = _gradient(objective, seed, accumulate)
 
     def judge(
         progress: Progress, total: StepSums
@@ -123,3 +95,41 @@ def make_train_step(
         return new
 
     return parallel.train_step(gradient, judge, apply)
+
+
+def _gradient(
+    objective: Objective, seed: int, accumulate: int
+) -> Callable[[PyTree, Progress, Batch, Array], StepSums]:
+    """What one device contributes to an update, over its micro-batches."""
+
+    def micro_gradient(params: PyTree, batch: Batch, key: Array) -> StepSums:
+        def loss(params: PyTree) -> tuple[Array, Sums]:
+            sums = objective.loss(params, batch, key)
+            return sums.loss, sums
+
+        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        # Position 0 predicts nothing; see `Batch`.
+        predicted = (batch.lm_weights[..., 1:] > 0) & (batch.weights[:, None, None] > 0)
+        return StepSums(gradients, sums, predicted.sum(dtype=jnp.int32))
+
+    def gradient(params: PyTree, progress: Progress, batch: Batch, device: Array) -> StepSums:
+        # Derived, never carried: resuming needs the numbers only. The rbg generator makes the
+        # bits several times faster than threefry.
+        key = jax.random.key(seed, impl="rbg")
+        key = jax.random.fold_in(jax.random.fold_in(key, progress.step), device)
+        if accumulate == 1:
+            return micro_gradient(params, batch, jax.random.fold_in(key, 0))
+        micro_batches = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+
+        def add(total: StepSums, part: tuple[Array, Batch]) -> tuple[StepSums, None]:
+            index, micro_batch = part
+            now = micro_gradient(params, micro_batch, jax.random.fold_in(key, index))
+            return jax.tree.map(jnp.add, total, now), None
+
+        first = jax.tree.map(lambda x: x[0], micro_batches)
+        shapes = jax.eval_shape(micro_gradient, params, first, key)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        total: StepSums = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
+        return total
+
+    return gradient

@@ -310,6 +310,7 @@ def test_the_disk_must_have_room(tmp_path, monkeypatch):
         ({"steps": 0}, r"train\.steps is 0"),
         ({"patience": 0}, r"train\.patience"),
         ({"log_every": 0}, r"train\.log_every"),
+        ({"seed": -1}, r"train\.seed is -1, but it must be from 0 to"),
     ],
 )
 def test_lengths_are_checked(change, message):

@@ -14,17 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator
 
-from gptjax import config
 from gptjax.errors import UserError
 from gptjax.report.figures import FILE, Figure, Number, Series, Table, markdown
 from gptjax.runs.folder import write_json
+from gptjax.runs.records import to_plain
 
 # Okabe and Ito's palette without its yellow, which is too pale for a line on white. Colour-blind
 # readers can tell it apart, and a marker and a dash go with each colour for those who print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)))
-GREY, LEVEL_DASHES = "#666666", ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
+DARK, GREY, LEVEL_DASHES = "#222222", "#666666", ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 1.5, 1, 1.5)))
 
 # A phone shows 360 px: at this width a point of type is about a pixel there.
 WIDTH, HEIGHT = 4.8, 3.3  # inches
@@ -55,41 +56,27 @@ def save_pictures(folder: Path, figure: Figure) -> None:
     """Write NAME.png and NAME.svg; the same figure gives the same bytes."""
     with _styled():
         drawing = draw(figure)
-        png, svg = {"Software": None}, {"Date": None, "Creator": None}
-        drawing.savefig(folder / f"{figure.name}.png", metadata=png)
-        drawing.savefig(folder / f"{figure.name}.svg", metadata=svg)
+        drawing.savefig(folder / f"{figure.name}.png", metadata={"Software": None})
+        drawing.savefig(folder / f"{figure.name}.svg", metadata={"Date": None, "Creator": None})
 
 
 def save(folder: Path, figures: Sequence[Figure], tables: Sequence[Table] = ()) -> None:
     """Write figures.json (all of them, as data), NAME.png and NAME.svg of every figure, and NAME.md
-    of every table.
-
-    Args:
-        folder: is made if it is not there.
-        figures, tables: with different names.
+    of every table; the folder is made if it is not there.
 
     Raises:
-        UserError: two of one name.
+        UserError: two figures or tables of one name.
     """
-    names = [figure.name for figure in figures] + [table.name for table in tables]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{folder}: two figures or tables would be named {twice}")
+    names = [*(figure.name for figure in figures), *(table.name for table in tables)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{folder}: two figures or tables would be named {twice[0]}")
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         save_pictures(folder, figure)
     for table in tables:
         (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
-    write_json(
-        folder / FILE,
-        {
-            "figures": [
-                {**config.to_table(f), "series": [config.to_table(s) for s in f.series]}
-                for f in figures
-            ],
-            "tables": [config.to_table(table) for table in tables],
-        },
-    )
+    plain = {"figures": list(map(to_plain, figures)), "tables": list(map(to_plain, tables))}
+    write_json(folder / FILE, plain)
 
 
 @contextmanager
@@ -104,57 +91,47 @@ def _styled() -> Iterator[None]:
 
 def draw(figure: Figure) -> Drawing:
     """The picture, as matplotlib's figure (no window and no state of pyplot is involved)."""
+    labels, columns = _legend(figure)
+    title = textwrap.wrap(figure.title, 52)
+    # Room for the rows of a heatmap or of the legend below the axes, and for a wrapped title.
+    height = HEIGHT + 0.18 * -(-len(labels) // columns)
+    if figure.kind == "heatmap":
+        height = max(HEIGHT - 0.9, 1.4 + 0.36 * len(figure.series))
     with _styled():
-        drawing = Drawing(figsize=(WIDTH, _height(figure)), layout="constrained")
+        size = (WIDTH, height + 0.18 * (len(title) - 1))
+        drawing = Drawing(figsize=size, layout="constrained")
         axes = drawing.add_subplot()
         drawn = {"lines": _lines, "bars": _bars, "heatmap": _heatmap}[figure.kind](axes, figure)
-        axes.set_title("\n".join(textwrap.wrap(figure.title, 52)))
+        axes.set_title("\n".join(title))
         axes.set_xlabel("\n".join(textwrap.wrap(figure.x_label, 52)))
         axes.set_ylabel("\n".join(textwrap.wrap(figure.y_label, 36)))
         if figure.kind != "heatmap":
             axes.grid(visible=True, axis="both" if figure.kind == "lines" else "y")
-            if figure.diagonal:
-                drawn.append(_diagonal(axes, figure))
+            if figure.diagonal:  # y = x as far as the series reach
+                values = [float(x) for series in figure.series for x in (*series.x, *series.y)]
+                ends = (min(values), max(values))
+                drawn += axes.plot(ends, ends, color=GREY, linewidth=1.1, zorder=1)
             for (_, value), dash in zip(figure.levels, cycle(LEVEL_DASHES), strict=False):
                 drawn.append(axes.axhline(value, color=GREY, linestyle=dash, linewidth=1.1))
-            if _legend_rows(figure):
-                # matplotlib leaves out what begins with an underscore.
-                labels = [f" {x}" if x.startswith("_") else x for x in _labels(figure)]
-                columns = _legend_columns(figure)
-                drawing.legend(drawn, labels, loc="outside lower center", ncols=columns)
+        if labels:
+            drawing.legend(drawn, labels, loc="outside lower center", ncols=columns)
     return drawing
 
 
-def _labels(figure: Figure) -> list[str]:
-    """Of the legend, in its order."""
-    diagonal = [figure.diagonal] if figure.diagonal else []
-    return [
-        *(series.label for series in figure.series),
-        *diagonal,
-        *(label for label, _ in figure.levels),
-    ]
+def _legend(figure: Figure) -> tuple[list[str], int]:
+    """The labels of the legend, and how many stand beside each other.
 
-
-def _legend_columns(figure: Figure) -> int:
-    """As many as fit beside each other: a line has room for about 56 letters of the legend."""
-    widest = max(map(len, _labels(figure)))
-    return max(1, min(3, 56 // (widest + 8), len(_labels(figure))))
-
-
-def _legend_rows(figure: Figure) -> int:
-    """Lines of the legend; none where there is one series and its label says nothing."""
-    labels = _labels(figure)
+    A heatmap has no labels, nor has a single series whose label says nothing.
+    """
+    labels = [series.label for series in figure.series]
+    labels += [figure.diagonal] if figure.diagonal else []
+    labels += [label for label, _ in figure.levels]
     if figure.kind == "heatmap" or labels == [""]:
-        return 0
-    return -(-len(labels) // _legend_columns(figure))
-
-
-def _height(figure: Figure) -> float:
-    """Inches: room for the legend below the axes, for the rows of a heatmap, for wrapped titles."""
-    wrapped = 0.18 * (len(textwrap.wrap(figure.title, 52)) - 1)
-    if figure.kind == "heatmap":
-        return max(HEIGHT - 0.9, 1.4 + 0.36 * len(figure.series)) + wrapped
-    return HEIGHT + 0.18 * _legend_rows(figure) + wrapped
+        return [], 1
+    columns = 56 // (max(map(len, labels)) + 8)  # a line has room for about 56 letters
+    # matplotlib leaves out what begins with an underscore.
+    shown = [f" {label}" if label.startswith("_") else label for label in labels]
+    return shown, max(1, min(3, columns, len(labels)))
 
 
 def _lines(axes: Axes, figure: Figure) -> list[Any]:
@@ -162,16 +139,9 @@ def _lines(axes: Axes, figure: Figure) -> list[Any]:
     drawn = []
     styles = zip(cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
     for series, (colour, marker, dash) in zip(figure.series, styles, strict=False):
-        many = len(series.x) > MARKED
-        drawn += axes.plot(
-            series.x,
-            series.y,
-            color=colour,
-            linestyle=dash,
-            linewidth=1.0 if many else 1.4,
-            marker="" if many else marker,
-            markersize=4.5,
-        )
+        width, mark = (1.0, "") if len(series.x) > MARKED else (1.4, marker)
+        style = {"color": colour, "linestyle": dash, "linewidth": width, "marker": mark}
+        drawn += axes.plot(series.x, series.y, markersize=4.5, **style)
         if series.low is not None and series.high is not None:
             axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.18, lw=0)
     if figure.log_x:
@@ -180,13 +150,6 @@ def _lines(axes: Axes, figure: Figure) -> list[Any]:
     elif all(isinstance(x, int) for series in figure.series for x in series.x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
-
-
-def _diagonal(axes: Axes, figure: Figure) -> Any:
-    """y = x as far as the series reach; what stands for it."""
-    values = [float(x) for series in figure.series for x in (*series.x, *series.y)]
-    ends = (min(values), max(values))
-    return axes.plot(ends, ends, color=GREY, linewidth=1.1, zorder=1)[0]
 
 
 def _names(figure: Figure) -> list[str]:
@@ -201,35 +164,25 @@ def _word(x: Number | str) -> str:
 def _bars(axes: Axes, figure: Figure) -> list[Any]:
     """Draw them, those of one name beside each other; what stands for each series."""
     drawn: list[Any] = []
-    names = _names(figure)
-    width = 0.8 / len(figure.series)
-    hatches = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++")
-    styles = zip(cycle(COLOURS), cycle(hatches), strict=False)
+    names, width = _names(figure), 0.8 / len(figure.series)
+    spread = {"linewidth": 1.1, "capsize": 2.5, "ecolor": DARK}
+    styles = zip(cycle(COLOURS), cycle(HATCHES), strict=False)
     for number, (series, (colour, hatch)) in enumerate(zip(figure.series, styles, strict=False)):
         left = (number - (len(figure.series) - 1) / 2) * width
-        drawn.append(
-            axes.bar(
-                [names.index(_word(x)) + left for x in series.x],
-                series.y,
-                width,
-                color=colour,
-                hatch=hatch,
-                edgecolor="white",
-                linewidth=0.6,
-                yerr=None if series.low is None or series.high is None else _errors(series),
-                error_kw={"linewidth": 1.1, "capsize": 2.5, "ecolor": "#222222"},
-            )
-        )
-    axes.axhline(0, color="#222222", linewidth=0.8)
+        places = [names.index(_word(x)) + left for x in series.x]
+        face: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+        errors: dict[str, Any] = {"yerr": _errors(series), "error_kw": spread}
+        drawn.append(axes.bar(places, series.y, width, linewidth=0.6, **face, **errors))
+    axes.axhline(0, color=DARK, linewidth=0.8)
     axes.tick_params(axis="x", length=0)
     _name_ticks(axes, names)
     return drawn
 
 
-def _errors(series: Series) -> list[list[float]]:
+def _errors(series: Series) -> list[list[float]] | None:
     """Lengths below and above; NaN, which draws nothing, where there is no spread."""
-    assert series.low is not None
-    assert series.high is not None
+    if series.low is None or series.high is None:
+        return None
     below = [y - low for y, low in zip(series.y, series.low, strict=True)]
     above = [high - y for y, high in zip(series.y, series.high, strict=True)]
     return [[size if size > 0 else math.nan for size in sizes] for sizes in (below, above)]
@@ -242,9 +195,8 @@ def _short(name: str) -> str:
 
 def _name_ticks(axes: Axes, names: Sequence[str]) -> None:
     """Names below the axis, aslant where they would not fit beside each other."""
-    aslant = sum(len(name) + 2 for name in names) > 48
     axes.set_xticks(range(len(names)), [_short(name) for name in names])
-    if aslant:
+    if sum(len(name) + 2 for name in names) > 48:
         axes.tick_params(axis="x", labelrotation=35)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
@@ -252,33 +204,24 @@ def _name_ticks(axes: Axes, names: Sequence[str]) -> None:
 
 def _heatmap(axes: Axes, figure: Figure) -> list[Any]:
     """Draw it, a series a row; it has no legend."""
-    values = [list(series.y) for series in figure.series]
-    flat = [value for row in values for value in row]
-    low, high = min(flat), max(flat)
+    values = np.array([series.y for series in figure.series], float)
+    low, high, colours = min(values.min(), 0.0), max(values.max(), 0.0), "Blues"
     if low < 0 < high:  # colours on both sides of a white zero
         high = max(-low, high)
         low, colours = -high, "PuOr_r"
-    else:
-        low, colours = min(low, 0.0), "Blues"
-        high = max(high, 0.0) if high > low else low + 1
+    elif low == high:
+        high = 1.0
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
     _name_ticks(axes, _names(figure))
     axes.set_yticks(range(len(values)), [_short(series.label) for series in figure.series])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    whole = all(value == int(value) for value in flat)
-    size = min(10.0, max(4.0, 110 / (4 * len(values[0]))))
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            red, green, blue, _ = image.to_rgba(np.array(value))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-            axes.text(
-                j,
-                i,
-                f"{int(value):,}" if whole else f"{value:.3g}",
-                ha="center",
-                va="center",
-                fontsize=size,
-                color="white" if dark else "black",
-            )
+    whole = bool((values == values.round()).all())
+    size = min(10.0, max(4.0, 110 / (4 * values.shape[1])))
+    for (i, j), value in np.ndenumerate(values):
+        red, green, blue, _ = image.to_rgba(np.array(value))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        colour = "white" if dark else "black"
+        shown = f"{int(value):,}" if whole else f"{value:.3g}"
+        axes.text(j, i, shown, ha="center", va="center", fontsize=size, color=colour)
     return []

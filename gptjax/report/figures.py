@@ -5,7 +5,6 @@ What computes a figure writes its numbers and where they come from; how it looks
 """
 
 import dataclasses
-import json
 import math
 import re
 import statistics
@@ -16,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from gptjax import config
 from gptjax.errors import UserError
+from gptjax.runs.folder import read_json
 
 FILE = "figures.json"
 Kind = Literal["lines", "bars", "heatmap"]
@@ -61,23 +61,16 @@ class Series:
 def over_seeds(label: str, values: Mapping[Any, Sequence[Number]], source: str = "") -> Series:
     """Means over seeds and their sample standard deviation; one seed alone has no spread.
 
-    Args:
-        label: of the series.
-        values: x -> the values of its seeds.
-        source: as of a series.
+    ``values`` has the values of the seeds for each x.
     """
-    means = [statistics.fmean(group) for group in values.values()]
-    spreads = [statistics.stdev(group) if len(group) > 1 else 0.0 for group in values.values()]
-    several = any(len(group) > 1 for group in values.values())
+    groups = values.values()
+    means = [statistics.fmean(group) for group in groups]
+    if all(len(group) == 1 for group in groups):
+        return Series(label, tuple(values), tuple(means), source=source)
+    spreads = [statistics.stdev(group) if len(group) > 1 else 0.0 for group in groups]
     ends = list(zip(means, spreads, strict=True))
-    return Series(
-        label,
-        tuple(values),
-        tuple(means),
-        low=tuple(mean - spread for mean, spread in ends) if several else None,
-        high=tuple(mean + spread for mean, spread in ends) if several else None,
-        source=source,
-    )
+    low, high = (tuple(mean + sign * std for mean, std in ends) for sign in (-1, 1))
+    return Series(label, tuple(values), tuple(means), low, high, source)
 
 
 def mean_text(values: Sequence[Number], places: int) -> str:
@@ -152,9 +145,8 @@ class Table:
         if any(len(row) != len(self.columns) for row in self.rows):
             raise UserError(f"table {self.name}: a row has not {len(self.columns)} cells")
         if len(self.sources) != len(self.rows):
-            raise UserError(
-                f"table {self.name}: {len(self.sources)} sources for {len(self.rows)} rows"
-            )
+            counts = f"{len(self.sources)} sources for {len(self.rows)} rows"
+            raise UserError(f"table {self.name}: {counts}")
 
 
 def _check_name(name: str) -> None:
@@ -181,12 +173,7 @@ def load(folder: Path) -> tuple[list[Figure], list[Table]]:
         UserError: no figures.json there, or a damaged one.
     """
     path = folder / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged ({error}); write it again") from None
+    content = read_json(path)
     try:
         figures = [_figure(table, str(path)) for table in content["figures"]]
         tables = [config.from_table(Table, table, where=str(path)) for table in content["tables"]]
@@ -198,15 +185,13 @@ def load(folder: Path) -> tuple[list[Figure], list[Table]]:
 
 def _figure(table: Mapping[str, Any], where: str) -> Figure:
     """A figure from its table in figures.json; of what is not there the defaults."""
-    plain = {key: value for key, value in table.items() if key not in ("series", "levels")}
+    if unknown := table.keys() - {field.name for field in dataclasses.fields(Figure)}:
+        raise UserError(f"{where}: unknown key {min(unknown)!r} of a figure")
+    if table["kind"] not in get_args(Kind):
+        raise UserError(f"{where}: unknown kind of figure {table['kind']!r}")
     series = tuple(config.from_table(Series, one, where=where) for one in table["series"])
     levels = tuple((str(label), float(value)) for label, value in table["levels"])
-    fields = {field.name for field in dataclasses.fields(Figure)}
-    if unknown := plain.keys() - fields:
-        raise UserError(f"{where}: unknown key {min(unknown)!r} of a figure")
-    if plain["kind"] not in get_args(Kind):
-        raise UserError(f"{where}: unknown kind of figure {plain['kind']!r}")
     try:
-        return Figure(**plain, series=series, levels=levels)
+        return Figure(**{**table, "series": series, "levels": levels})
     except UserError as error:
         raise UserError(f"{where}: {error}") from None

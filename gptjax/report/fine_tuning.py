@@ -8,8 +8,8 @@ from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.report.entries import TunedRun
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
+from gptjax.report.predictions import of_predictions
 from gptjax.report.sections import Section, line_figures, slug, with_labels
-from gptjax.report.task_predictions import of_predictions
 
 VALID = "valid"
 COLUMNS = ("metric", "split", "seeds", "examples", "median", "best")
@@ -57,12 +57,16 @@ def _rows(runs: Labelled, *, first: bool) -> Iterator[tuple[str, tuple[str, ...]
     for run, label in runs:
         for split in dict.fromkeys(split for seed in run.seeds for split in seed.splits):
             for metric in run.task.metrics[:1] if first else run.task.metrics[1:]:
-                mean, *cells = _spread_cells(run, split, metric)
+                values = _values(run, split, metric)
+                seeds = [seed.splits[split] for seed in run.seeds if split in seed.splits]
+                sizes = " or ".join(f"{n:,}" for n in sorted({one.examples for one in seeds}))
+                median, best = f"{statistics.median(values):.2f}", f"{max(values):.2f}"
+                cells = (LABELS[metric], split, str(len(values)), sizes, median, best)
+                row: tuple[str, ...] = (label, mean_text(values, 2), *cells)
                 if first:
+                    paper = "–" if run.sample else _paper(run.task)
                     remarks = "; ".join(_remarks(run, split))
-                    row = (run.task.name, label, mean, _paper(run), *cells, remarks)
-                else:
-                    row = (label, mean, *cells)
+                    row = (run.task.name, *row[:2], paper, *cells, remarks)
                 yield run.origin.path, row
 
 
@@ -72,22 +76,8 @@ def _values(run: TunedRun, split: str, metric: str) -> list[float]:
     return [100 * result.metrics[metric] for result in found if result]
 
 
-def _spread_cells(run: TunedRun, split: str, metric: str) -> tuple[str, ...]:
-    """The mean, and what stands in `COLUMNS`."""
-    values = _values(run, split, metric)
-    examples = {seed.splits[split].examples for seed in run.seeds if split in seed.splits}
-    how_many = " or ".join(f"{count:,}" for count in sorted(examples))
-    median, best = f"{statistics.median(values):.2f}", f"{max(values):.2f}"
-    seeds = str(len(values))
-    return mean_text(values, 2), LABELS[metric], split, seeds, how_many, median, best
-
-
-def _paper(run: TunedRun) -> str:
-    return "–" if run.task.paper is None or run.sample else _paper_text(run.task)
-
-
-def _paper_text(task: Task) -> str:
-    return f"{task.paper:g} ({task.paper_split})"
+def _paper(task: Task) -> str:
+    return "–" if task.paper is None else f"{task.paper:g} ({task.paper_split})"
 
 
 def _remarks(run: TunedRun, split: str) -> Iterator[str]:
@@ -117,23 +107,13 @@ def _task(runs: Labelled) -> Section:
     if absent:
         text.append(f"Without predictions.tsv, and so in no figure of them: {', '.join(absent)}.")
     rows = list(_rows(runs, first=False))
-    further = Table(
-        name=f"{slug(task.name)}-further-metrics",
-        title=f"{task.name}: further metrics",
-        caption="As in the table of all tasks.",
-        columns=("run", "mean ± std", *COLUMNS),
-        rows=tuple(cells for _, cells in rows),
-        sources=tuple(source for source, _ in rows),
-    )
+    name, title = f"{slug(task.name)}-further-metrics", f"{task.name}: further metrics"
+    columns, caption = ("run", "mean ± std", *COLUMNS), "As in the table of all tasks."
+    cells, sources = tuple(cells for _, cells in rows), tuple(source for source, _ in rows)
+    tables = (Table(name, title, caption, columns, cells, sources),) if rows else ()
     figures = (*_metric_bars(task, runs), *_training(task, runs), *of_predictions(task, predicted))
-    return Section(
-        name=f"task-{slug(task.name)}",
-        title=task.name,
-        level=3,
-        text=tuple(text),
-        tables=(further,) if rows else (),
-        figures=figures,
-    )
+    name = f"task-{slug(task.name)}"
+    return Section(name, task.name, 3, tuple(text), tables=tables, figures=figures)
 
 
 def _unit(metric: str) -> str:
@@ -144,7 +124,7 @@ def _metric_bars(task: Task, runs: Labelled) -> Iterator[Figure]:
     metric = task.metrics[0]
     levels: tuple[tuple[str, float], ...] = ()
     if task.paper is not None and not all(run.sample for run, _ in runs):
-        levels = ((f"paper: {_paper_text(task)}", task.paper),)
+        levels = ((f"paper: {_paper(task)}", task.paper),)
     if len(runs) == 1 and not levels:
         return
     splits = [next(iter(run.seeds[0].splits)) for run, _ in runs]
@@ -185,8 +165,7 @@ def _training(task: Task, runs: Labelled) -> Iterator[Figure]:
         title=f"{task.name}: {LABELS[metric]} while training",
         caption="On the validation split after so many updates: mean over the seeds and sample "
         "standard deviation, where there are several.",
-        x_label="updates",
-        y_label=_unit(metric),
+        axes=("updates", _unit(metric)),
     )
 
 

@@ -5,7 +5,6 @@ import html
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from gptjax import __version__
@@ -26,10 +25,7 @@ def figures_folder(out: Path) -> Path:
 
 
 def write(report: Report, out: Path) -> None:
-    """Write the page, and NAME.png and NAME.svg of every figure in `figures_folder`.
-
-    The page is replaced whole, after the pictures are there.
-    """
+    """Write the pictures into `figures_folder`, and then the page, which is replaced whole."""
     folder = figures_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     for figure in report.figures:
@@ -40,36 +36,25 @@ def write(report: Report, out: Path) -> None:
 
 
 def page(report: Report, folder: Path) -> str:
-    """The page's HTML.
-
-    Args:
-        report: what is on it.
-        folder: with the pictures of its figures, beside the page.
-    """
+    """The page's HTML; ``folder`` beside it has the pictures of its figures."""
     import jinja2
     from markupsafe import Markup
 
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    strict = jinja2.StrictUndefined
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True
     )
-    source = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
-    anchors = {
-        origin.path: f"runs-{number}-{slug(origin.path)}"
-        for number, origin in enumerate(report.origins, 1)
-    }
-    names = {path: anchors[origin.path] for origin in report.origins for path in origin.names}
-    return environment.from_string(source).render(
+    anchors = {o.path: f"runs-{n}-{slug(o.path)}" for n, o in enumerate(report.origins, 1)}
+    return environment.get_template(TEMPLATE).render(
         title=TITLE,
         version=__version__,
         report=report,
         folder=folder.name,
         anchors=anchors,
-        resolve=resolver(anchors, names),
-        source_of=source_of,
-        pieces=pieces,
-        told_by=told_by,
-        numeric_columns=numeric_columns,
+        resolve=resolver(report, anchors),
         picture=lambda figure: Markup(picture(figure, folder)),
+        **{one.__name__: one for one in (source_of, pieces, told_by, numeric_columns)},
     )
 
 
@@ -80,12 +65,9 @@ def pieces(path: str) -> list[str]:
 
 def told_by(tables: Sequence[Table], figure: Figure) -> bool:
     """Whether a table above a figure has its words already, and all of its runs."""
-    wanted = {path for one in figure.series for path in one.source.split(", ")}
-    return any(
-        table.caption == figure.caption
-        and wanted <= {path for source in table.sources for path in source.split(", ")}
-        for table in tables
-    )
+    wanted = {*source_of(figure).split(", ")}
+    alike = [table for table in tables if table.caption == figure.caption]
+    return any(wanted <= {*", ".join(table.sources).split(", ")} for table in alike)
 
 
 def source_of(figure: Figure) -> str:
@@ -94,16 +76,14 @@ def source_of(figure: Figure) -> str:
 
 
 def resolver(
-    anchors: Mapping[str, str], names: Mapping[str, str]
+    report: Report, anchors: Mapping[str, str]
 ) -> Callable[[str], list[tuple[str, str | None]]]:
     """A function from a source (paths between commas) to each path and its entry's anchor.
 
-    After the first one, a path in the same folder is shown without it.
-
-    Args:
-        anchors: of the entries; what lies below one belongs to it.
-        names: of paths that have no entry of their own.
+    What lies below an entry belongs to it. After the first path, one in the same folder is shown
+    without the folder.
     """
+    names = {path: anchors[origin.path] for origin in report.origins for path in origin.names}
 
     def resolve(source: str) -> list[tuple[str, str | None]]:
         paths = [path for path in source.split(", ") if path]
@@ -148,12 +128,10 @@ def picture(figure: Figure, folder: Path) -> str:
 
 
 def inline(svg: str, name: str, words: str) -> str:
-    """A file's SVG for the inside of a page, where ids and styles are everybody's.
+    """Matplotlib's SVG for the inside of a page, where ids and styles are everybody's.
 
-    Args:
-        svg: as matplotlib writes it.
-        name: put before its ids, so that those of two figures differ.
-        words: the alternative text, escaped.
+    ``name`` goes before its ids, so that those of two figures differ; ``words`` are the
+    alternative text, escaped.
     """
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -162,9 +140,5 @@ def inline(svg: str, name: str, words: str) -> str:
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}.\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}.\1)", svg)
     start = re.compile(r'<svg([^>]*?) width="[^"]*" height="[^"]*"([^>]*)>')
-    style = "stroke-linejoin: round; stroke-linecap: butt"
-    return start.sub(
-        lambda found: f'<svg{found[1]}{found[2]} role="img" aria-label="{words}" style="{style}">',
-        svg,
-        count=1,
-    )
+    added = f'role="img" aria-label="{words}" style="stroke-linejoin: round; stroke-linecap: butt"'
+    return start.sub(lambda found: f"<svg{found[1]}{found[2]} {added}>", svg, count=1)

@@ -1,12 +1,141 @@
-"""What the predictions of fine-tuned runs show: confusion, reliability, and means by length."""
+"""What the predictions of fine-tuned runs show: by length, how sure, what is mistaken for what."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from sklearn import metrics
 
-from gptjax.runs.predictions import Predictions
+from gptjax.data.tasks.task import Task
+from gptjax.report.figures import Figure, Series, over_seeds
+from gptjax.report.sections import line_figures, slug
+from gptjax.runs.predictions import Predictions, class_names
+
+FEW = 10  # predictions of a bin, below which its share says nothing
+
+Predicted = Sequence[tuple[str, str, list[Predictions]]]
+"""Runs of a task: path, what each is called, and the predictions of its seeds."""
+
+
+def of_predictions(task: Task, predicted: Predicted) -> Iterator[Figure]:
+    """All figures of a task's predictions; of a scale agreement in the place of classes."""
+    yield from _lengths(task, predicted)
+    if task.scores is None:
+        yield from _calibration(task, predicted)
+        yield from _confusions(task, predicted)
+    else:
+        yield from _agreement(task, *task.scores, predicted)
+
+
+def _lengths(task: Task, predicted: Predicted) -> Iterator[Figure]:
+    """Accuracy (of a scale the mean distance) by the length of the input."""
+    known = [
+        (path, label, seeds, tokens)
+        for path, label, seeds in predicted
+        if len(tokens := [one.tokens for one in seeds if one.tokens is not None]) == len(seeds)
+    ]
+    if not known:
+        return
+    edges = length_edges(np.concatenate([one for *_, tokens in known for one in tokens]))
+    series = []
+    for path, label, seeds, tokens in known:
+        x = by_length(tokens[0], tokens[0], edges)
+        pairs = zip(tokens, seeds, strict=True)
+        y = np.array([by_length(length, _goodness(task, one), edges) for length, one in pairs])
+        kept = ~np.isnan(x)
+        values = dict(zip(x[kept].tolist(), y[:, kept].T.tolist(), strict=True))
+        series.append(over_seeds(label, values, path))
+    what, meaning, y_label = "accuracy", "Accuracy", "accuracy, %"
+    if task.scores is not None:
+        what, meaning = "distance", "The mean distance of prediction and gold"
+        y_label = "mean |prediction - gold|"
+    counts = " or ".join(f"{n:,}" for n in sorted({len(seeds[0].gold) for _, _, seeds, _ in known}))
+    yield from line_figures(
+        series,
+        name=f"{slug(task.name)}-length",
+        title=f"{task.name}: {what} by length of the input",
+        caption=f"{meaning} on {counts} examples in bins of about equally many, by the tokens of "
+        "the longest sequence of an example, special ones included; those cut to fit the context "
+        "are as long as it is. The band is the sample standard deviation over seeds.",
+        axes=("tokens (mean of the bin)", y_label),
+    )
+
+
+def _goodness(task: Task, found: Predictions) -> np.ndarray:
+    if task.scores is None:
+        return np.where(found.gold == found.predicted, 100.0, 0.0)
+    return np.asarray(np.abs(found.gold - found.predicted))
+
+
+def _calibration(task: Task, predicted: Predicted) -> Iterator[Figure]:
+    series = []
+    for path, label, seeds in predicted:
+        confidence = np.concatenate([found.scores.max(-1) for found in seeds])
+        right = np.concatenate([found.gold == found.predicted for found in seeds])
+        found = reliability(confidence, right)
+        kept = found.count >= FEW
+        if kept.any():
+            x, y = (100 * part[kept] for part in (found.confidence, found.accuracy))
+            label = f"{label}: error {100 * found.error:.1f} %"
+            series.append(Series(label, tuple(x.tolist()), tuple(y.tolist()), source=path))
+    yield from line_figures(
+        series,
+        name=f"{slug(task.name)}-calibration",
+        title=f"{task.name}: calibration",
+        caption="How often predictions are right by the probability of the predicted class, in 10 "
+        f"bins, the seeds together; bins of fewer than {FEW} predictions are not drawn. In the "
+        "legend the expected calibration error, over all bins.",
+        axes=("probability of the predicted class, %", "accuracy, %"),
+        diagonal="as often right as sure",
+    )
+
+
+def _confusions(task: Task, predicted: Predicted) -> Iterator[Figure]:
+    names = class_names(task)
+    for path, label, seeds in predicted:
+        counts = np.sum([confusion(found) for found in seeds], axis=0).astype(float).tolist()
+        several = f", summed over {len(seeds)} seeds" if len(seeds) > 1 else ""
+        rows = zip(names, counts, strict=True)
+        yield Figure(
+            name=f"{slug(task.name)}-confusion-{slug(label)}",
+            title=f"{task.name}: confusion of {label}",
+            caption=f"Examples by gold class and predicted class{several}.",
+            x_label="predicted",
+            y_label="gold",
+            series=tuple(Series(name, names, tuple(row), source=path) for name, row in rows),
+            kind="heatmap",
+        )
+
+
+def _agreement(task: Task, low: int, high: int, predicted: Predicted) -> Iterator[Figure]:
+    """Predicted by gold score, for a scale."""
+    series = []
+    for path, label, seeds in predicted:
+        gold = np.concatenate([found.gold for found in seeds])
+        answers = np.concatenate([found.predicted for found in seeds])
+        place = np.rint((gold - low) * 2).astype(int)
+        bins = {
+            low + number / 2: found
+            for number in range(2 * (high - low) + 1)
+            if len(found := answers[place == number]) >= FEW
+        }
+        if bins:
+            means = tuple(float(found.mean()) for found in bins.values())
+            tenth, ninetieth = (
+                tuple(float(np.percentile(found, share)) for found in bins.values())
+                for share in (10, 90)
+            )
+            series.append(Series(label, tuple(bins), means, tenth, ninetieth, source=path))
+    yield from line_figures(
+        series,
+        name=f"{slug(task.name)}-agreement",
+        title=f"{task.name}: predicted by gold score",
+        caption="Mean prediction for the examples of a gold score (rounded to halves, those with "
+        f"{FEW} predictions and more), the seeds together; the band holds 80 % of the predictions.",
+        axes=("gold score", "predicted score"),
+        diagonal="prediction = gold",
+    )
 
 
 def confusion(found: Predictions) -> Int[np.ndarray, "C C"]:
@@ -19,10 +148,8 @@ def confusion(found: Predictions) -> Int[np.ndarray, "C C"]:
 class Reliability:
     """How often predictions are right, by the probability that the model gave them.
 
-    Attributes:
-        count: [bins], predictions with a probability in the bin.
-        confidence: [bins], their mean probability (0 where there are none).
-        accuracy: [bins], the share of them that is right (0 where there are none).
+    Of each bin: how many there are, their mean probability, and the share of them that is right
+    (0 where there are none).
     """
 
     count: Int[np.ndarray, " _"]
@@ -42,10 +169,7 @@ def reliability(
 ) -> Reliability:
     """Predictions in ``bins`` of equal width, (0, 1/bins], …, (1 - 1/bins, 1].
 
-    Args:
-        confidence: the probability of the predicted class.
-        right: whether it is the gold class.
-        bins: how many.
+    ``confidence`` is the probability of the predicted class, ``right`` whether it is the gold one.
     """
     place = np.digitize(confidence, np.arange(1, bins) / bins, right=True)
     count = np.bincount(place, minlength=bins)

@@ -8,7 +8,7 @@ from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.readers import without_absolute
-from gptjax.report.sections import Listing, Section, line_figures, slug, with_labels
+from gptjax.report.sections import Section, line_figures, slug, with_labels
 
 SEEN = "million tokens seen (padding included)"
 LOSS = "loss, nats per token"
@@ -38,8 +38,7 @@ def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
         name="pre-training-validation",
         title="Validation loss",
         caption="Of each run on its own validation text, which stands with the run.",
-        x_label=SEEN,
-        y_label=LOSS,
+        axes=(SEEN, LOSS),
     )
     yield Section("pre-training", "Pre-training", tables=(table,), figures=tuple(together))
     for run in runs:
@@ -93,8 +92,8 @@ def _section(run: PretrainedRun) -> Section:
     ]
     text += [f"Text: {'; '.join(texts)}."] if texts else []
     written = run.samples.rstrip()
-    listings = [Listing("What it writes (samples.txt)", written)] if run.samples else []
-    listings.append(Listing("Settings (config.toml)", run.settings))
+    listings = [("What it writes (samples.txt)", written)] if run.samples else []
+    listings.append(("Settings (config.toml)", run.settings))
     figures, folded = _curves(run, name), tuple(listings)
     return Section(f"run-{name}", path, 3, tuple(text), figures=figures, listings=folded)
 

@@ -13,17 +13,8 @@ from typing import Any
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
-from gptjax.report import figures
-from gptjax.report.entries import (
-    Drawn,
-    Made,
-    Measured,
-    Origin,
-    PretrainedRun,
-    Sources,
-    TunedRun,
-    TunedSeed,
-)
+from gptjax.report import entries, figures
+from gptjax.report.entries import Made, Origin, Sources
 from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder, read_json
 from gptjax.runs.open import load_config, load_task, read_table
@@ -69,7 +60,7 @@ def _made(folder: Path, shown: str) -> Made:
     return replace(made, seed=seed, hardware=hardware, checkpoint=found.checkpoint)
 
 
-def read_drawn(folder: Path, shown: str) -> Drawn:
+def read_drawn(folder: Path, shown: str) -> entries.Drawn:
     """Figures and tables, and how the runs were made that they name."""
     drawn, tables = figures.load(folder)
     named = [series.source for figure in drawn for series in figure.series]
@@ -87,7 +78,7 @@ def read_drawn(folder: Path, shown: str) -> Drawn:
     for table in tables:
         sources, caption = map(without_absolute, table.sources), without_absolute(table.caption)
         clean_tables.append(replace(table, caption=caption, sources=tuple(sources)))
-    return Drawn(origin, clean_figures, clean_tables)
+    return entries.Drawn(origin, clean_figures, clean_tables)
 
 
 def _made_of(folder: Path) -> list[Made]:
@@ -109,13 +100,13 @@ def _read_records(folder: Path) -> list[Mapping[str, Any]]:
     return records
 
 
-def read_pretrained(folder: Path, shown: str) -> PretrainedRun:
+def read_pretrained(folder: Path, shown: str) -> entries.PretrainedRun:
     """A run of `gptjax pretrain`, or one that was imported."""
     run = RunFolder(folder)
     meta = run.read_meta()
     imported = "imported" in meta
     kind = f"imported from {without_absolute(meta['imported'])}" if imported else "pre-trained"
-    return PretrainedRun(
+    return entries.PretrainedRun(
         origin=Origin(shown, kind, (_made(folder, shown),)),
         model=load_config(folder),
         settings=without_absolute(run.config.read_text(encoding="utf-8")),
@@ -142,7 +133,7 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
     results = [kinds.read_as(kinds.TaskRun, RunFolder(path).results) for path in complete]
     made = tuple(_made(path, names[path]) for path in complete)
     seeds = tuple(
-        TunedSeed(
+        entries.TunedSeed(
             splits={split.name: split for split in one.splits if split.metrics},
             collapsed=one.majority_class_only,
             predictions=_predictions(path, task),
@@ -152,7 +143,7 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
     )
     sample = any(bool(one.data.sample) for one in results)
     origin = Origin(shown, f"fine-tuned on {task.name}", made)
-    sources.tuned.append(TunedRun(origin, task, seeds, sample))
+    sources.tuned.append(entries.TunedRun(origin, task, seeds, sample))
 
 
 def _predictions(folder: Path, task: Task) -> Predictions | None:
@@ -170,18 +161,16 @@ def add_results(folder: Path, shown: str, sources: Sources) -> None:
     elif isinstance(found, kinds.LanguageModelling | kinds.TaskRun):
         sources.left_out.append(f"{shown}: is of a run whose files are not there")
     elif isinstance(found, kinds.TaskEvaluation):
-        _add_evaluation(found, folder, shown, sources)
+        _add_task(found, folder, shown, sources)
     else:
         asked = isinstance(found, kinds.ZeroShot)
         kind = "asked without training" if asked else "perplexity of a text"
         origin = Origin(shown, kind, (_measured(found, shown),))
         clean = replace(found, run=without_absolute(found.run), split=Path(found.split).name)
-        sources.measured.append(Measured(origin, clean))
+        sources.measured.append(entries.Measured(origin, clean))
 
 
-def _add_evaluation(
-    found: kinds.TaskEvaluation, folder: Path, shown: str, sources: Sources
-) -> None:
+def _add_task(found: kinds.TaskEvaluation, folder: Path, shown: str, sources: Sources) -> None:
     if found.task not in TASKS:
         sources.left_out.append(f"{shown}: measured on {found.task}, which is no task of the table")
         return
@@ -191,11 +180,11 @@ def _add_evaluation(
     task = TASKS[found.task]
     predictions = _predictions(folder, task)
     collapsed = predictions is not None and len(set(predictions.predicted)) == 1
-    seed = TunedSeed({found.split: found}, collapsed, predictions)
+    seed = entries.TunedSeed({found.split: found}, collapsed, predictions)
     kind = f"{without_absolute(found.run)} measured on {task.name}"
     origin = Origin(shown, kind, (_measured(found, shown),))
     sample = bool(found.data.sample or found.data.trained_on_sample)
-    sources.tuned.append(TunedRun(origin, task, (seed,), sample))
+    sources.tuned.append(entries.TunedRun(origin, task, (seed,), sample))
 
 
 def _measured(

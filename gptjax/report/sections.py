@@ -14,14 +14,6 @@ R = TypeVar("R", bound=Found)
 
 
 @dataclass(frozen=True)
-class Listing:
-    """Text as it is, with its line breaks, folded away under its title."""
-
-    title: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Section:
     """A part of the page.
 
@@ -31,7 +23,8 @@ class Section:
         level: 2, or 3 for a part of the section before it.
         text: paragraphs.
         warnings: what a reader has to know before the numbers.
-        tables, figures, listings: in this order.
+        tables, figures: in this order.
+        listings: at its end; titles, and texts with their line breaks, folded away.
     """
 
     name: str
@@ -41,7 +34,7 @@ class Section:
     warnings: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
-    listings: tuple[Listing, ...] = ()
+    listings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,7 @@ def line_figures(
     name: str,
     title: str,
     caption: str,
-    x_label: str,
-    y_label: str,
+    axes: tuple[str, str],
     diagonal: str = "",
 ) -> Iterator[Figure]:
     """A figure of the lines, of many lines several figures; none where there are no lines."""
@@ -90,5 +82,5 @@ def line_figures(
         each = -(-len(lines) // count)
         few = tuple(lines[(number - 1) * each : number * each])
         end, part = (f"-{number}", f" ({number} of {count})") if count > 1 else ("", "")
-        words = (name + end, title + part, caption, x_label, y_label)
+        words = (name + end, title + part, caption, *axes)
         yield Figure(*words, few, diagonal=diagonal)

@@ -26,27 +26,17 @@ from gptjax.models import convert
 from gptjax.models.transformer import TransformerConfig
 
 HEAD_WEIGHTS, HEAD_FACTS = "gptjax_head.safetensors", "gptjax_head.json"
-CLASSES = {
-    "post": (
-        "OpenAIGPTLMHeadModel",
-        "OpenAIGPTForSequenceClassification",
-        "OpenAIGPTDoubleHeadsModel",
-    ),
-    "pre": ("GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2DoubleHeadsModel"),
-}
-
-
+FAMILIES = {"post": "OpenAIGPT", "pre": "GPT2"}
 HeadKind = Literal["single", "choice", "sum"]
 
 
 @dataclass(frozen=True)
 class Head:
-    """What fine-tuning added, and what becomes of it.
+    """What fine-tuning added: ``adapter`` are its parameters.
 
     Attributes:
         kind: one sequence, several to choose from, or several that are added.
         labels: names of the columns, or of the options.
-        adapter: its parameters.
     """
 
     kind: HeadKind
@@ -70,37 +60,41 @@ def write(
             f"model.mlp_width is {config.mlp_width}: the hub's GPT-1 has 4 × {config.width} always"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    language, single, choice = CLASSES[config.norm]
-    name, extra, facts = language, {}, {}
+    name, extra = "LMHeadModel", {}
+    facts: dict[str, Any] = {}
     if head is not None:
-        special = head.adapter["special_embedding"]
-        rows = [backbone["token_embedding"], special]
+        rows = [backbone["token_embedding"], head.adapter["special_embedding"]]
         backbone = {**backbone, "token_embedding": np.concatenate(rows)}
         kernel = np.asarray(head.adapter["head"]["kernel"])
         bias = np.asarray(head.adapter["head"]["bias"])
         if head.kind == "single":
-            name = single
+            name = "ForSequenceClassification"
             backbone = _with_bias(backbone, config, kernel, bias)
             extra = {"score.weight": np.ascontiguousarray(kernel.T)}
-            facts = _labels(head.labels)
-        elif head.kind == "choice":
-            name = choice
-            extra = {
-                "multiple_choice_head.summary.weight": np.ascontiguousarray(kernel.T),
-                "multiple_choice_head.summary.bias": bias,
+            facts = {
+                "id2label": dict(enumerate(head.labels)),
+                "label2id": {name: number for number, name in enumerate(head.labels)},
+                "problem_type": "single_label_classification",
             }
+        elif head.kind == "choice":
+            name, summary = "DoubleHeadsModel", "multiple_choice_head.summary"
+            extra = {f"{summary}.weight": np.ascontiguousarray(kernel.T), f"{summary}.bias": bias}
             facts = {"num_labels": 1}
         else:
             safetensors.save_file({"kernel": kernel, "bias": bias}, folder / HEAD_WEIGHTS)
-            content = {
-                "head": "sum of the states at <|extract|> of both orders @ kernel + bias",
-                "labels": list(head.labels),
-            }
+            formula = "sum of the states at <|extract|> of both orders @ kernel + bias"
+            content = {"head": formula, "labels": list(head.labels)}
             (folder / HEAD_FACTS).write_text(json.dumps(content, indent=2) + "\n")
     tensors = {**convert.to_hub(backbone, config), **extra}
     safetensors.save_file(tensors, folder / hub_files.WEIGHTS, {"format": "pt"})
-    vocabulary = len(backbone["token_embedding"])
-    _write_configs(folder, config, vocabulary, tokenizer, name, facts)
+    name = FAMILIES[config.norm] + name
+    # GPT-1's vocabulary has nothing for either end.
+    ids = {"bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
+    ids["pad_token_id"] = hub_tokenizer.padding(tokenizer)
+    vocabulary = {"vocab_size": len(backbone["token_embedding"])}
+    settings = {**_settings(name, config), **vocabulary, **ids, **facts}
+    _write_json(folder / hub_files.CONFIG, settings)
+    _write_json(folder / "generation_config.json", ids)
     hub_tokenizer.write(folder, tokenizer, config.context_length, specials=head is not None)
     return name
 
@@ -124,58 +118,30 @@ def _with_bias(
             f"the head's bias of {len(bias)} classes cannot be expressed by a state of width "
             f"{config.width}, and the sequence-classification class has no bias"
         )
-    added = found[:-1]
+
+    def shifted(norm: Any) -> Any:
+        bias = np.asarray(norm["bias"], np.float64) + found[:-1]
+        return {**norm, "bias": np.asarray(bias, np.float32)}
+
     if config.norm == "pre":
-        last = backbone["final_norm"]
-        return {**backbone, "final_norm": {**last, "bias": _plus(last["bias"], added)}}
+        return {**backbone, "final_norm": shifted(backbone["final_norm"])}
     block = f"blocks_{config.num_layers - 1}"
-    last = backbone[block]["norm_2"]
-    norm = {**last, "bias": _plus(last["bias"], added)}
-    return {**backbone, block: {**backbone[block], "norm_2": norm}}
+    last = backbone[block]
+    return {**backbone, block: {**last, "norm_2": shifted(last["norm_2"])}}
 
 
-def _plus(bias: np.ndarray, added: np.ndarray) -> np.ndarray:
-    return np.asarray(np.asarray(bias, np.float64) + added, np.float32)
-
-
-def _labels(names: tuple[str, ...]) -> dict[str, Any]:
+def _settings(name: str, config: TransformerConfig) -> dict[str, Any]:
+    named = {**hub_files.SIZES, **hub_files.RATES}
+    if config.norm == "post":
+        own: dict[str, Any] = {"afn": "gelu"}
+    else:
+        own = {"activation_function": "gelu_new", "n_inner": config.mlp_width}
     return {
-        "id2label": {str(number): name for number, name in enumerate(names)},
-        "label2id": {name: number for number, name in enumerate(names)},
-        "problem_type": "single_label_classification",
-    }
-
-
-def _write_configs(
-    folder: Path,
-    config: TransformerConfig,
-    vocabulary: int,
-    tokenizer: Tokenizer,
-    name: str,
-    facts: Mapping[str, Any],
-) -> None:
-    first = config.norm == "post"
-    ids = {
-        # GPT-1's vocabulary has nothing for either end.
-        "bos_token_id": tokenizer.end,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": hub_tokenizer.padding(tokenizer),
-    }
-    content = {
         "architectures": [name],
         "model_type": next(kind for kind, norm in hub_files.KINDS.items() if norm == config.norm),
-        "vocab_size": vocabulary,
-        "n_positions": config.context_length,
-        "n_embd": config.width,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
-        **({"afn": "gelu"} if first else {"activation_function": "gelu_new"}),
-        **({} if first else {"n_inner": config.mlp_width}),
-        "embd_pdrop": config.embedding_dropout,
-        "attn_pdrop": config.attention_dropout,
-        "resid_pdrop": config.residual_dropout,
+        **{theirs: getattr(config, ours) for ours, theirs in named.items()},
+        **own,
         "layer_norm_epsilon": hub_files.FIXED["layer_norm_epsilon"],
-        "initializer_range": config.initial_std,
         "summary_type": "cls_index",
         "summary_use_proj": True,
         "summary_activation": None,
@@ -183,11 +149,7 @@ def _write_configs(
         "summary_first_dropout": 0.1,
         "tie_word_embeddings": True,
         "dtype": "float32",
-        **ids,
-        **facts,
     }
-    _write_json(folder / hub_files.CONFIG, content)
-    _write_json(folder / "generation_config.json", ids)
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

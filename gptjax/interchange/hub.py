@@ -48,9 +48,8 @@ FIXED = {
 def locate(identifier: str, *, weights: bool = True) -> Path:
     """The folder of a model: itself, or a download from the hub into its own cache.
 
-    Args:
-        identifier: a folder, or ID[@REVISION] on the hub.
-        weights: whether they are needed too; config and tokenizer are small.
+    ``identifier`` is a folder, or ID[@REVISION] on the hub. Config and tokenizer are small, so
+    that they can be had without the ``weights``.
 
     Raises:
         UnreachableError: neither there nor to be had.
@@ -85,41 +84,41 @@ def read_config(folder: Path) -> TransformerConfig:
             does not have; names it.
     """
     file = folder / CONFIG
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file; is this a folder of a model?") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    content = read_json(file, "a model")
     if not isinstance(content, dict):
         raise UserError(f"{file}: is no JSON object")
     kind = content.get("model_type")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(
-            f"{file}: is of a model of the type {kind!r}; known are {' and '.join(KINDS)}"
-        )
-    activation = content.get("afn" if kind == "openai-gpt" else "activation_function", "gelu_new")
+        known = " and ".join(KINDS)
+        raise UserError(f"{file}: is of a model of the type {kind!r}; known are {known}")
+    first = kind == "openai-gpt"
+    activation = content.get("afn" if first else "activation_function", "gelu_new")
     # The hub's GPT-1 calls its tanh form gelu.
-    if activation not in ("gelu_new", *(["gelu"] if kind == "openai-gpt" else [])):
+    if activation not in ("gelu_new", *(["gelu"] if first else [])):
         raise UserError(f"{file}: the activation is {activation!r}; this model has gelu_new")
     for key, value in FIXED.items():
         if content.get(key, value) != value:
             raise UserError(f"{file}: {key} is {content[key]}; this model computes with {value}")
-    sizes = {ours: content.get(theirs) for ours, theirs in SIZES.items()}
-    for ours, size in sizes.items():
-        if type(size) is not int:
-            raise UserError(f"{file}: {SIZES[ours]} is {size!r}; it has to be a whole number")
-    rates = {ours: content.get(theirs) for ours, theirs in RATES.items()}
-    for ours, rate in rates.items():
-        if rate is not None and type(rate) not in (int, float):
-            raise UserError(f"{file}: {RATES[ours]} is {rate!r}; it has to be a number")
-    hidden = content.get("n_inner")
-    if hidden is not None and type(hidden) is not int:
-        raise UserError(f"{file}: n_inner is {hidden!r}; it has to be a whole number")
-    given: dict[str, Any] = {k: v for k, v in {**sizes, **rates}.items() if v is not None}
-    return TransformerConfig(
-        **given, mlp_width=hidden, norm="post" if kind == "openai-gpt" else "pre"
-    )
+    given: dict[str, Any] = {}
+    for ours, theirs in {**SIZES, **RATES, "mlp_width": "n_inner"}.items():
+        found = content.get(theirs)
+        if found is None and ours not in SIZES:
+            continue
+        if type(found) is not int and not (ours in RATES and type(found) is float):
+            what = "a number" if ours in RATES else "a whole number"
+            raise UserError(f"{file}: {theirs} is {found!r}; it has to be {what}")
+        given[ours] = found
+    return TransformerConfig(**given, norm="post" if first else "pre")
+
+
+def read_json(file: Path, what: str) -> Any:
+    """The content of a file that belongs to ``what``."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; is this a folder of {what}?") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
 
 
 def read_params(folder: Path, config: TransformerConfig) -> Any:
@@ -128,22 +127,15 @@ def read_params(folder: Path, config: TransformerConfig) -> Any:
     Raises:
         UserError: no weights, a file is damaged, or the tensors are not those of the config.
     """
-    return convert.from_hub(_tensors(folder), config, str(folder))
-
-
-def _tensors(folder: Path) -> dict[str, np.ndarray]:
     # In this order, as transformers does.
-    if (folder / WEIGHTS).exists():
-        return _read_safetensors(folder / WEIGHTS)
-    if (folder / SHARDS).exists():
-        return _read_shards(folder)
-    if (folder / TORCH).exists():
-        return _read_torch(folder / TORCH)
+    readers = {WEIGHTS: _read_safetensors, SHARDS: _read_shards, TORCH: _read_torch}
+    for name, read in readers.items():
+        if (folder / name).exists():
+            return convert.from_hub(read(folder / name), config, str(folder))
     raise UserError(f"{folder}: no weights there ({WEIGHTS}, {SHARDS} or {TORCH})")
 
 
-def _read_shards(folder: Path) -> dict[str, np.ndarray]:
-    file = folder / SHARDS
+def _read_shards(file: Path) -> dict[str, np.ndarray]:
     try:
         places: Mapping[str, str] = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(name) for name in places.values()})
@@ -151,11 +143,12 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{file}: cannot be read as an index of weights ({error})") from None
     tensors: dict[str, np.ndarray] = {}
     for name in names:
-        found = _read_safetensors(folder / name)
+        shard = file.parent / name
+        found = _read_safetensors(shard)
         listed = {tensor for tensor, place in places.items() if place == name}
         if found.keys() != listed:
             odd = sorted(found.keys() ^ listed)[0]
-            raise UserError(f"{folder / name}: {SHARDS} disagrees with it about the tensor {odd}")
+            raise UserError(f"{shard}: {SHARDS} disagrees with it about the tensor {odd}")
         tensors |= found
     return tensors
 
@@ -165,9 +158,8 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
         with safe_open(file, "numpy") as content:
             return {name: content.get_tensor(name) for name in sorted(content.keys())}
     except (OSError, SafetensorError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{file}: cannot be read, it is missing, truncated or damaged ({error})"
-        ) from None
+        reason = f"it is missing, truncated or damaged ({error})"
+        raise UserError(f"{file}: cannot be read, {reason}") from None
 
 
 def _read_torch(file: Path) -> dict[str, np.ndarray]:
@@ -187,7 +179,7 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{file}: is no state dict (tensors by name)")
 
     def plain(tensor: torch.Tensor) -> np.ndarray:
-        tensor = tensor.detach()
-        return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+        whole = tensor.float() if tensor.is_floating_point() else tensor
+        return np.asarray(whole.detach().numpy())
 
     return {name: plain(tensor) for name, tensor in content.items()}

@@ -28,7 +28,12 @@ inputs = tokenizer(contexts, OPTIONS, padding=True, return_tensors="pt")
 ids, last = inputs["input_ids"][None], inputs["attention_mask"].sum(1)[None] - 1
 print(model(input_ids=ids, mc_token_ids=last).mc_logits.argmax())
 """
-USES = {"LMHeadModel": LANGUAGE, "ForSequenceClassification": SINGLE, "DoubleHeadsModel": CHOICE}
+# By the end of the class's name: the class to import, and how it is used.
+USES = {
+    "LMHeadModel": ("AutoModelForCausalLM", LANGUAGE),
+    "ForSequenceClassification": ("AutoModelForSequenceClassification", SINGLE),
+    "DoubleHeadsModel": ("", CHOICE),
+}
 SUM = """
 No class of transformers adds the states of two sequences. `gptjax_head.safetensors` has the
 kernel [width, classes] and the bias [classes]: with the last hidden states a and b at
@@ -67,29 +72,21 @@ def card(
     Args:
         title: the run's name.
         name: the class in transformers that loads it.
-        config: the model's.
-        checkpoint: which of the run's.
-        meta: the run's meta.json.
+        config, checkpoint, meta: the model's config, its checkpoint, and the run's meta.json.
         results: what was measured, empty if nothing was.
         sums: whether its head adds two sequences.
         exact: whether it was trained with GPT-1's exact tokenizer.
     """
     kind = "GPT-1" if config.norm == "post" else "GPT-2"
-    use = next(text for end, text in USES.items() if name.endswith(end))
+    auto, use = next(found for end, found in USES.items() if name.endswith(end))
     lines = [
-        "---",
-        "library_name: transformers",
-        f"tags: [gptjax, {kind.lower()}]",
-        "---",
-        "",
-        f"# {title}",
-        "",
+        f"---\nlibrary_name: transformers\ntags: [gptjax, {kind.lower()}]\n---\n",
+        f"# {title}\n",
         f"A {kind}: {config.num_layers} blocks of width {config.width}, {config.num_heads} heads, "
         f"context {config.context_length}, {config.vocabulary_size:,} tokens. Exported by gptjax "
-        f"(trained at commit {meta.get('commit') or 'unknown'}), checkpoint `{checkpoint}`.",
-        "",
+        f"(trained at commit {meta.get('commit') or 'unknown'}), checkpoint `{checkpoint}`.\n",
         "```python",
-        f"from transformers import AutoTokenizer, {_class_to_import(name)}",
+        f"from transformers import AutoTokenizer, {auto or name}",
         use.replace("{name}", name) + "```",
     ]
     lines += [SUM] if sums else [""]
@@ -117,11 +114,3 @@ def _table(results: Sequence[Measured]) -> list[str]:
     ]
     head = ["| task | split | examples | metric | value |", "| --- | --- | ---: | --- | ---: |"]
     return [*head, *rows] if rows else []
-
-
-def _class_to_import(name: str) -> str:
-    if name.endswith("LMHeadModel"):
-        return "AutoModelForCausalLM"
-    if name.endswith("ForSequenceClassification"):
-        return "AutoModelForSequenceClassification"
-    return name

@@ -17,6 +17,7 @@ from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
+from gptjax.interchange.hub import read_json
 from gptjax.models import convert
 from gptjax.models.transformer import TransformerConfig
 
@@ -72,12 +73,7 @@ def write(folder: Path, params: Any, config: TransformerConfig, tokenizer: Token
 
 def _read_shapes(folder: Path) -> list[list[int]]:
     file = folder / SHAPES
-    try:
-        listed: list[list[int]] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file; is this a folder of OpenAI's weights?") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    listed: list[list[int]] = read_json(file, "OpenAI's weights")
     good = isinstance(listed, list) and all(
         isinstance(shape, list) and all(isinstance(size, int) and size > 0 for size in shape)
         for shape in listed

@@ -9,10 +9,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe import END_OF_TEXT, UNKNOWN, WORD_END, Gpt1Tokenizer, Gpt2Tokenizer
-from gptjax.data.tokenizers.sentencepiece import (
-    SPACE_SYMBOL,
-    SentencePieceTokenizer,
-)
+from gptjax.data.tokenizers.sentencepiece import SPACE_SYMBOL, SentencePieceTokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 
@@ -22,14 +19,10 @@ SPECIALS = ("<|start|>", "<|delimiter|>", "<|extract|>")
 
 
 def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: bool) -> None:
-    """Write the tokenizer's files into a folder.
+    """Write the tokenizer's files into a folder; of GPT-1's the hub has the fast mode only.
 
-    Args:
-        folder: there already.
-        tokenizer: ours. Of GPT-1's the hub has the fast mode only.
-        context_length: the most tokens of a text.
-        specials: with the adapter's three tokens after the vocabulary, and put around a text (or
-            a pair of texts) by themselves, as in fine-tuning.
+    With ``specials`` the adapter's three tokens come after the vocabulary, and stand around a text
+    (or a pair of texts) by themselves, as in fine-tuning.
 
     Raises:
         UserError: a kind of tokenizer that the hub's format does not hold.
@@ -108,11 +101,8 @@ def _sentencepiece(
             (score, half) for half in halves if half[0] in vocabulary and half[1] in vocabulary
         ]
     merges.sort(key=lambda merge: -merge[0])
-    backend = _bpe(
-        bpe_files.Bpe(vocabulary, [pair for _, pair in merges]),
-        byte_fallback=True,
-        unk_token=pieces[0][0],
-    )
+    bpe = bpe_files.Bpe(vocabulary, [pair for _, pair in merges])
+    backend = _bpe(bpe, byte_fallback=True, unk_token=pieces[0][0])
     backend.normalizer = normalizers.Replace(" ", SPACE_SYMBOL)
     backend.decoder = decoders.Sequence(
         [decoders.Replace(SPACE_SYMBOL, " "), decoders.ByteFallback(), decoders.Fuse()]

@@ -35,21 +35,16 @@ except ImportError as error:
 
 NAME = "gptjax"
 BATCH_SIZE = 16
-# The harness's own default where a task does not say how much to write.
-MAX_GEN_TOKS = 256
-OTHER_COMMANDS = ("ls", "validate")
-# Batches between two signs of progress; what they found is in the harness's cache then.
-CHUNK = 16
+MAX_GEN_TOKS = 256  # the harness's own default where a task does not say how much to write
+CHUNK = 16  # batches between two signs of progress; what they found is in the harness's cache then
 
 
 @dataclass(frozen=True)
 class Writing:
     """How a task wants a text continued, from the harness's `gen_kwargs`.
 
-    Attributes:
-        max_tokens: the most tokens to write.
-        until: the text ends before the first of these.
-        temperature, top_k, top_p: as of `gptjax.models.decode.generate`.
+    The text ends before the first of the strings ``until``; the rest is as of
+    `gptjax.models.decode.generate`.
     """
 
     max_tokens: int
@@ -60,26 +55,16 @@ class Writing:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> "Writing":
-        """From `gen_kwargs`: greedy, unless they say do_sample or a temperature.
-
-        Raises:
-            UserError: something that cannot be done here.
-        """
+        """From `gen_kwargs`; unknown ones are refused. Greedy, unless they say otherwise."""
         options = dict(normalize_gen_kwargs(dict(given), MAX_GEN_TOKS))
         sampled = options.pop("do_sample")
-        temperature = float(options.pop("temperature", 1.0))
-        writing = cls(
-            max_tokens=options.pop("max_gen_toks"),
-            until=tuple(stop for stop in options.pop("until") if stop),
-            temperature=temperature if sampled else 0.0,
-            top_k=int(options.pop("top_k", 0)),
-            top_p=float(options.pop("top_p", 1.0)),
-        )
+        until = tuple(stop for stop in options.pop("until") if stop)
+        temperature, top_p = (float(options.pop(name, 1.0)) for name in ("temperature", "top_p"))
+        size, top_k = options.pop("max_gen_toks"), int(options.pop("top_k", 0))
+        writing = cls(size, until, temperature if sampled else 0.0, top_k, top_p)
         if options:
-            raise UserError(
-                f"gen_kwargs {', '.join(options)}: unknown; known are until, max_gen_toks, "
-                "do_sample, temperature, top_k, top_p"
-            )
+            known = "until, max_gen_toks, do_sample, temperature, top_k, top_p"
+            raise UserError(f"gen_kwargs {', '.join(options)}: unknown; known are {known}")
         return writing
 
     def cut(self, text: str) -> str:
@@ -151,10 +136,7 @@ class GptjaxLM(LM):
             raise UserError(f"batch_size {batch_size}: it must be at least 1, or auto")
         if not isinstance(run, Run):
             run = load(run, str(checkpoint), num_heads=heads, mode=mode)
-        self.run = run
-        self.batch_size = size
-        self.add_bos_token = add_bos_token
-        self.seed = seed
+        self.run, self.batch_size, self.add_bos_token, self.seed = run, size, add_bos_token, seed
 
     def get_model_info(self) -> dict[str, Any]:
         """What the harness writes beside its results."""
@@ -170,13 +152,9 @@ class GptjaxLM(LM):
     ) -> list[tuple[float, bool]]:
         """What each continuation has after its context.
 
-        Args:
-            requests: each of a context and a continuation.
-            disable_tqdm: show no progress.
-
         Returns:
-            For each request its log-probability in nats, and whether every token of it is the
-            likeliest one; in their order.
+            For each request (a context and a continuation) its log-probability in nats, and
+            whether every token of it is the likeliest one; in their order.
 
         Raises:
             UserError: the tokenizer has nothing for a continuation.
@@ -185,10 +163,9 @@ class GptjaxLM(LM):
         spans = continuations_of(self.run.tokenizer, pairs, self.add_bos_token)
         for request, span in zip(requests, spans, strict=True):
             if not len(span.target):
-                raise UserError(
-                    f"{request.task_name}, document {request.doc_id}: the tokenizer has nothing "
-                    f"for the continuation {request.args[1]!r}"
-                )
+                where = f"{request.task_name}, document {request.doc_id}"
+                missing = f"the continuation {request.args[1]!r}"
+                raise UserError(f"{where}: the tokenizer has nothing for {missing}")
         found: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         for number, scores in self._scored(spans, disable_tqdm):
             found[number] = (_sum(scores), bool(scores.likeliest.all()))
@@ -203,18 +180,13 @@ class GptjaxLM(LM):
         A text longer than the context is read in windows that predict every token once; the last
         one reaches back, so that it is as long as the others. (`gptjax evaluate` lets it be
         shorter, so that its perplexity of long texts is a little higher.)
-
-        Args:
-            requests: each of a text.
-            disable_tqdm: show no progress.
         """
         texts = [request.args[0] for request in requests]
         spans: list[Span] = []
         owners: list[int] = []
+        separator, context_length = self.run.tokenizer.separator, self.run.model.context_length
         for owner, ids in enumerate(self.run.tokenizer.encode(texts)):
-            windows = get_rolling_token_windows(
-                ids.tolist(), self.run.tokenizer.separator, self.run.model.context_length, 1
-            )
+            windows = get_rolling_token_windows(ids.tolist(), separator, context_length, 1)
             for context, target in map(make_disjoint_window, windows):
                 spans.append(Span(np.array(context, np.int32), np.array(target, np.int32)))
                 owners.append(owner)
@@ -234,10 +206,6 @@ class GptjaxLM(LM):
         never less than half of the model's context: beyond that, the model goes on as in
         `gptjax.models.decode.generate`.
 
-        Args:
-            requests: each of a context and `gen_kwargs`.
-            disable_tqdm: show no progress.
-
         Returns:
             What is added to each context, in their order.
 
@@ -245,11 +213,11 @@ class GptjaxLM(LM):
             UserError: `gen_kwargs` that are unknown, or outside their range.
         """
         tokenizer, context = self.run.tokenizer, self.run.model.context_length
-        start = [tokenizer.separator]
-        prompts = []
-        for ids in tokenizer.encode([request.args[0] for request in requests]):
-            text = ids.tolist()
-            prompts.append(start + text if self.add_bos_token or not text else text)
+        texts = tokenizer.encode([request.args[0] for request in requests])
+        bos = [tokenizer.separator]
+        prompts = [
+            [*(bos if self.add_bos_token or not len(ids) else []), *ids.tolist()] for ids in texts
+        ]
         alike: dict[str, list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
             alike[json.dumps(request.args[1], sort_keys=True)].append(number)
@@ -258,23 +226,17 @@ class GptjaxLM(LM):
         with tqdm(total=len(requests), desc="generate_until", disable=disable_tqdm) as bar:
             for numbers in alike.values():
                 writing = Writing.read(requests[numbers[0]].args[1])
+                options = {name: value for name, value in vars(writing).items() if name != "until"}
                 room = max(context - writing.max_tokens, context // 2, 1)
                 # The longest first: what memory cannot hold fails at once.
                 order = sorted(numbers, key=lambda number: -len(prompts[number][-room:]))
                 for chosen in _chunks(order, self.batch_size):
                     # Repeated to the size of the others, whose program is compiled already.
                     rows = [*chosen, *chosen[-1:] * (self.batch_size - len(chosen))]
-                    samples = generate(
-                        self.run.model,
-                        self.run.backbone,
-                        [prompts[number][-room:] for number in rows],
-                        jax.random.fold_in(jax.random.key(self.seed), batches),
-                        max_tokens=writing.max_tokens,
-                        end=tokenizer.end,
-                        temperature=writing.temperature,
-                        top_k=writing.top_k,
-                        top_p=writing.top_p,
-                    )
+                    read = [prompts[number][-room:] for number in rows]
+                    key = jax.random.fold_in(jax.random.key(self.seed), batches)
+                    model, params = self.run.model, self.run.backbone
+                    samples = generate(model, params, read, key, end=tokenizer.end, **options)
                     batches += 1
                     for number, (sample,) in zip(chosen, samples, strict=False):
                         text = added_text(tokenizer, prompts[number], sample)
@@ -285,9 +247,8 @@ class GptjaxLM(LM):
 
     def _scored(self, spans: Sequence[Span], silent: bool) -> Iterator[tuple[int, TokenScores]]:
         """Every span's number and scores, spans of a similar length together, the longest first."""
-        order = sorted(
-            range(len(spans)), key=lambda i: -len(spans[i].context) - len(spans[i].target)
-        )
+        lengths = [len(span.context) + len(span.target) for span in spans]
+        order = sorted(range(len(spans)), key=lambda i: -lengths[i])
         with tqdm(total=len(spans), desc="log-likelihood", disable=silent) as bar:
             for chosen in _chunks(order, CHUNK * self.batch_size):
                 scores = score_spans(self.run, [spans[i] for i in chosen], self.batch_size)
@@ -302,16 +263,14 @@ class GptjaxLM(LM):
 def command_line(words: Sequence[str]) -> None:
     """The harness's command, with `GptjaxLM` as its model unless another one is named.
 
-    Args:
-        words: its options, or its commands `ls` and `validate` with theirs.
-
-    Raises:
-        UserError: as `GptjaxLM`.
-        SystemExit: options that the harness refuses.
+    ``words`` are its options, or its commands `ls` and `validate` with theirs. What the harness
+    refuses ends in SystemExit.
     """
     ours = ["run", "--model", NAME, "--batch_size", str(BATCH_SIZE)]
     own = words[0] if words else ""
-    words = [*words] if own in OTHER_COMMANDS else [*ours, *(words[1:] if own == "run" else words)]
+    words = (
+        [*words] if own in ("ls", "validate") else [*ours, *(words[1:] if own == "run" else words)]
+    )
     # It would fork for its bootstrap, after which jax's threads may never come back.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
     before, sys.argv = sys.argv, ["gptjax lm-eval", *words]  # where the harness looks

@@ -42,9 +42,8 @@ class Model(Run):
             UserError: not a fine-tuned run, or a row lacks a part.
         """
         if self.task is None:
-            raise UserError(
-                f"{self.folder.path}: a pre-trained run has no task; fine-tune it first"
-            )
+            path = self.folder.path
+            raise UserError(f"{path}: a pre-trained run has no task; fine-tune it first")
         if not rows:
             return []
         cells = (Row(f"row {number}", row) for number, row in enumerate(rows))
@@ -52,11 +51,10 @@ class Model(Run):
             cells, self.task, "rows", source="rows", fingerprint="", strict=True, labels=False
         )
         scores = predict_split(self, split.examples, batch_size)
-        names = class_names(self.task)
+        names, scored = class_names(self.task), self.task.scores is not None
         answers: list[dict[str, Any]] = []
         predictions = scores.predicted.tolist()
         for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
-            scored = self.task.scores is not None
             answer = predicted if scored else self.task.labels[int(predicted)]
             by_name = dict(zip(names, map(float, probabilities), strict=True))
             answers.append({"prediction": answer, "probabilities": by_name})

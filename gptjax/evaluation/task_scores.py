@@ -38,10 +38,9 @@ class SplitScores:
         index: the row of each example in its split; rows that were left out are missing.
         metrics: the task's metrics and ``loss`` (nats per example); empty without labels.
         truncated: how many examples lost some text to fit the context.
-        tokens: of each example, how many its longest sequence has, special ones included, after
-            truncation; empty where nothing was encoded.
-        categories: the metrics of each, the largest first; of a task whose rows have categories,
-            and labels.
+        tokens: of each example's longest sequence, special ones included, after truncation; empty
+            where nothing was encoded.
+        categories: the metrics of each, the largest first; of a task that has them, and labels.
     """
 
     probabilities: Float[np.ndarray, "N C"]
@@ -65,15 +64,11 @@ class SplitScores:
 
     def predictions(self, task: Task) -> Predictions:
         """What stands in predictions.tsv."""
-        return Predictions(
-            labels=task.labels,
-            columns=class_names(task),
-            index=np.array(self.index, np.int64),
-            gold=np.array([np.nan if gold is None else gold for gold in self.gold], np.float64),
-            predicted=self.predicted,
-            scores=self.probabilities,
-            tokens=np.array(self.tokens, np.int64) if self.tokens else None,
-        )
+        index = np.array(self.index, np.int64)
+        gold = np.array([np.nan if gold is None else gold for gold in self.gold], np.float64)
+        tokens = np.array(self.tokens, np.int64) if self.tokens else None
+        answers = (self.predicted, self.probabilities, tokens)
+        return Predictions(task.labels, class_names(task), index, gold, *answers)
 
 
 def score(
@@ -86,30 +81,25 @@ def score(
         predicted = probabilities @ np.arange(task.scores[0], task.scores[1] + 1)
     else:
         predicted = log_p.argmax(-1)
-    gold = [example.target for example in examples]
-    index = [example.row for example in examples]
+    gold, index = [one.target for one in examples], [one.row for one in examples]
     metrics: dict[str, float] = {}
     categories: tuple[Category, ...] = ()
     if gold and all(target is not None for target in gold):
         loss = -(targets_of(examples, task) * log_p).sum(-1).mean()
         metrics = {"loss": float(loss), **measure(task.metrics, np.array(gold), predicted)}
         categories = _by_category(examples, np.array(gold), predicted, task)
-    return SplitScores(
-        probabilities.astype(np.float32), predicted, gold, index, metrics, categories=categories
-    )
+    shown = probabilities.astype(np.float32)
+    return SplitScores(shown, predicted, gold, index, metrics, categories=categories)
 
 
 def _by_category(
     examples: Sequence[Example], gold: np.ndarray, predicted: np.ndarray, task: Task
 ) -> tuple[Category, ...]:
     names = np.array([example.category for example in examples])
-    if not any(names):
-        return ()
-    counts = Counter(names.tolist())
+    counts = Counter(names.tolist()) if any(names) else Counter()
     found = []
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
-        chosen = names == name
-        metrics = measure(task.metrics, gold[chosen], predicted[chosen])
+        metrics = measure(task.metrics, gold[names == name], predicted[names == name])
         found.append(Category(name, counts[name], metrics))
     return tuple(found)
 
@@ -117,13 +107,8 @@ def _by_category(
 class TaskEvaluator:
     """Scores of a model on one split; the compiled step is kept from call to call.
 
-    Args:
-        log_probabilities: (params, batch) -> [B, C].
-        sequences: of each example.
-        examples: the same examples, with their targets.
-        task: what is measured.
-        context_length: of the model.
-        batch_size: examples at once, over all devices and processes.
+    ``log_probabilities`` is (params, batch) -> [B, C]; ``sequences`` are those of the examples;
+    ``batch_size`` is over all devices and processes.
     """
 
     def __init__(
@@ -136,18 +121,10 @@ class TaskEvaluator:
         context_length: int,
         batch_size: int,
     ) -> None:
-        self._examples = examples
-        self._task = task
+        self._examples, self._task = examples, task
         self._tokens = [max(item.lengths) for item in sequences]
-        self._batches = Bucketed(
-            sequences,
-            examples,
-            task,
-            context_length=context_length,
-            batch_size=batch_size,
-            seed=0,
-            shuffle=False,
-        )
+        shape = {"context_length": context_length, "batch_size": batch_size}
+        self._batches = Bucketed(sequences, examples, task, **shape, seed=0, shuffle=False)
         self._predict = Predictor(log_probabilities, self._batches)
 
     def __call__(self, params: Any) -> SplitScores:
@@ -168,27 +145,18 @@ def predict_split(
 ) -> SplitScores:
     """A fine-tuned run's answers to examples, with metrics where they have labels.
 
-    Args:
-        run: fine-tuned.
-        examples: of its task, or of ``task``.
-        batch_size: examples at once, rounded up to a multiple of the devices.
-        task: another one with the same classes, whose metrics are wanted.
+    ``task`` is another one with the same classes, whose metrics are wanted. ``batch_size`` is
+    rounded up to a multiple of the devices.
     """
     assert run.task is not None
     task = run.task if task is None else task
     if batch_size < 1:
         raise UserError(f"batch size {batch_size}: it must be at least 1")
-    context = run.model.context_length
-    devices = parallel.device_count()
+    context, devices = run.model.context_length, parallel.device_count()
     encoded = encode(examples, task, run.tokenizer, context)
-    evaluator = TaskEvaluator(
-        _log_probabilities(run.model, adapter_config(run.task)),
-        encoded.sequences,
-        examples,
-        task,
-        context_length=context,
-        batch_size=-(-batch_size // devices) * devices,
-    )
+    predict = _log_probabilities(run.model, adapter_config(run.task))
+    shape = {"context_length": context, "batch_size": -(-batch_size // devices) * devices}
+    evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
     return dataclasses.replace(evaluator(run.params), truncated=encoded.truncated)
 
 
@@ -200,9 +168,7 @@ def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> l
         if not split.metrics:
             lines.append(f"  {name:16} no labels: {split.num_examples:,} examples predicted")
         for number, metric in enumerate(task.metrics if split.metrics else ()):
-            paper = ""
-            if comparable and number == 0 and task.paper is not None:
-                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            paper = _paper(task) if comparable and number == 0 else ""
             lines.append(
                 f"  {name:16} {LABELS[metric]:22} {100 * split.metrics[metric]:6.2f}"
                 f"   on {split.num_examples:,} examples{paper}"
@@ -215,18 +181,20 @@ def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> l
     return lines
 
 
+def _paper(task: Task) -> str:
+    return "" if task.paper is None else f"   (paper: {task.paper:.1f}, {task.paper_split})"
+
+
 def _category_table(task: Task, split: SplitScores) -> list[str]:
     """A line for each category: its name, examples and metrics."""
     if not split.categories:
         return []
     titles = [f"{LABELS[metric]:>6}" for metric in task.metrics]
-    width = max(len(name) for name in (*(one.name for one in split.categories), "category"))
+    width = max(len("category"), *(len(one.name) for one in split.categories))
     lines = ["", "  ".join([f"  {'category':{width}}", "examples", *titles])]
     for found in split.categories:
-        values = [
-            f"{100 * found.metrics[metric]:{len(title)}.2f}"
-            for metric, title in zip(task.metrics, titles, strict=True)
-        ]
+        pairs = zip(task.metrics, titles, strict=True)
+        values = [f"{100 * found.metrics[metric]:{len(title)}.2f}" for metric, title in pairs]
         shown = found.name or "(none)"
         lines.append("  ".join([f"  {shown:{width}}", f"{found.examples:8,}", *values]))
     return [*lines, ""]
@@ -237,48 +205,35 @@ def summarise(
 ) -> Seeds:
     """Mean, sample standard deviation, median and best of every metric on every split.
 
-    Args:
-        task: what was trained.
-        seeds: of the runs.
-        runs: the scores of each seed, by split.
-        sample: whether the data were the offline sample.
+    ``runs`` are the scores of each seed, by split; ``sample`` says whether the data were the
+    offline sample.
     """
-    splits = tuple(
-        SplitSpread(
-            name,
-            scores.num_examples,
-            tuple(
-                _spread(metric, [run[name].metrics[metric] for run in runs])
-                for metric in scores.metrics
-            ),
-        )
-        for name, scores in runs[0].items()
-    )
+    splits = []
+    for name, scores in runs[0].items():
+        values = {metric: [run[name].metrics[metric] for run in runs] for metric in scores.metrics}
+        spreads = tuple(_spread(*found) for found in values.items())
+        splits.append(SplitSpread(name, scores.num_examples, spreads))
     (valid,) = (split for split in splits if split.name == "valid")
     collapsed = (seed for seed, run in zip(seeds, runs, strict=True) if run["valid"].collapsed)
     return Seeds(
         task=task.name,
-        split="valid",
+        split=valid.name,
         examples=valid.examples,
         metrics={found.metric: found.mean for found in valid.metrics},
         seeds=tuple(seeds),
         majority_class_only=tuple(collapsed),
         data=Data(sample=sample),
         paper=Paper(task.metrics[0], task.paper),
-        splits=splits,
+        splits=tuple(splits),
     )
 
 
 def _spread(metric: str, values: Sequence[float]) -> Spread:
     """What several seeds have in common; the best is the highest value, of a loss the lowest."""
-    return Spread(
-        metric=metric,
-        mean=statistics.fmean(values),
-        std=statistics.stdev(values) if len(values) > 1 else 0.0,
-        median=statistics.median(values),
-        best=min(values) if metric == "loss" else max(values),
-        values=tuple(values),
-    )
+    std = statistics.stdev(values) if len(values) > 1 else 0.0
+    best = min(values) if metric == "loss" else max(values)
+    mean, median = statistics.fmean(values), statistics.median(values)
+    return Spread(metric, mean, std, median, best, tuple(values))
 
 
 def report_seeds(task: Task, summary: Seeds) -> list[str]:
@@ -293,17 +248,13 @@ def report_seeds(task: Task, summary: Seeds) -> list[str]:
         for found in split.metrics:
             if found.metric not in task.metrics:
                 continue
-            paper = ""
             first = found.metric == task.metrics[0]
-            if first and task.paper is not None and not summary.data.sample:
-                paper = f"   (paper: {task.paper:.1f}, {task.paper_split})"
+            paper = _paper(task) if first and not summary.data.sample else ""
             deviation = f"{100 * found.std:6.2f}" if several else f"{'-':>6}"
             lines.append(
                 f"  {split.name:16} {LABELS[found.metric]:22} {100 * found.mean:7.2f} {deviation} "
                 f"{100 * found.median:7.2f} {100 * found.best:7.2f}{paper}"
             )
-    lines += [
-        f"  seed {seed} collapsed: every prediction is the same class"
-        for seed in summary.majority_class_only
-    ]
+    for seed in summary.majority_class_only:
+        lines.append(f"  seed {seed} collapsed: every prediction is the same class")
     return lines

@@ -82,11 +82,9 @@ class _SpanWindows:
         wanted = np.arange(begin, begin + self.batch_size)[rows]
         tokens = np.zeros((len(wanted), 1, self._length), np.int32)
         weights = np.zeros(tokens.shape, np.float32)
-        for row, number in enumerate(wanted):
-            if number < len(self.windows):
-                window = self.windows[number]
-                tokens[row, 0, : len(window.tokens)] = window.tokens
-                weights[row, 0, 1 : len(window.tokens)] = 1
+        for row, window in enumerate(self.windows[begin : begin + self.batch_size][rows]):
+            tokens[row, 0, : len(window.tokens)] = window.tokens
+            weights[row, 0, 1 : len(window.tokens)] = 1
         return Batch(
             tokens=tokens,
             lm_weights=weights,
@@ -117,10 +115,8 @@ def _token_scores(config: ModelConfig) -> Callable[[Any, Batch], Array]:
 def score_spans(run: Run, spans: Sequence[Span], batch_size: int) -> list[TokenScores]:
     """What a model says to every token of every target.
 
-    Args:
-        run: pre-trained, or fine-tuned (its backbone is asked).
-        spans: contexts and targets.
-        batch_size: windows at once, rounded up to a multiple of the devices.
+    Of a fine-tuned run the backbone is asked. ``batch_size`` windows are read at once, rounded up
+    to a multiple of the devices.
     """
     devices = parallel.device_count()
     batch = -(-batch_size // devices) * devices
@@ -146,12 +142,10 @@ def continuations_of(
 
     Args:
         tokenizer: the model's.
-        pairs: context and target; together they are the text.
+        pairs: context and target; together they are the text. The target of a span is empty if
+            the tokenizer has nothing for it.
         separator: whether a separator is read before each text, or only before what has no token
             of context.
-
-    Returns:
-        A span for each pair; its target is empty if the tokenizer has nothing for it.
     """
     whole = tokenizer.encode([context + target for context, target in pairs])
     alone = tokenizer.encode([context for context, _ in pairs])
@@ -171,10 +165,7 @@ def token_log_probabilities(
 ) -> list[Float[np.ndarray, " _"]]:
     """log p of each token of each text given those before it (float32, nats).
 
-    Args:
-        run: pre-trained, or fine-tuned (its backbone is asked).
-        texts: each read as the beginning of a document.
-        batch_size: windows at once, rounded up to a multiple of the devices.
+    Each text is read as the beginning of a document; the rest is as of `score_spans`.
     """
     start = np.array([run.tokenizer.separator], np.int32)
     spans = [Span(start, ids) for ids in run.tokenizer.encode(texts)]

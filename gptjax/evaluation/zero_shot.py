@@ -11,12 +11,7 @@ from gptjax.data.tasks.metrics import measure
 from gptjax.data.tasks.zero_shot import Question, ZeroShotTask
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
-from gptjax.evaluation.text_scores import (
-    Span,
-    TokenScores,
-    continuations_of,
-    score_spans,
-)
+from gptjax.evaluation.text_scores import Span, TokenScores, continuations_of, score_spans
 from gptjax.runs.open import Run
 
 
@@ -45,21 +40,17 @@ class ZeroShotScores:
 
 
 def spans_of(tokenizer: Tokenizer, questions: Sequence[Question]) -> list[Span]:
-    """Every candidate of every question as tokens, after a separator.
-
-    Each as `gptjax.evaluation.text_scores.continuations_of` cuts it.
+    """Every candidate of every question as tokens, cut as `continuations_of` does.
 
     Raises:
         UserError: a target without a token.
     """
-    candidates = [(q.where, c) for q in questions for c in q.candidates]
-    spans = continuations_of(tokenizer, [(c.context, c.target) for _, c in candidates])
-    for (where, candidate), span in zip(candidates, spans, strict=True):
+    candidates = [(q.where, c.context, c.target) for q in questions for c in q.candidates]
+    spans = continuations_of(tokenizer, [(context, target) for _, context, target in candidates])
+    for (where, context, target), span in zip(candidates, spans, strict=True):
         if not len(span.target):
-            raise UserError(
-                f"{where}: the tokenizer has nothing for {candidate.target!r} after "
-                f"{candidate.context[-40:]!r}"
-            )
+            missing = f"{target!r} after {context[-40:]!r}"
+            raise UserError(f"{where}: the tokenizer has nothing for {missing}")
     return spans
 
 
@@ -102,11 +93,7 @@ def fit_threshold(scores: Float[np.ndarray, " N"], labels: Int[np.ndarray, " N"]
 
 
 def check_labels(questions: Sequence[Question]) -> None:
-    """See to it that every question has its answer.
-
-    Raises:
-        UserError: one has not; names it.
-    """
+    """Refuse the first question without its answer."""
     for question in questions:
         if question.gold is None:
             raise UserError(f"{question.where}: no label, which zero-shot evaluation needs")
@@ -119,11 +106,7 @@ def judge(
     tokens: list[list[TokenScores]],
     threshold: float | None = None,
 ) -> ZeroShotScores:
-    """Answers from scores.
-
-    Raises:
-        UserError: a question without its answer.
-    """
+    """Answers from scores; a question without its answer is refused."""
     check_labels(questions)
     gold = np.array([question.gold for question in questions], np.int64)
     if task.decision == "choose":

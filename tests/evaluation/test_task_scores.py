@@ -74,7 +74,7 @@ def test_a_score_is_on_its_own_scale(scale):
     scores = score(np.log(np.maximum(targets, 1e-30)), examples, task)
     np.testing.assert_allclose(scores.predicted, wanted, atol=1e-6)
     assert scores.metrics["pearson"] == pytest.approx(1)
-    assert class_names(task) == [str(point) for point in range(low, high + 1)]
+    assert list(class_names(task)) == [str(point) for point in range(low, high + 1)]
 
 
 @pytest.mark.parametrize(("name", "classes"), [("mrpc", 2), ("snli", 3), ("race", 4)])

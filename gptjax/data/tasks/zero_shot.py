@@ -14,6 +14,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -35,19 +36,12 @@ class Candidate(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One question.
-
-    Attributes:
-        candidates: of which one is right; a single one has its own rule.
-        gold: the right candidate's number, or the label of a single one; None if it is hidden.
-        where: file and line.
-        row: the row's number in its split; None where the file has no rows.
-    """
+    """One question: candidates of which one is right; a single one has its own rule."""
 
     candidates: tuple[Candidate, ...]
-    gold: int | None
-    where: str
-    row: int | None = None
+    gold: int | None  # the right one's number, or the label of a single one; None if it is hidden
+    where: str  # file and line
+    row: int | None = None  # its number in its split; None where the file has no rows
 
 
 @dataclass(frozen=True)
@@ -82,15 +76,10 @@ class ZeroShotTask:
 
         It stands for the best supervised one of its time, by which the paper's figure 2 divides.
         """
-        paper = None if self.task is None else self.task.paper
-        return None if paper is None else paper / 100
+        return self.task.paper / 100 if self.task and self.task.paper is not None else None
 
     def questions(self, data: str, split: str) -> tuple[list[Question], str, bool]:
-        """The questions, where they are from, and whether they are the offline sample's.
-
-        Raises:
-            UserError: nothing there, or it cannot be read.
-        """
+        """The questions, where they are from, and whether they are the offline sample's."""
         if self.task is None or self.ask is None:
             assert self.read is not None
             return self.read(Path(data).expanduser()), data, False
@@ -117,16 +106,11 @@ def ask_race(example: Example) -> Question:
 
 def _question(example: Example, candidates: Iterable[tuple[str, str]]) -> Question:
     gold = None if example.target is None else int(example.target)
-    found = tuple(Candidate(*pair) for pair in candidates)
-    return Question(found, gold, example.where, example.row)
+    return Question(tuple(starmap(Candidate, candidates)), gold, example.where, example.row)
 
 
 def read_winograd(path: Path) -> list[Question]:
-    """Winograd schemas: the XML collection, or Rahman and Ng's blocks of lines (DPR).
-
-    Raises:
-        UserError: unreadable, or an entry without its parts.
-    """
+    """Winograd schemas: the XML collection, or Rahman and Ng's blocks of lines (DPR)."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".txt"))
         if len(files) != 1:
@@ -156,16 +140,14 @@ def _xml_schemas(path: Path) -> Iterator[Question]:
 
 def _line_schemas(path: Path) -> Iterator[Question]:
     lines = [line.strip() for line in read_lines(path, "strict")]
-    at = 0
-    while at < len(lines):
-        if not lines[at]:
-            at += 1
+    done = 0
+    for number, line in enumerate(lines):
+        if number < done or not line:
             continue
-        where = f"{path}: line {at + 1}"
-        block = [line for line in lines[at : at + 4] if line]
-        if len(block) != 4:
+        where, done = f"{path}: line {number + 1}", number + 4
+        if len(lines) < done or not all(lines[number:done]):
             raise UserError(f"{where}: not four lines (sentence, pronoun, candidates, answer)")
-        sentence, pronoun, pair, right = block
+        sentence, pronoun, pair, right = lines[number:done]
         candidates = [_tidy(name) for name in pair.split(",")]
         wanted = [name.lower() for name in candidates]
         if len(candidates) != 2 or _tidy(right).lower() not in wanted:
@@ -173,30 +155,22 @@ def _line_schemas(path: Path) -> Iterator[Question]:
         places = list(re.finditer(rf"\b{re.escape(pronoun)}\b", sentence))
         if not places:
             raise UserError(f"{where}: the pronoun {pronoun!r} is not in the sentence")
-        last = places[-1]  # The candidates stand before it.
-        gold = wanted.index(_tidy(right).lower())
-        before, after = sentence[: last.start()], sentence[last.end() :]
-        yield _schema(before, after, candidates, gold, where)
-        at += 4
+        before, after = sentence[: places[-1].start()], sentence[places[-1].end() :]
+        yield _schema(before, after, candidates, wanted.index(_tidy(right).lower()), where)
 
 
 def _schema(before: str, after: str, candidates: Sequence[str], gold: int, where: str) -> Question:
     before, after = _tidy(before), _tidy(after)
     joint = "" if after[:1] in ".,;:!?'" else " "
-    found = []
-    for candidate in candidates:
-        if before and not before.endswith((".", "!", "?")):
-            candidate = re.sub(r"^(The|A|An|My|His|Her|Their)\b", lambda m: m[0].lower(), candidate)
-        found.append(Candidate(f"{before} {candidate}".strip(), joint + after))
+    if before and not before.endswith((".", "!", "?")):
+        article = re.compile(r"^(The|A|An|My|His|Her|Their)\b")
+        candidates = [article.sub(lambda found: found[0].lower(), name) for name in candidates]
+    found = (Candidate(f"{before} {name}".strip(), joint + after) for name in candidates)
     return Question(tuple(found), gold, where)
 
 
 def read_lambada(path: Path) -> list[Question]:
-    """LAMBADA: texts whose last word is to be guessed; JSON lines, or a text a line.
-
-    Raises:
-        UserError: unreadable, or a text of one word.
-    """
+    """LAMBADA: texts whose last word is to be guessed; JSON lines, or a text a line."""
     if not path.is_file():
         raise UserError(f"`data={path}`: no such file")
     questions = []

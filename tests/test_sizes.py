@@ -15,7 +15,7 @@ LONG_FUNCTIONS: set[str] = {
 }
 LONG_FILES: set[str] = set()
 
-STILL = 18_700  # of all files, at most; to be lowered to ALL
+STILL = 17_500  # of all files, at most; to be lowered to ALL
 
 
 def lines_of(path: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gptjax.commands.sweep import COMMANDS
-from gptjax.errors import UserError
+from gptjax.errors import UserError, as_options
 from gptjax.sweep.plan import Plan, Sweep, _short_names, read_sweep
 from gptjax.sweep.plan import make_plan as plan_of
 
@@ -185,7 +185,7 @@ def sweep_of(command: str, pretrained: str, **parts) -> Sweep:
         ("finetune", {"variants": {"a": {}}, "metric": "perplexity"}, "metric = 'perplexity'"),
         ("finetune", {"variants": {"a": {"seeds": [1, 1]}}}, "a seed occurs twice"),
         ("finetune", {"variants": {"a": {"init": "no/such/run"}}}, "no/such/run"),
-        ("finetune", {"variants": {"a": {"task": "sst3"}}}, "a: task sst3"),
+        ("finetune", {"variants": {"a": {"task": "sst3"}}}, "a: --task sst3"),
         ("finetune", {"variants": {"a": {"data": "no/such"}}}, "no/such: no such file or folder"),
         (
             "finetune",
@@ -202,7 +202,7 @@ def sweep_of(command: str, pretrained: str, **parts) -> Sweep:
 def test_refusals(command, parts, message, pretrained):
     with pytest.raises(UserError) as caught:
         make_plan(sweep_of(command, pretrained, **parts))
-    text = str(caught.value)
+    text = as_options(str(caught.value))
     assert text.startswith("sweep: ")
     assert message in text
     assert "\n" not in text

@@ -14,8 +14,7 @@ from typing import Protocol, runtime_checkable
 from gptjax.training.interrupt import StopRequest
 
 POLL_SECONDS = 0.1
-# What jax reserves of an accelerator's memory, unless told otherwise.
-MEMORY_SHARE = 0.75
+MEMORY_SHARE = 0.75  # what jax reserves of an accelerator's memory, unless told otherwise
 # `python -m gptjax`, which Linux asks to stop (1 is PR_SET_PDEATHSIG) when its parent dies, even if
 # that was killed and could tell nobody. A function to be called in the child before it starts would
 # mean to fork a process that has jax's threads.
@@ -25,41 +24,34 @@ LAUNCHER = (
     "runpy.run_module('gptjax', run_name='__main__', alter_sys=True)"
 )
 
+Cores = frozenset[int] | None
+
 
 @runtime_checkable  # as the tests check types
 class Process(Protocol):
     """What is asked of a process, as `subprocess.Popen` has it."""
 
-    def poll(self) -> int | None:
-        """Its exit code (that of a signal is negative), or None while it runs."""
-
-    def send_signal(self, sig: int) -> None:
-        """Send it a signal; nothing happens if it has ended."""
-
-    def wait(self) -> int:
-        """Its exit code, when it has ended."""
+    def poll(self) -> int | None: ...
+    def send_signal(self, sig: int) -> None: ...
+    def wait(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A process to start.
+    """A process to start."""
 
-    Attributes:
-        words: those after `gptjax`.
-        log: the file that its output goes to, after what is there.
-        lock: a file descriptor that it keeps open, and with it the lock on the sweep's folder.
-        cores: those that it may use; None leaves the choice to the system.
-        memory: its share of an accelerator's memory; None leaves it to jax.
-    """
-
-    words: tuple[str, ...]
-    log: Path
-    lock: int
-    cores: frozenset[int] | None = None
-    memory: float | None = None
+    words: tuple[str, ...]  # those after `gptjax`
+    log: Path  # the file that its output goes to, after what is there
+    lock: int  # a file descriptor that it keeps open, and with it the lock on the sweep's folder
+    cores: Cores = None  # those that it may use; None leaves the choice to the system
+    memory: float | None = None  # its share of an accelerator's memory; None leaves it to jax
 
 
 Start = Callable[[Launch], Process]
+OnStart = Callable[[int], None]
+"""Is told the number of a process that is about to start."""
+OnEnd = Callable[[int, int, float, Collection[float]], None]
+"""Is told its number, exit code and seconds, and for how long each of the others has run."""
 
 
 def start_process(launch: Launch) -> Process:
@@ -85,7 +77,7 @@ def start_process(launch: Launch) -> Process:
     return process
 
 
-def shares(jobs: int) -> list[frozenset[int] | None]:
+def shares(jobs: int) -> list[Cores]:
     """The cores of each of several processes at a time: neighbours, and all of them used.
 
     Two processes with a core each do more than two that share two cores, because the threads of
@@ -100,67 +92,43 @@ def shares(jobs: int) -> list[frozenset[int] | None]:
     return [frozenset(cores[a:b]) for a, b in itertools.pairwise(ends)]
 
 
-@dataclass(frozen=True)
-class _Running:
-    number: int
-    process: Process
-    slot: int
-    since: float
-
-
 def run_all(
-    launches: Mapping[int, Launch],
-    jobs: int,
-    start: Start,
-    *,
-    on_start: Callable[[int], None],
-    on_end: Callable[[int, int, float, Collection[float]], None],
+    launches: Mapping[int, Launch], jobs: int, start: Start, *, on_start: OnStart, on_end: OnEnd
 ) -> bool:
-    """Run all processes in their order, so many at a time, unless asked to stop.
+    """Run all processes in their order, so many jobs at a time; say whether all have been run.
 
     SIGTERM and Ctrl-C stop all: what runs is sent SIGTERM, upon which it saves, and nothing else is
-    started. Whatever happens, no process outlives this call.
-
-    Args:
-        launches: number -> what to run; cores and memory are shared out here.
-        jobs: how many at a time.
-        start: starts one.
-        on_start: is told the number of one that is about to start.
-        on_end: is told its number, exit code and seconds, and for how long the others have run.
-
-    Returns:
-        Whether all have been run.
+    started. Whatever happens, no process outlives this call. Cores and memory are shared out here.
     """
     waiting = list(launches.items())[::-1]
     memory = MEMORY_SHARE / jobs if jobs > 1 else None
-    cores = shares(jobs)
-    free = list(reversed(range(jobs)))
-    running: list[_Running] = []
+    free = shares(jobs)[::-1]
+    running: dict[int, tuple[Process, Cores, float]] = {}  # by number; the time is when it started
     told = False
     try:
         with StopRequest() as stop:
             while running or (waiting and not stop.requested):
                 while waiting and free and not stop.requested:
-                    (number, launch), slot = waiting.pop(), free.pop()
+                    (number, launch), cores = waiting.pop(), free.pop()
                     on_start(number)
-                    process = start(replace(launch, cores=cores[slot], memory=memory))
-                    running.append(_Running(number, process, slot, time.monotonic()))
+                    process = start(replace(launch, cores=cores, memory=memory))
+                    running[number] = (process, cores, time.monotonic())
                 if stop.requested and not told:
                     told = True
-                    for one in running:
-                        one.process.send_signal(signal.SIGTERM)
-                ended = [one for one in running if one.process.poll() is not None]
+                    for process, _, _ in running.values():
+                        process.send_signal(signal.SIGTERM)
+                ended = [n for n, (process, _, _) in running.items() if process.poll() is not None]
                 if not ended:
                     time.sleep(POLL_SECONDS)
-                for one in ended:
-                    running.remove(one)
-                    free.append(one.slot)
+                for number in ended:
+                    process, cores, since = running.pop(number)
+                    free.append(cores)
                     now = time.monotonic()
-                    others = [now - other.since for other in running]
-                    on_end(one.number, one.process.wait(), now - one.since, others)
+                    others = [now - other for _, _, other in running.values()]
+                    on_end(number, process.wait(), now - since, others)
             return not stop.requested
     finally:
-        for one in running:
-            one.process.send_signal(signal.SIGTERM)
-        for one in running:
-            one.process.wait()
+        for process, _, _ in running.values():
+            process.send_signal(signal.SIGTERM)
+        for process, _, _ in running.values():
+            process.wait()

@@ -1,9 +1,7 @@
 """What is missing of a sweep is run, what is there stays, and people see how far it is."""
 
-import dataclasses
 import fcntl
 import heapq
-import os
 import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -19,24 +17,16 @@ from gptjax.sweep import summary
 from gptjax.sweep.plan import LOCK, Plan, PlannedPoint
 from gptjax.sweep.processes import Launch, Start, run_all, start_process
 from gptjax.sweep.settings import flatten
-from gptjax.sweep.summary import Note, read_finished, read_note
+from gptjax.sweep.summary import read_finished, read_note
 
 STOPPED = (Interrupted.exit_code, -signal.SIGTERM, -signal.SIGINT)
-TAIL = 65536  # bytes of a log in which its last line is looked for
 
 
 def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResults:
     """Run what has not finished, and write results.json, summary.tsv and figures into sweep.out.
 
-    A run that fails does not stop the others; called again, the sweep runs it again.
-
-    Args:
-        plan: what to run.
-        jobs: how many runs at a time, each with its share of the cores.
-        start: starts the process of a run.
-
-    Returns:
-        All runs in the order of the grid, those that failed too.
+    So many jobs run at a time, each with its share of the cores. A run that fails does not stop the
+    others; called again, the sweep runs it again.
 
     Raises:
         UserError: another sweep is at work in its folder, or it holds other runs than these.
@@ -49,21 +39,18 @@ def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResult
     with _locked(sweep.out) as lock:
         for point in plan.points:
             _check_unchanged(point, plan.command.config)
-        launches = {
-            number: Launch(_words(plan, point), point.beside(".log"), lock)
-            for number, point in enumerate(plan.points)
-            if read_finished(point) is None
-        }
-        progress = _Progress(plan, jobs)
-        progress.begin(list(launches))
+        missing = {n: p for n, p in enumerate(plan.points) if read_finished(p) is None}
+        for point in missing.values():
+            if (note := read_note(point)).status == "running":  # as a sweep that was killed left it
+                note.write(point, status="interrupted")
+        launches = {n: Launch(_words(plan, p), p.beside(".log"), lock) for n, p in missing.items()}
+        progress = _Progress(plan, jobs, len(missing))
         done = run_all(launches, jobs, start, on_start=progress.started, on_end=progress.ended)
         results = progress.write()
         if not done:
             finished = sum(point.status == "finished" for point in results.points)
-            raise Interrupted(
-                f"{sweep.source}: interrupted with {finished} of {len(results.points)} runs "
-                "finished; the same command goes on"
-            )
+            there = f"{finished} of {len(results.points)} runs finished"
+            raise Interrupted(f"{sweep.source}: interrupted with {there}; the same command goes on")
         summary.save_figures(plan, results)
     return results
 
@@ -75,16 +62,12 @@ def _words(plan: Plan, point: PlannedPoint) -> tuple[str, ...]:
 
 
 def _check_unchanged(point: PlannedPoint, config: type[Any]) -> None:
-    """Refuse to go on in a folder with other settings than it was made with.
-
-    Raises:
-        UserError: naming the first setting that differs.
-    """
+    """Refuse to go on in a folder with other settings than it was made with; name the first."""
     note = read_note(point)
     advice = f"give another out, or remove {point.folder}"
     if not point.folder.exists() or not any(point.folder.iterdir()):
         return
-    if note is None:
+    if not point.beside(".json").exists():
         raise UserError(f"{point.folder}: is there already, but not of this sweep; {advice}")
     single = RunFolder(point.folder).config.exists()
     several = bool(RunFolder(point.folder).seeds())
@@ -99,10 +82,8 @@ def _check_unchanged(point: PlannedPoint, config: type[Any]) -> None:
     for name in (*now, *before):
         old, new = before.get(name), now.get(name)  # None is an absent key
         if old != new:
-            raise UserError(
-                f"{point.folder}: was made with {name} = {old}, and now it is {new}; change it "
-                f"back, {advice}"
-            )
+            change = f"{name} = {old}, and now it is {new}; change it back"
+            raise UserError(f"{point.folder}: was made with {change}, {advice}")
 
 
 def judge(point: PlannedPoint, exit_code: int) -> tuple[Status, str]:
@@ -118,14 +99,8 @@ def judge(point: PlannedPoint, exit_code: int) -> tuple[Status, str]:
 
 def last_line(log: Path) -> str:
     """The last line of a log that says something, "" if there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 @contextmanager
@@ -135,72 +110,51 @@ def _locked(out: Path) -> Iterator[int]:
     The runs inherit the descriptor, and with it the lock, so that it holds even where the sweep
     was killed and a run is still saving its state.
     """
-    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UserError(
-            f"{out}: another sweep, or a run that one has left, is at work there; wait for it"
-        ) from None
-    except OSError as error:  # some network file systems have no locks
-        _say(f"notice: {out}: cannot be locked ({error.strerror}); start no other sweep there")
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with (out / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = "another sweep, or a run that one has left"
+            raise UserError(f"{out}: {other}, is at work there; wait for it") from None
+        except OSError as error:  # some network file systems have no locks
+            _say(f"notice: {out}: cannot be locked ({error.strerror}); start no other sweep there")
+        yield file.fileno()
 
 
 class _Progress:
     """What people see of a sweep while it runs, and what is noted of each run."""
 
-    def __init__(self, plan: Plan, jobs: int) -> None:
-        self._plan = plan
-        self._jobs = jobs
-        self._waiting = 0
+    def __init__(self, plan: Plan, jobs: int, waiting: int) -> None:
+        self._plan, self._jobs, self._waiting = plan, jobs, waiting
+        total = len(plan.points)
+        there = f", {total - waiting} finished before" if total > waiting else ""
+        at_a_time = f", {jobs} at a time" if jobs > 1 else ""
+        _say(f"{plan.sweep.out}: {total} runs{there}{at_a_time}")
 
     def write(self) -> SweepResults:
         results = summary.collect(self._plan)
         summary.write(self._plan, results)
         return results
 
-    def begin(self, numbers: Sequence[int]) -> None:
-        for point in (self._plan.points[number] for number in numbers):
-            # As a sweep that was killed has left it.
-            if (note := read_note(point)) is not None and note.status == "running":
-                dataclasses.replace(note, status="interrupted").write(point)
-        total, waiting = len(self._plan.points), len(numbers)
-        self._waiting = waiting
-        there = f", {total - waiting} finished before" if total > waiting else ""
-        at_a_time = f", {self._jobs} at a time" if self._jobs > 1 else ""
-        _say(f"{self._plan.sweep.out}: {total} runs{there}{at_a_time}")
-
     def started(self, number: int) -> None:
         self._waiting -= 1
         point = self._plan.points[number]
-        note = read_note(point) or Note(settings=point.settings)
-        dataclasses.replace(
-            note, settings=point.settings, status="running", exit_code=None, error=""
-        ).write(point)
+        begun = {"settings": point.settings, "status": "running", "exit_code": None, "error": ""}
+        read_note(point).write(point, **begun)
         configs.write_table(point.table, point.beside(".toml"))
         self.write()
         _say(f"{self._head(number)}: started")
 
     def ended(self, number: int, exit_code: int, seconds: float, others: Collection[float]) -> None:
         planned = self._plan.points[number]
-        note = read_note(planned) or Note(settings=planned.settings)
+        note = read_note(planned)
         status, error = judge(planned, exit_code)
-        dataclasses.replace(
-            note,
-            status=status,
-            exit_code=exit_code,
-            error=error,
-            seconds=note.seconds + seconds,
-        ).write(planned)
+        ended = {"status": status, "exit_code": exit_code, "error": error}
+        note.write(planned, **ended, seconds=note.seconds + seconds)
         points = self.write().points
         if status == "finished":
-            what = f"{self._plan.label} {summary.measured(self._plan, points[number])}"
-            text = f"{what} in {seconds:.0f} s"
+            measured = summary.measured(self._plan, points[number])
+            text = f"{self._plan.label} {measured} in {seconds:.0f} s"
         elif status == "failed":
             text = f"failed with exit code {exit_code} after {seconds:.0f} s: {error}"
         else:
@@ -223,11 +177,7 @@ class _Progress:
 def time_left(mean: float, waiting: int, running: Collection[float], jobs: int) -> float:
     """Seconds until all have ended, where each takes the mean and starts as soon as it can.
 
-    Args:
-        mean: seconds of a run.
-        waiting: how many have not started.
-        running: for how many seconds each of the others has run.
-        jobs: how many run at a time.
+    So many are waiting; ``running`` says for how many seconds each of the others has run.
     """
     free_in = [max(0.0, mean - so_far) for so_far in running]
     free_in += [0.0] * (jobs - len(free_in))

@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,7 @@ class Sweep:
 
 
 def read_sweep(path: str | Path, out: str | Path | None = None) -> Sweep:
-    """A sweep from its TOML file.
-
-    Args:
-        path: the file.
-        out: where its runs go instead of where the file says.
-
-    Raises:
-        UserError: no such file, no TOML, an unknown key, or a value of another type.
-    """
+    """A sweep from its TOML file; ``out`` is where its runs go instead of where the file says."""
     table = configs.read_table(path, "file of a sweep")
     texts, sections = ("command", "out", "metric"), ("settings", "grid", "variants")
     for key, value in table.items():
@@ -73,23 +66,14 @@ def read_sweep(path: str | Path, out: str | Path | None = None) -> Sweep:
 
 @dataclass(frozen=True)
 class PlannedPoint:
-    """A run that a sweep means.
+    """A run that a sweep means."""
 
-    Attributes:
-        variant: its name, "" where the sweep has none.
-        values: option -> value, of the grid.
-        folder: its run folder.
-        table: the content of its config file.
-        settings: its whole config as a table, with what its file leaves to defaults.
-        seeds: those that it is run with; empty for one run with train.seed.
-    """
-
-    variant: str
-    values: Settings
-    folder: Path
-    table: Settings
-    settings: Settings
-    seeds: tuple[int, ...]
+    variant: str  # its name, "" where the sweep has none
+    values: Settings  # option -> value, of the grid
+    folder: Path  # its run folder
+    table: Settings  # the content of its config file
+    settings: Settings  # its whole config as a table, with what its file leaves to defaults
+    seeds: tuple[int, ...]  # those that it is run with; empty for one run with train.seed
 
     @property
     def name(self) -> str:
@@ -98,7 +82,7 @@ class PlannedPoint:
 
     def beside(self, suffix: str) -> Path:
         """A file beside the folder: .toml (its config), .log (output), .json (`Note`)."""
-        return self.folder.with_name(self.folder.name + suffix)
+        return self.folder.with_name(self.name + suffix)
 
 
 @dataclass(frozen=True)
@@ -108,8 +92,7 @@ class Plan:
     sweep: Sweep
     command: Runnable
     points: tuple[PlannedPoint, ...]
-    axes: Mapping[str, str]
-    """Option of the grid -> its short name, in order."""
+    axes: Mapping[str, str]  # option of the grid -> its short name, in order
     metric: str
 
     @property
@@ -125,62 +108,56 @@ class Plan:
     @property
     def label(self) -> str:
         """The metric in words."""
-        return LABELS[self.metric] if self.metric in LABELS else self.metric.replace("_", " ")
+        return LABELS.get(self.metric, self.metric.replace("_", " "))
 
 
 def make_plan(sweep: Sweep, commands: Mapping[str, Runnable]) -> Plan:
-    """The runs that a sweep means, in the order of the file, each checked as far as it can be.
-
-    Args:
-        sweep: the file's content.
-        commands: name -> what a sweep can run.
-
-    Raises:
-        UserError: in one line what is wrong with which part of the sweep.
-    """
-    try:
+    """The runs that a sweep means, in the order of the file, each checked as far as it can be."""
+    with _named(sweep.source):
         return _make_plan(sweep, commands)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Errors begin with the part of the sweep that they are about."""
+    try:
+        yield
     except UserError as error:
-        raise UserError(f"{sweep.source}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
 
 
 def _make_plan(sweep: Sweep, commands: Mapping[str, Runnable]) -> Plan:
     if not sweep.command:
         raise UserError(f"has no command; write command = {' or '.join(map(repr, commands))}")
     if sweep.command not in commands:
-        known = nearest(sweep.command, list(commands))
-        raise UserError(f"command = {sweep.command!r}; {known}")
+        raise UserError(f"command = {sweep.command!r}; {nearest(sweep.command, list(commands))}")
     if not sweep.grid and not sweep.variants:
         raise UserError("has nothing to vary; write [grid] or [variants.NAME]")
     command = commands[sweep.command]
-
-    def section(table: Settings, where: str) -> Given:
-        try:
-            return resolve(table, sweep.command, command.config)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-
-    settings, grid = section(sweep.settings, "settings"), section(sweep.grid, "grid")
+    tables = {"grid": sweep.grid, "settings": sweep.settings}
+    tables |= {f"variants.{name}": table for name, table in sweep.variants.items()}
+    sections: dict[str, Given] = {}
+    for where, table in tables.items():
+        with _named(where):
+            sections[where] = resolve(table, sweep.command, command.config)
+    grid = sections.pop("grid")
     for name, values in grid.values():
         if not isinstance(values, list | tuple) or not values:
             raise UserError(f"grid: {name} = {values!r}: give a list of one or more values")
-    variants = {n: section(table, f"variants.{n}") for n, table in sweep.variants.items()}
-    sections = {"settings": settings} | {f"variants.{n}": own for n, own in variants.items()}
     for where, given in sections.items():
         if both := [given[option][0] for option in given if option in grid]:
             raise UserError(f"{both[0]} is in [{where}] and in [grid]; leave one of them out")
+    settings, *others = sections.values()
     axes = _short_names([name for name, _ in grid.values()])
     points, metrics = [], []
-    for variant, own in (variants or {"": {}}).items():
+    for variant, own in zip(sweep.variants or [""], others or [{}], strict=True):
         for values in itertools.product(*(values for _, values in grid.values())):
             shown = dict(zip(axes, values, strict=True))
             name = _folder_name(variant, {axes[key]: value for key, value in shown.items()})
             given = {**settings, **own, **dict(zip(grid, shown.items(), strict=True))}
-            try:
+            with _named(name):
                 table, seeds, config = configured(command, given)
                 metrics.append(command.check(config))
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from None
             whole = configs.to_table(config)
             points.append(PlannedPoint(variant, shown, sweep.out / name, table, whole, seeds))
     metric = _metric(sweep, metrics)
@@ -228,18 +205,16 @@ def _safe(text: str) -> str:
 
 def _metric(sweep: Sweep, known: Sequence[tuple[str, ...]]) -> str:
     """What the runs are judged by, which all of them have."""
-    firsts = list(dict.fromkeys(names[0] for names in known))
-    if sweep.metric is None:
-        if len(firsts) > 1:
-            raise UserError(
-                f"its tasks have different first metrics ({', '.join(firsts)}); give metric = one "
-                "that all of them have, or a sweep for each"
-            )
-        return firsts[0]
+    first, *others = dict.fromkeys(names[0] for names in known)
+    if sweep.metric is None and others:
+        different = f"its tasks have different first metrics ({', '.join([first, *others])})"
+        advice = "give metric = one that all of them have, or a sweep for each"
+        raise UserError(f"{different}; {advice}")
+    metric = first if sweep.metric is None else sweep.metric
     for names in known:
-        if sweep.metric not in names:
-            raise UserError(f"metric = {sweep.metric!r}; {nearest(sweep.metric, names)}")
-    return sweep.metric
+        if metric not in names:
+            raise UserError(f"metric = {metric!r}; {nearest(metric, names)}")
+    return metric
 
 
 def _check_paths(points: Sequence[PlannedPoint], metric: str) -> None:
@@ -250,8 +225,7 @@ def _check_paths(points: Sequence[PlannedPoint], metric: str) -> None:
         for path in (point.folder, *map(point.beside, (".toml", ".log", ".json"))):
             # Some file systems do not tell capital letters from small ones.
             if other := taken.get(path.name.casefold()):
-                raise UserError(
-                    f"{point.name}: its {path.name} would be that of {other}; values and variants "
-                    "must differ in letters and digits"
-                )
+                clash = f"its {path.name} would be that of {other}"
+                advice = "values and variants must differ in letters and digits"
+                raise UserError(f"{point.name}: {clash}; {advice}")
             taken[path.name.casefold()] = f"another {point.name}"

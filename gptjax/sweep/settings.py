@@ -14,6 +14,7 @@ OWN = {
     "out": "the sweep names the folders of its runs; give out above [settings]",
     "resume": "a sweep goes on by itself with what it finds",
     "overwrite": "a sweep never removes a run; remove its folder, or give another out",
+    "distributed": "the runs of a sweep are processes of one machine",
 }
 
 Settings = Mapping[str, Any]
@@ -21,18 +22,12 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Runnable:
-    """A command that a sweep can run.
+    """A command that a sweep can run."""
 
-    Attributes:
-        config: the class of its options.
-        from_table: the config that ``--config`` gives for a file with this table; the second
-            argument names the table in errors.
-        check: refuses a config that could not run, and gives the metrics of a run's results, the
-            one that it is judged by first.
-    """
-
-    config: type[Any]
+    config: type[Any]  # the class of its options
+    # The config that --config gives for a file with this table; the text names it in errors.
     from_table: Callable[[Settings, str], Any]
+    # Refuses a config that could not run; gives the metrics of its results, the main one first.
     check: Callable[[Any], tuple[str, ...]]
 
 
@@ -59,9 +54,8 @@ def options_of(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Optio
     hints = typing.get_type_hints(config, include_extras=True)
     for one in dataclasses.fields(config):
         hint, path = hints[one.name], f"{prefix}{one.name}"
-        extras: list[Any] = []
-        if typing.get_origin(hint) is typing.Annotated:
-            hint, *extras = typing.get_args(hint)
+        annotated = typing.get_origin(hint) is typing.Annotated
+        hint, *extras = typing.get_args(hint) if annotated else (hint,)
         if dataclasses.is_dataclass(hint):
             # A section of several kinds has the options of all of them.
             kinds = hint.kinds().values() if hasattr(hint, "kinds") else (hint,)
@@ -79,11 +73,7 @@ def _canonical(name: str) -> str:
 
 
 def flatten(table: Settings, prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with names such as `train.epochs`; keys keep their order.
-
-    Raises:
-        UserError: one name twice, as in ``"train.epochs" = 3`` beside ``[train]``.
-    """
+    """Nested tables as one, with names such as `train.epochs`, each given once; order is kept."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         name = _canonical(f"{prefix}{key}")
@@ -99,14 +89,11 @@ def resolve(table: Settings, command: str, config: type[Any]) -> Given:
     known = dict(options_of(config))
     found: dict[Option, tuple[str, Any]] = {}
     for name, value in flatten(table).items():
-        if name in OWN:
-            raise UserError(f"{name}: {OWN[name]}")
-        if name.startswith("distributed."):
-            raise UserError(f"{name}: the runs of a sweep are processes of one machine")
+        if (section := name.partition(".")[0]) in OWN:
+            raise UserError(f"{name}: {OWN[section]}")
         if name not in known:
-            raise UserError(
-                f"gptjax {command} has no option {name!r}; {nearest(name, list(known))}"
-            )
+            close = nearest(name, list(known))
+            raise UserError(f"gptjax {command} has no option {name!r}; {close}")
         option = known[name]
         if option in found:
             raise UserError(f"{found[option][0]} and {name} are the same option")
@@ -138,8 +125,7 @@ def configured(command: Runnable, given: Given) -> tuple[Settings, tuple[int, ..
         flat = below | flat
     config = command.from_table(_nested(flat), "settings")
     # The newest run, if none is named, is the same for all runs, whenever they start.
-    source = {name: getattr(config, name, None) for name in ("init", "like")}
-    flat |= {name: value for name, value in source.items() if value is not None}
+    flat |= {n: v for n in ("init", "like") if (v := getattr(config, n, None)) is not None}
     if words.seeds:
         config = dataclasses.replace(config, seeds=words.seeds)
     return _nested(flat), words.seeds, config

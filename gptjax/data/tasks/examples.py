@@ -27,11 +27,7 @@ def read_split(
     encoding_errors: EncodingErrors = "strict",
     labels: bool = True,
 ) -> Split:
-    """The examples of a file or folder.
-
-    Raises:
-        UserError: unreadable, or a row that is wrong rather than unusable; see `to_split`.
-    """
+    """The examples of a file or folder; see `to_split`."""
     present = [file for file in files_of(path) if file.exists()]
     return to_split(
         read_rows(path, task, encoding_errors),
@@ -68,8 +64,7 @@ def to_split(
             range; nothing left, or less than half.
     """
     reader = _Reader(task, encoding_errors, labels)
-    kept: list[Example] = []
-    unlabelled: list[Example] = []
+    examples: list[Example] = []
     dropped: dict[str, int] = {}
     first: dict[str, str] = {}
 
@@ -83,18 +78,13 @@ def to_split(
         result = row.fault if row.fault is not None else reader.read(row, index)
         if isinstance(result, str):
             drop(result, row.where)
-        elif result.target is None:
-            unlabelled.append(result)
         else:
-            kept.append(result)
-    if not labels:
-        examples = sorted([*kept, *unlabelled], key=lambda example: example.row)
-    elif kept:
-        examples = kept
-        for example in unlabelled:
-            drop(NO_LABEL, example.where)
-    else:
-        examples = unlabelled
+            examples.append(result)
+    if labels and any(example.target is not None for example in examples):
+        for example in examples:
+            if example.target is None:
+                drop(NO_LABEL, example.where)
+        examples = [example for example in examples if example.target is not None]
     total = len(examples) + sum(dropped.values())
     if not examples or sum(dropped.values()) > MOST_UNUSABLE * total:
         reasons = "; ".join(
@@ -120,7 +110,10 @@ class _Reader:
 
     def read(self, row: Row, index: int) -> Example | str:
         """The example, or why there is none."""
-        columns = self._find(row)
+        layout = frozenset(row.cells)
+        if layout not in self._columns:
+            self._columns[layout] = self._match(row)
+        columns = self._columns[layout]
         texts: list[str] = []
         for part in self.task.parts:
             column = columns[part]
@@ -137,12 +130,10 @@ class _Reader:
         named = columns[CATEGORY]
         category = "" if named is None else self._text(row, named)
         label = columns[LABEL]
-        if label is None:
-            return Example(tuple(texts), None, row.where, index, category)
-        if not isinstance(label, str):
+        if isinstance(label, tuple):
             raise UserError(f"`columns=label={','.join(label)}`: the label is one column")
         try:
-            target = self._target(row, row.cells[label])
+            target = None if label is None else self._target(row, row.cells[label])
         except UserError:
             if self.labels:
                 raise
@@ -153,12 +144,6 @@ class _Reader:
             target = None
         return Example(tuple(texts), target, row.where, index, category)
 
-    def _find(self, row: Row) -> dict[str, Column | None]:
-        key = frozenset(row.cells)
-        if key not in self._columns:
-            self._columns[key] = self._match(row)
-        return self._columns[key]
-
     def _match(self, row: Row) -> dict[str, Column | None]:
         there = {name.lower().strip(): name for name in row.cells}
         found: dict[str, Column | None] = {}
@@ -167,16 +152,14 @@ class _Reader:
             # A column that only happens to be called category is none, unless the task says so.
             own = (part,) if part != CATEGORY else ()
             for column in (*self.task.columns.get(part, ()), *own):
-                wanted = (column,) if isinstance(column, str) else column
-                if all(name.lower() in there for name in wanted):
-                    names = tuple(there[name.lower()] for name in wanted)
+                wanted = [name.lower() for name in _names(column)]
+                if all(name in there for name in wanted):
+                    names = tuple(there[name] for name in wanted)
                     found[part] = names[0] if isinstance(column, str) else names
                     break
             if found[part] is None and part not in (*OPTIONAL, LABEL, CATEGORY):
-                known = ", ".join(
-                    column if isinstance(column, str) else " + ".join(column)
-                    for column in (*self.task.columns.get(part, ()), part)
-                )
+                columns = (*self.task.columns.get(part, ()), part)
+                known = ", ".join(" + ".join(_names(column)) for column in columns)
                 raise UserError(
                     f"{row.where}: no column for the {part} ({known}); it has "
                     f"{', '.join(map(repr, row.cells))}: set `columns={part}=COLUMN`"
@@ -184,8 +167,7 @@ class _Reader:
         return found
 
     def _text(self, row: Row, column: Column) -> str:
-        names = (column,) if isinstance(column, str) else column
-        texts = (self._clean(row, row.cells[name], name) for name in names)
+        texts = (self._clean(row, row.cells[name], name) for name in _names(column))
         return " ".join(text for text in texts if text)
 
     def _clean(self, row: Row, value: Any, name: str) -> str:
@@ -201,7 +183,6 @@ class _Reader:
         return " ".join(clean_text(value or "", where, self.encoding_errors).split())
 
     def _options(self, row: Row, column: Column | None) -> list[str]:
-        wanted = len(self.task.labels)
         if isinstance(column, tuple):
             options = [self._clean(row, row.cells[name], name) for name in column]
         else:
@@ -212,10 +193,10 @@ class _Reader:
             if not isinstance(values, list | tuple):
                 raise UserError(f"{row.where}: {column} is no list of options")
             options = [self._clean(row, value, column) for value in values]
-        if len(options) != wanted:
+        if len(options) != len(self.task.labels):
             raise UserError(
-                f"{row.where}: {len(options)} options, where {self.task.name} has {wanted}; "
-                "correct or remove the row"
+                f"{row.where}: {len(options)} options, where {self.task.name} has "
+                f"{len(self.task.labels)}; correct or remove the row"
             )
         return options
 
@@ -226,7 +207,7 @@ class _Reader:
         if text in self.task.unusable and text not in self._labels:
             return None
         if self.task.scores is not None:
-            return self._score(row, text)
+            return _score(text, *self.task.scores, row.where)
         if text in self._labels:
             return self._labels[text]
         known = ", ".join(dict.fromkeys((*self.task.labels, *self.task.aliases)))
@@ -236,18 +217,21 @@ class _Reader:
             )
         return f"the unknown label {text[:40]!r} (known: {known})"
 
-    def _score(self, row: Row, text: str) -> float:
-        assert self.task.scores is not None
-        low, high = self.task.scores
-        try:
-            score = float(text)
-        except ValueError:
-            score = float("nan")
-        if not low <= score <= high:
-            raise UserError(
-                f"{row.where}: the score {text[:40]} is no number from {low} to {high}; correct it"
-            )
-        return score
+
+def _names(column: Column) -> tuple[str, ...]:
+    return (column,) if isinstance(column, str) else column
+
+
+def _score(text: str, low: int, high: int, where: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = float("nan")
+    if not low <= score <= high:
+        raise UserError(
+            f"{where}: the score {text[:40]} is no number from {low} to {high}; correct it"
+        )
+    return score
 
 
 def _parse_list(text: str) -> Any:

@@ -46,8 +46,7 @@ def load_task_data(
         data: nothing (the hub, or else the sample), ("hub",), ("hub:ID_OR_FOLDER",), ("sample",),
             (FOLDER or FILE,), or several SPLIT=PATH.
         task: the task.
-        strict: stop at the first row that cannot be used.
-        encoding_errors: what to do with bytes that are not UTF-8.
+        strict, encoding_errors: see `gptjax.data.tasks.examples.to_split`.
         folder: where a task file's own files lie; used when ``data`` is empty.
 
     Raises:
@@ -78,25 +77,18 @@ def find_task_files(
 ) -> dict[str, Path] | None:
     """The file of every split, or None where the data are not files (the hub, the sample).
 
-    Nothing is read, so that what is missing can be said long before.
-
-    Args:
-        data, task, folder: as of `load_task_data`.
-
-    Raises:
-        UserError: nothing there.
+    Nothing is read, so that what is missing can be said long before. Arguments and errors are
+    those of `load_task_data`.
     """
     if not data and folder is not None:
         for name in sorted(task.own_files):
-            if not _matches(folder, task.files[name][:1]):
+            if _first(folder, task.files[name][:1]) is None:
                 raise UserError(
                     f"{folder / task.files[name][0]}: no such file; {task.name} names it under "
                     f"[files], {name}"
                 )
         return _in_folder(folder, task)
-    if not data or tuple(data) == ("sample",):
-        return None
-    if len(data) == 1 and data[0].partition(":")[0] == "hub":
+    if not data or (len(data) == 1 and _no_file(data[0])):
         return None
     if all("=" in word for word in data) and not Path(data[0]).exists():
         return _named(data, task)
@@ -129,23 +121,21 @@ def load_split(
             files, of which those of the split ``name`` are taken; hub, hub:ID_OR_FOLDER, sample.
         task: the task.
         name: the split.
-        strict: stop at the first row that cannot be used.
-        encoding_errors: what to do with bytes that are not UTF-8.
+        strict, encoding_errors: see `gptjax.data.tasks.examples.to_split`.
 
     Raises:
         UserError: nothing there, no such split, or it cannot be read.
     """
     path = Path(data).expanduser()
-    if not path.exists() and (data in ("hub", "sample") or data.startswith("hub:")):
+    if not path.exists() and _no_file(data):
         found = load_task_data((data,), task, strict=strict)
         if name not in found.splits:
             raise UserError(f"`split={name}`: {data} has {', '.join(found.splits)}")
         return found.splits[name], found.sample
     if path.is_dir():
-        there = {split: _matches(path, patterns) for split, patterns in task.files.items()}
-        there = {split: found for split, found in there.items() if found}
+        there = _published(path, task)
         if name in there:
-            path = there[name][0]
+            path = there[name]
         elif there:
             raise UserError(
                 f"`split={name}`: {data} has the splits {', '.join(there)}; choose one of them"
@@ -158,36 +148,36 @@ def for_training(
 ) -> TaskData:
     """With a training and a validation split: the missing one is held back from the other.
 
-    Args:
-        data: what was read.
-        task: says how a split is held back.
-        most: split -> how many of its examples to keep; None keeps all.
+    ``most`` says for a split how many of its examples to keep; None keeps all.
 
     Raises:
         UserError: neither is there, or they have no labels.
     """
     splits = dict(data.splits)
-    if "train" not in splits and "valid" not in splits:
+    given = {name: splits.pop(name) for name in ("train", "valid") if name in splits}
+    if not given:
         raise UserError(
             f"{task.name}: no training data here, only {', '.join(splits) or 'nothing'}; set "
             "data train=FILE"
         )
-    for name in ("train", "valid"):
-        if name in splits and not splits[name].labelled:
+    for name, split in given.items():
+        if not split.labelled:
             raise UserError(
-                f"{splits[name].source}: no labels, which the split {name} needs; name their "
+                f"{split.source}: no labels, which the split {name} needs; name their "
                 "column: set `columns=label=COLUMN`"
             )
-    if "valid" not in splits:
-        splits["train"], splits["valid"] = hold_back(splits["train"], task, "valid")
-    elif "train" not in splits:
-        splits["train"], splits["valid"] = hold_back(splits["valid"], task, "valid")
-    first = {name: splits.pop(name) for name in ("train", "valid")}
-    splits = {**first, **splits}
-    for name, count in (most or {}).items():
-        if count is not None and count < len(splits[name].examples):
-            splits[name] = draw(splits[name], count)
+    first, *others = given.values()
+    train, valid = (first, *others) if others else hold_back(first, task, "valid")
+    splits = {"train": train, "valid": valid, **splits}
+    for chosen, count in (most or {}).items():
+        if count is not None and count < len(splits[chosen].examples):
+            splits[chosen] = draw(splits[chosen], count)
     return TaskData(splits, data.sample, data.notices)
+
+
+def _no_file(data: str) -> bool:
+    """Whether it names the hub or the offline sample."""
+    return data in ("hub", "sample") or data.startswith("hub:")
 
 
 def _sample(task: Task) -> dict[str, Split]:
@@ -208,11 +198,7 @@ def _named(data: Sequence[str], task: Task) -> dict[str, Path]:
 
 
 def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
-    files = {}
-    for name, patterns in task.files.items():
-        for path in _matches(folder, patterns):
-            files[name] = path
-            break
+    files = _published(folder, task)
     if not files:
         usual = [pattern for group in task.files.values() for pattern in group[:3]]
         raise UserError(
@@ -222,12 +208,16 @@ def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
     return files
 
 
-def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """The files of a folder that fit the patterns, the first pattern's first."""
-    found: list[Path] = []
+def _published(folder: Path, task: Task) -> dict[str, Path]:
+    """The file of every split of which one is in the folder."""
+    found = {name: _first(folder, patterns) for name, patterns in task.files.items()}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _first(folder: Path, patterns: Iterable[str]) -> Path | None:
+    """The first file of a folder that fits the first pattern that any fits."""
     for pattern in patterns:
-        if Path(pattern).is_absolute():
-            found += [Path(pattern)]
-        else:
-            found += sorted(folder.glob(pattern))
-    return found
+        own = Path(pattern)
+        if found := [own] if own.is_absolute() else sorted(folder.glob(pattern)):
+            return found[0]
+    return None

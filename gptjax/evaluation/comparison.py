@@ -21,7 +21,6 @@ class Group:
     """The predictions of one or several seeds of a run on the same examples.
 
     Attributes:
-        task: what was predicted.
         index: [N], the row of each example.
         gold: [N].
         predicted: [N] for each seed.
@@ -35,14 +34,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcome.
-
-    Attributes:
-        task, metric: what was measured.
-        num_examples: on how many.
-        a, b: the metric of each group, the mean over its seeds.
-        interval: of b - a, 95 %.
-    """
+    """The means over the seeds of two groups on the same examples, and the interval of b - a."""
 
     task: str
     metric: str
@@ -58,12 +50,7 @@ class Comparison:
 
 
 def read_group(path: str, file: str, seeds: Collection[int] | None = None) -> Group:
-    """The predictions in a run folder, or in its seed-N folders.
-
-    Args:
-        path: the folder.
-        file: of predictions, in the folder or in each of its seeds.
-        seeds: of which seeds; None is all that there are.
+    """The predictions in a run folder, or in its seed-N folders (``seeds``, or all that there are).
 
     Raises:
         UserError: none there, unreadable, without labels, or of different examples.
@@ -170,9 +157,7 @@ def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
 def _ranks(levels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The rank of each row's value among the drawn ones; equal values share their mean rank.
 
-    Args:
-        levels: int [N], the place of each value among the distinct values.
-        weights: float64 [N], how often each row was drawn.
+    ``levels`` is int [N], the place of each value among the distinct values.
     """
     counts = np.bincount(levels, weights)
     ranks = np.cumsum(counts) - (counts - 1) / 2

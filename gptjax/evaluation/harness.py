@@ -199,15 +199,12 @@ class GptjaxLM(LM):
         return found
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continue each context; greedily, unless its `gen_kwargs` say otherwise.
+        """What is added to each context; greedily, unless its `gen_kwargs` say otherwise.
 
         A text is written to its end or to the most tokens, and then cut before the first string at
         which it ends. Of a long context the end is read that leaves room for the new tokens, but
         never less than half of the model's context: beyond that, the model goes on as in
         `gptjax.models.decode.generate`.
-
-        Returns:
-            What is added to each context, in their order.
 
         Raises:
             UserError: `gen_kwargs` that are unknown, or outside their range.

@@ -85,13 +85,12 @@ class _SpanWindows:
         for row, window in enumerate(self.windows[begin : begin + self.batch_size][rows]):
             tokens[row, 0, : len(window.tokens)] = window.tokens
             weights[row, 0, 1 : len(window.tokens)] = 1
-        return Batch(
-            tokens=tokens,
-            lm_weights=weights,
-            extract=np.zeros((len(wanted), 1), np.int32),
-            targets=np.ones((len(wanted), 1), np.float32),
-            weights=(wanted < len(self.windows)).astype(np.float32),
+        extract, targets = (
+            np.zeros((len(wanted), 1), np.int32),
+            np.ones((len(wanted), 1), np.float32),
         )
+        real = (wanted < len(self.windows)).astype(np.float32)
+        return Batch(tokens, weights, extract, targets, real)
 
     def describe(self, epoch: int, index: int) -> str:
         return f"windows of batch {index}"

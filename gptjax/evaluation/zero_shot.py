@@ -129,6 +129,5 @@ def normalised(task: ZeroShotTask, value: float) -> float | None:
 
     The paper divides by the best supervised result of its time; this by GPT-1's own.
     """
-    if task.supervised is None:
-        return None
-    return (value - task.guess) / (task.supervised - task.guess)
+    best = task.supervised
+    return None if best is None else (value - task.guess) / (best - task.guess)

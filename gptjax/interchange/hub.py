@@ -166,10 +166,8 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise UserError(
-            f"{file}: is PyTorch's own format, which needs torch to be read; install it, or give "
-            f"{WEIGHTS}"
-        ) from None
+        needs = f"needs torch to be read; install it, or give {WEIGHTS}"
+        raise UserError(f"{file}: is PyTorch's own format, which {needs}") from None
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # Whatever its unpickler stumbles over.

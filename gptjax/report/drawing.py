@@ -81,10 +81,9 @@ def save(folder: Path, figures: Sequence[Figure], tables: Sequence[Table] = ()) 
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    """Our style over matplotlib's own, whatever the user's; the backend, which draws nothing here,
-    would not be put back."""
+    """Our style over matplotlib's own, whatever the user's."""
     own: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
-    del own["backend"]
+    del own["backend"]  # it draws nothing here, and would not be put back
     with matplotlib.rc_context({**own, **STYLE}):
         yield
 
@@ -97,8 +96,8 @@ def draw(figure: Figure) -> Drawing:
     height = HEIGHT + 0.18 * -(-len(labels) // columns)
     if figure.kind == "heatmap":
         height = max(HEIGHT - 0.9, 1.4 + 0.36 * len(figure.series))
+    size = (WIDTH, height + 0.18 * (len(title) - 1))
     with _styled():
-        size = (WIDTH, height + 0.18 * (len(title) - 1))
         drawing = Drawing(figsize=size, layout="constrained")
         axes = drawing.add_subplot()
         drawn = {"lines": _lines, "bars": _bars, "heatmap": _heatmap}[figure.kind](axes, figure)
@@ -217,11 +216,10 @@ def _heatmap(axes: Axes, figure: Figure) -> list[Any]:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     whole = bool((values == values.round()).all())
-    size = min(10.0, max(4.0, 110 / (4 * values.shape[1])))
+    size = min(10.0, max(4.0, 27.5 / values.shape[1]))
     for (i, j), value in np.ndenumerate(values):
         red, green, blue, _ = image.to_rgba(np.array(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        colour = "white" if dark else "black"
+        colour = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "black"
         shown = f"{int(value):,}" if whole else f"{value:.3g}"
         axes.text(j, i, shown, ha="center", va="center", fontsize=size, color=colour)
     return []

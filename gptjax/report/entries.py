@@ -57,7 +57,6 @@ class PretrainedRun(Found):
 
     Attributes:
         settings: its config.toml, absolute paths cut down.
-        batch_size: examples per update.
         results: None of an imported model.
         records: the lines of metrics.jsonl.
         data: what meta.json says of each split's text.

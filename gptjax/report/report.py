@@ -40,14 +40,11 @@ def _named_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
         taken.add(name)
         return replace(item, name=name)
 
-    return tuple(
-        replace(
-            fresh(section),
-            figures=tuple(map(fresh, section.figures)),
-            tables=tuple(map(fresh, section.tables)),
-        )
-        for section in sections
-    )
+    def renamed(section: Section) -> Section:
+        own, figures = fresh(section), tuple(map(fresh, section.figures))
+        return replace(own, figures=figures, tables=tuple(map(fresh, section.tables)))
+
+    return tuple(map(renamed, sections))
 
 
 def _drawn(drawn: Drawn) -> Section:

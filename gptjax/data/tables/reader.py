@@ -22,44 +22,29 @@ BATCH_ROWS = 256
 
 
 class Row(NamedTuple):
-    """One row.
+    """One row."""
 
-    Attributes:
-        where: file and line (or row), for messages.
-        cells: column -> value; empty if the row cannot be split into its columns.
-        fault: why it cannot, else None.
-    """
-
-    where: str
-    cells: Mapping[str, Any]
-    fault: str | None = None
+    where: str  # file and line (or row), for messages
+    cells: Mapping[str, Any]  # by column; empty if the row cannot be split into its columns
+    fault: str | None = None  # why it cannot
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """How a file is read as rows.
+    """How a file is read as rows."""
 
-    Attributes:
-        kind: json (an object a line), csv, tsv or parquet. None: the content tells, and JSON may
-            also be one list or one object of rows.
-        encoding_errors: what to do with bytes that are not UTF-8.
-        column: the only column to read, which must be there by this name. None reads all.
-        known: names in lower case; a first row that has one of them is a header.
-        headerless: without a header, the names by column ("" is not read).
-        ragged: by how many columns a row may differ from the header.
-        last: names in lower case of a column that, where it is the last one, is also the last
-            one of rows with more columns.
-        hint: what to do if the columns are not found, for messages.
-    """
-
+    # An object a line is json. None: the content tells, and JSON may also be one list or one
+    # object of rows.
     kind: Kind | None = None
     encoding_errors: EncodingErrors = "strict"
-    column: str | None = None
-    known: frozenset[str] = frozenset()
-    headerless: tuple[str, ...] = ()
-    ragged: int = 0
+    column: str | None = None  # the only one to read, which must be there; None reads all
+    known: frozenset[str] = frozenset()  # a first row with one of them (lower case) is a header
+    headerless: tuple[str, ...] = ()  # without a header, the names by column ("" is not read)
+    ragged: int = 0  # by how many columns a row may differ from the header
+    # Names in lower case of a column that, where it is the last one, is also the last one of rows
+    # with more columns.
     last: frozenset[str] = frozenset()
-    hint: str = "correct the file"
+    hint: str = "correct the file"  # what to do if the columns are not found
 
 
 def read_table(file: Path, format: TableFormat) -> Iterator[Row]:

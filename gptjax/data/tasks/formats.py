@@ -33,15 +33,10 @@ class Specials(NamedTuple):
 
 
 class Sequences(NamedTuple):
-    """One example, ready to be padded.
+    """One example, ready to be padded."""
 
-    Attributes:
-        tokens: K arrays int32 [n_k], each from start to extract.
-        truncated: whether some text was cut to fit.
-    """
-
-    tokens: tuple[Ids, ...]
-    truncated: bool
+    tokens: tuple[Ids, ...]  # K arrays int32 [n_k], each from start to extract
+    truncated: bool  # whether some text was cut to fit
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -97,16 +92,10 @@ TRANSFORMATIONS: Mapping[Format, Callable[[Sequence[Ids], Specials, int], Sequen
 
 
 def fit(lengths: Sequence[int], room: int, protected: int | None = None) -> list[int]:
-    """How much of each part fits into ``room`` tokens: the longest part gives first.
+    """How much of each part fits into ``room`` tokens together: the longest part gives first.
 
-    Args:
-        lengths: tokens of each part.
-        room: for all of them together.
-        protected: the part that stays whole if it fits beside one token of each other part, and
-            otherwise gives like them.
-
-    Returns:
-        The length to cut each part to, in the order of ``lengths``.
+    The ``protected`` part stays whole if it fits beside one token of each other part, and
+    otherwise gives like them.
     """
     lengths = list(lengths)
     if sum(lengths) <= room:
@@ -132,15 +121,10 @@ def _sequence(specials: Specials, before: Sequence[Ids], after: Ids | None = Non
 
 
 class EncodedExamples(NamedTuple):
-    """The sequences of a split's examples.
-
-    Attributes:
-        sequences: of each example, in order.
-        truncated: how many examples lost some text.
-    """
+    """The sequences of a split's examples, in order."""
 
     sequences: list[Sequences]
-    truncated: int
+    truncated: int  # how many examples lost some text
 
 
 def encode(

@@ -19,17 +19,11 @@ SAMPLE_WARNING = (
 
 @dataclass(frozen=True)
 class TaskData:
-    """The splits of a task.
+    """The splits of a task."""
 
-    Attributes:
-        splits: name -> split, at least train and valid where the data are for training.
-        sample: whether it is the offline sample, which every report must say.
-        notices: lines for people.
-    """
-
-    splits: Mapping[str, Split]
-    sample: bool = False
-    notices: Sequence[str] = ()
+    splits: Mapping[str, Split]  # by name, at least train and valid where they are for training
+    sample: bool = False  # whether it is the offline sample, which every report must say
+    notices: Sequence[str] = ()  # lines for people
 
 
 def load_task_data(

@@ -14,42 +14,25 @@ from gptjax.errors import UserError
 
 
 class Example(NamedTuple):
-    """One example.
+    """One example."""
 
-    Attributes:
-        texts: as ``task.parts`` names them; of a choice context, question and every option.
-        target: the number of the class or option, a score, or None where there is no label.
-        where: file and line.
-        row: the row's number in its split, from 0, rows that were left out counted too.
-        category: what its row says in the task's column of that name, or nothing.
-    """
-
-    texts: tuple[str, ...]
-    target: int | float | None
-    where: str
-    row: int
-    category: str = ""
+    texts: tuple[str, ...]  # as `task.parts` names them, each option of a choice one
+    target: int | float | None  # the number of the class or option, a score, or no label
+    where: str  # file and line
+    row: int  # its number in its split, from 0, rows that were left out counted too
+    category: str = ""  # what its row says in the task's column of that name
 
 
 @dataclass(frozen=True)
 class Split:
-    """The examples of one split.
+    """The examples of one split."""
 
-    Attributes:
-        name: "train", "valid", "test", …
-        source: the file or dataset they are from, and how, for people.
-        examples: in file order.
-        dropped: reason -> number of rows that were left out.
-        first: reason -> the first such row.
-        fingerprint: sha256 (hex) of the content.
-    """
-
-    name: str
-    source: str
-    examples: Sequence[Example]
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    first: Mapping[str, str] = field(default_factory=dict)
-    fingerprint: str = ""
+    name: str  # "train", "valid", "test", …
+    source: str  # the file or dataset they are from, and how, for people
+    examples: Sequence[Example]  # in file order
+    dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows that were left out
+    first: Mapping[str, str] = field(default_factory=dict)  # reason -> the first such row
+    fingerprint: str = ""  # sha256 (hex) of the content
 
     @property
     def labelled(self) -> bool:

@@ -28,94 +28,59 @@ CATEGORY = "category"
 
 @dataclass(frozen=True)
 class Hub:
-    """Where a task lies on the dataset hub.
-
-    Attributes:
-        id: the dataset.
-        config: its configuration.
-        splits: our name of a split -> theirs.
-    """
+    """Where a task lies on the dataset hub: a dataset, and its configuration."""
 
     id: str
     config: str
-    splits: Mapping[str, str] = field(
+    splits: Mapping[str, str] = field(  # our name of a split -> theirs
         default_factory=lambda: {"train": "train", "valid": "validation", "test": "test"}
     )
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """How a validation split is taken from the training split where there is none.
+    """How a validation split is taken from the training split where there is none."""
 
-    Attributes:
-        fraction: the share of the examples that is held back.
-        seed: of scikit-learn's shuffle; not the run's, so that all runs are measured alike.
-        grouped: examples with the same first part (a premise, a passage) stay together.
-    """
-
-    fraction: float = 0.1
-    seed: int = 0
-    grouped: bool = True
+    fraction: float = 0.1  # the share of the examples that is held back
+    seed: int = 0  # of scikit-learn's shuffle; not the run's, so that all runs are measured alike
+    grouped: bool = True  # examples with the same first part (a premise, a passage) stay together
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What the GLUE server expects of a task.
+    """What the GLUE server expects of a task."""
 
-    Attributes:
-        files: split -> name of the file in the archive.
-        labels: the strings of the classes, in the order of `Task.labels`; empty for scores.
-    """
-
-    files: Mapping[str, str]
-    labels: tuple[str, ...] = ()
+    files: Mapping[str, str]  # split -> name of the file in the archive
+    labels: tuple[str, ...] = ()  # of the classes, in the order of `Task.labels`; not of scores
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: how its rows are read, become sequences and are measured.
-
-    Attributes:
-        name: as in ``task = "NAME"``.
-        format: the transformation of section 3.3 and figure 1.
-        metrics: the first decides which checkpoint is the best.
-        labels: the names of the classes, or of the options of a choice, in the order of their
-            numbers; empty for a score.
-        scores: the lowest and the highest of a whole-numbered scale, for a score.
-        aliases: other spellings of labels in published files.
-        unusable: labels of rows that nobody agreed on or that are hidden.
-        columns: part (see ``PARTS``) or "label" -> published names, the first present is taken;
-            so is "category", by which metrics are reported too, where it is named here.
-        headerless: the parts by column of a published file without a header ("" is not read).
-        ragged: by how many columns a row may differ from its header at the end, where the
-            annotators' labels stand; a label column that is last stays last.
-        files: split -> patterns of published file names, the first present is taken.
-        hub: the dataset on the hub, or None.
-        holdout: see `Holdout`.
-        paper: the paper's figure, in per cent of the first metric, and where it was measured.
-        own_files: splits whose file a task file names: it has to be there.
-        submission: file name and label strings of the GLUE server, or None.
-        trained_as: of a test set without training data the task whose models answer it.
-    """
+    """One task: how its rows are read, become sequences and are measured."""
 
     name: str
-    format: Format
-    metrics: tuple[Metric, ...]
-    labels: tuple[str, ...] = ()
-    scores: tuple[int, int] | None = None
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    unusable: tuple[str, ...] = ("-", "-1", "")
+    format: Format  # the transformation of section 3.3 and figure 1
+    metrics: tuple[Metric, ...]  # the first decides which checkpoint is the best
+    labels: tuple[str, ...] = ()  # of classes, or of a choice's options, in the order of numbers
+    scores: tuple[int, int] | None = None  # instead, a scale of whole numbers: lowest, highest
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other spellings of labels in files
+    unusable: tuple[str, ...] = ("-", "-1", "")  # labels that nobody agreed on, or hidden ones
+    # Part (see PARTS) or "label" -> published names, the first present is taken; so is "category",
+    # by which metrics are reported too, where it is named here.
     columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
-    headerless: tuple[str, ...] = ()
+    headerless: tuple[str, ...] = ()  # parts by column of a file without header ("" is not read)
+    # By how many columns a row may differ from its header at the end, where the annotators'
+    # labels stand; a label column that is last stays last.
     ragged: int = 0
+    # Split -> patterns of published file names, the first present is taken.
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hub: Hub | None = None
     holdout: Holdout = Holdout()
-    paper: float | None = None
-    paper_split: str = "test"
+    paper: float | None = None  # the paper's figure, in per cent of the first metric
+    paper_split: str = "test"  # where the paper measured it
     submission: Submission | None = None
-    own_files: frozenset[str] = frozenset()
-    trained_as: str | None = None
+    own_files: frozenset[str] = frozenset()  # splits whose file a task file names: it has to exist
+    trained_as: str | None = None  # of a test set without training data, whose models answer it
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -125,20 +90,18 @@ class Task:
     @property
     def num_classes(self) -> int:
         """C: the classes, the options of a choice, or the points of the scale."""
-        if self.scores is not None:
-            return self.scores[1] - self.scores[0] + 1
-        return len(self.labels)
+        return len(self.labels) if self.scores is None else self.scores[1] - self.scores[0] + 1
 
 
 TABLES = ("tsv", "jsonl", "csv", "parquet", "json", "txt")
 
 
-def usual_files(train: str = "", valid: str = "", test: str = "") -> dict[str, tuple[str, ...]]:
-    """Published patterns (separated by spaces) of each split, and then the usual names."""
+def usual_files() -> dict[str, tuple[str, ...]]:
+    """Patterns of the usual names of each split's file."""
     return {
-        "train": (*train.split(), *usual_names("train"), "train_subset.*", "train_sample.*"),
-        "valid": (*valid.split(), *usual_names("dev", "valid", "validation")),
-        "test": (*test.split(), *usual_names("test")),
+        "train": (*usual_names("train"), "train_subset.*", "train_sample.*"),
+        "valid": usual_names("dev", "valid", "validation"),
+        "test": usual_names("test"),
     }
 
 
@@ -148,18 +111,14 @@ def usual_names(*names: str) -> tuple[str, ...]:
 
 
 def with_columns(task: Task, given: tuple[str, ...]) -> Task:
-    """The task with columns named by hand, ``part=COLUMN`` each (commas between several).
-
-    Raises:
-        UserError: not of this form, or an unknown part.
-    """
-    columns = dict(task.columns)
+    """The task with columns named by hand, ``part=COLUMN`` each (commas between several)."""
+    columns, parts = dict(task.columns), (*task.parts, LABEL, CATEGORY)
     for word in given:
-        part, equals, column = word.partition("=")
-        if not equals or not column or part not in (*task.parts, LABEL, CATEGORY):
+        part, _, column = word.partition("=")
+        if not column or part not in parts:
             raise UserError(
                 f"`columns={word}`: write PART=COLUMN; the parts of {task.name} are "
-                f"{', '.join((*task.parts, LABEL, CATEGORY))}"
+                f"{', '.join(parts)}"
             )
         several = tuple(column.split(","))
         columns[part] = (several if len(several) > 1 else column,)

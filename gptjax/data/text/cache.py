@@ -40,20 +40,14 @@ BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "mininterval": 0.5, "dis
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """An encoded corpus: its three files, memory-mapped, and what `meta.json` says.
-
-    Attributes:
-        origins: (first document, file) of each file or other origin.
-        dropped: documents left out, by reason.
-        fingerprint: hash of the data, the tokenizer and the settings.
-    """
+    """An encoded corpus: its three files, memory-mapped, and what `meta.json` says."""
 
     tokens: np.ndarray
     pieces: np.ndarray
     documents: np.ndarray
-    origins: list[tuple[int, str]]
-    dropped: dict[str, int]
-    fingerprint: str
+    origins: list[tuple[int, str]]  # (first document, file or other origin)
+    dropped: dict[str, int]  # documents left out, by reason
+    fingerprint: str  # of the data, the tokenizer and the settings
 
 
 def encoded(

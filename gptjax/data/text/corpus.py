@@ -57,33 +57,20 @@ class Corpus:
     for the held-back end of a single document, the token before), so that every token of the
     text has something to be predicted from and counts once.
 
-    Attributes:
-        name: what the user called the data.
-        tokens: uint16 or uint32 [N], memory-mapped; more than these documents may lie there.
-        starts: int64 [D].
-        ends: int64 [D].
-        separator: the id between documents.
-        vocabulary_size: number of ids.
-        bytes: UTF-8 bytes of the documents' text (after CRLF became LF).
-        words: words of the documents' text, split at white space.
-        dropped: documents left out, by reason (of the whole data).
-        fingerprint: sha256 of the data, tokenizer, settings and choice of documents.
-        origins: (first document, file) in the whole data, for messages.
-        indices: int64 [D], each document's number in the whole data.
     """
 
-    name: str
-    tokens: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    separator: int
+    name: str  # what the user called the data
+    tokens: np.ndarray  # uint16 or uint32 [N], memory-mapped; of other documents too
+    starts: np.ndarray  # int64 [D]
+    ends: np.ndarray  # int64 [D]
+    separator: int  # the id between documents
     vocabulary_size: int
-    bytes: int
-    words: int
-    dropped: Mapping[str, int]
-    fingerprint: str
-    origins: list[tuple[int, str]]
-    indices: np.ndarray
+    bytes: int  # of the documents' text in UTF-8 (after CRLF became LF)
+    words: int  # of the documents' text, split at white space
+    dropped: Mapping[str, int]  # documents of the whole data that were left out, by reason
+    fingerprint: str  # sha256 of the data, tokenizer, settings and choice of documents
+    origins: list[tuple[int, str]]  # (first document, file) in the whole data, for messages
+    indices: np.ndarray  # int64 [D], each document's number in the whole data
 
     @property
     def num_documents(self) -> int:

@@ -28,15 +28,10 @@ HEADER = "#version: 0.2"
 
 @dataclass(frozen=True)
 class Bpe:
-    """A byte pair encoding (Sennrich et al. 2016).
+    """A byte pair encoding (Sennrich et al. 2016)."""
 
-    Attributes:
-        vocabulary: piece -> id; the ids are 0 … size - 1.
-        merges: pairs of pieces, the most frequent first.
-    """
-
-    vocabulary: Mapping[str, int]
-    merges: Sequence[tuple[str, str]]
+    vocabulary: Mapping[str, int]  # piece -> id; the ids are 0 … size - 1
+    merges: Sequence[tuple[str, str]]  # of pieces, the most frequent first
 
 
 def find(folder: Path) -> tuple[Path, ...]:

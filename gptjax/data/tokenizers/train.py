@@ -20,21 +20,13 @@ MAX_PARAGRAPH_BYTES = 4192
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a tokenizer was trained.
+    """How a tokenizer was trained."""
 
-    Attributes:
-        paragraphs: paragraphs (lines that are not empty) met.
-        used: paragraphs trained on.
-        skipped: paragraphs left out, by reason.
-        size: number of ids.
-        seconds: wall-clock time, reading included.
-    """
-
-    paragraphs: int
-    used: int
-    skipped: dict[str, int]
-    size: int
-    seconds: float
+    paragraphs: int  # lines that are not empty
+    used: int  # paragraphs trained on
+    skipped: dict[str, int]  # paragraphs left out, by reason
+    size: int  # number of ids
+    seconds: float  # wall-clock time, reading included
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count:,} {why}" for why, count in self.skipped.items() if count)

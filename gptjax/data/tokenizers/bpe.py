@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -39,12 +38,7 @@ def is_there(folder: Path) -> bool:
 def read(folder: Path, mode: Mode | None = None) -> "Gpt1Tokenizer | Gpt2Tokenizer":
     """The tokenizer of a folder with the files of GPT-1 or GPT-2, told apart by their pieces.
 
-    Args:
-        folder: as OpenAI or the hub published it, or as a run keeps it.
-        mode: of GPT-1's tokenizer; None is what was saved, else exact.
-
-    Raises:
-        UserError: the files are missing or damaged, or of neither.
+    ``mode`` is that of GPT-1's tokenizer; None is what was saved, else exact.
     """
     bpe = bpe_files.read(folder)
     if NEWLINE + WORD_END in bpe.vocabulary and UNKNOWN in bpe.vocabulary:
@@ -74,7 +68,34 @@ def _saved_mode(folder: Path) -> Mode:
     return mode
 
 
-class Gpt1Tokenizer:
+class _BpeTokenizer:
+    """What the two have in common: files, fingerprint, and the merges at work."""
+
+    def __init__(self, bpe: Bpe, settings: dict[str, str], **more: str) -> None:
+        self.bpe = bpe
+        self.size = len(bpe.vocabulary)
+        self._settings = settings
+        kind, mode = settings["kind"], settings.get("mode", "")
+        content = json.dumps([kind, mode, sorted(bpe.vocabulary.items()), list(bpe.merges)])
+        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        self._encoder = tokenizers.Tokenizer(
+            models.BPE(vocab=dict(bpe.vocabulary), merges=list(bpe.merges), **more)
+        )
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in found]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write vocab.json, merges.txt and gptjax.json, which names the kind and the mode."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        bpe_files.write(self.bpe, folder)
+        settings = json.dumps(self._settings) + "\n"
+        (folder / SETTINGS).write_text(settings, encoding="utf-8")
+
+
+class Gpt1Tokenizer(_BpeTokenizer):
     """GPT-1's tokenizer behind the `Tokenizer` interface.
 
     *Exact* gives the ids that the released code gave. *Fast* prepares the text by BERT's rules,
@@ -89,20 +110,11 @@ class Gpt1Tokenizer:
     end: int | None = None
 
     def __init__(self, bpe: Bpe, mode: Mode = "exact") -> None:
-        self.bpe = bpe
+        settings = {"kind": "gpt1", "mode": mode}
+        super().__init__(bpe, settings, unk_token=UNKNOWN, end_of_word_suffix=WORD_END)
         self.mode = mode
-        self.size = len(bpe.vocabulary)
         self.separator = bpe.vocabulary[NEWLINE + WORD_END]
-        self.fingerprint = _fingerprint("gpt1", mode, bpe)
         self._pieces = {index: piece for piece, index in bpe.vocabulary.items()}
-        self._encoder = tokenizers.Tokenizer(
-            models.BPE(
-                vocab=dict(bpe.vocabulary),
-                merges=list(bpe.merges),
-                unk_token=UNKNOWN,
-                end_of_word_suffix=WORD_END,
-            )
-        )
         self._known: dict[str, list[int]] = {}
         if mode == "exact":
             self._words = ExactWords()
@@ -139,17 +151,14 @@ class Gpt1Tokenizer:
         check_texts(texts)
         if self.mode == "exact":
             return [self._encode_words(self._words(text)) for text in texts]
-        return _encode(self._encoder, texts)
+        return [np.array(ids, np.int32) for ids in self._encode(texts)]
 
     def _encode_words(self, words: Sequence[str]) -> np.ndarray:
         if len(self._known) > MOST_WORDS:
             self._known.clear()
         known = self._known
         if new := [word for word in dict.fromkeys(words) if word not in known]:
-            for word, found in zip(
-                new, self._encoder.encode_batch_fast(new, add_special_tokens=False), strict=True
-            ):
-                known[word] = found.ids
+            known.update(zip(new, self._encode(new), strict=True))
         return np.array([i for word in words for i in known[word]], np.int32)
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
@@ -157,25 +166,16 @@ class Gpt1Tokenizer:
         text = "".join(self._pieces[int(i)] for i in ids).replace(WORD_END, " ")
         return re.sub(r" ?\n ?", "\n", text)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write vocab.json, merges.txt and gptjax.json, which names the mode."""
-        _save(self.bpe, folder, {"kind": "gpt1", "mode": self.mode})
 
-
-class Gpt2Tokenizer:
+class Gpt2Tokenizer(_BpeTokenizer):
     """GPT-2's tokenizer behind the `Tokenizer` interface: it works on bytes, and loses nothing."""
 
     end: int | None
 
     def __init__(self, bpe: Bpe) -> None:
-        self.bpe = bpe
-        self.size = len(bpe.vocabulary)
-        self.separator = self.end = bpe.vocabulary[END_OF_TEXT]
-        self.fingerprint = _fingerprint("gpt2", "", bpe)
         # Without END_OF_TEXT among the added tokens: in a text it is text.
-        self._encoder = tokenizers.Tokenizer(
-            models.BPE(vocab=dict(bpe.vocabulary), merges=list(bpe.merges))
-        )
+        super().__init__(bpe, {"kind": "gpt2"})
+        self.separator = self.end = bpe.vocabulary[END_OF_TEXT]
         self._encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._encoder.decoder = decoders.ByteLevel()
 
@@ -188,38 +188,16 @@ class Gpt2Tokenizer:
         return self.encode(pieces)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of each text, int32 [n].
-
-        Raises:
-            UserError: a text holds half of a surrogate pair.
-        """
+        """Token ids of each text, int32 [n]; none may hold half of a surrogate pair."""
         check_texts(texts)
-        return _encode(self._encoder, texts)
+        return [np.array(ids, np.int32) for ids in self._encode(texts)]
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
         return self._encoder.decode([int(i) for i in ids if i != self.end])
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write vocab.json, merges.txt and gptjax.json."""
-        _save(self.bpe, folder, {"kind": "gpt2"})
 
-
-def _save(bpe: Bpe, folder: str | os.PathLike[str], settings: dict[str, Any]) -> None:
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    bpe_files.write(bpe, folder)
-    (folder / SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-
-
-def _fingerprint(kind: str, mode: str, bpe: Bpe) -> str:
-    content = json.dumps([kind, mode, sorted(bpe.vocabulary.items()), list(bpe.merges)])
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _encode(encoder: tokenizers.Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
-    found = encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [np.array(encoding.ids, np.int32) for encoding in found]
+Place = Callable[[re.Match[str]], tuple[int, int] | None]
 
 
 def _after_space(space: re.Match[str]) -> tuple[int, int]:
@@ -230,9 +208,7 @@ def _before_single_space(space: re.Match[str]) -> tuple[int, int] | None:
     return (0, space.start()) if space.end() - space.start() == 1 else None
 
 
-def _cut(
-    chunks: Iterable[str], place: Callable[[re.Match[str]], tuple[int, int] | None]
-) -> Iterator[str]:
+def _cut(chunks: Iterable[str], place: Place) -> Iterator[str]:
     """Pieces that end at white space, where ``place`` says (how good, where), the last of the best.
 
     A piece has at most so many characters, unless there is no place among them; then it ends at
@@ -255,7 +231,7 @@ def _cut(
         yield buffer
 
 
-def _end_of_piece(text: str, place: Callable[[re.Match[str]], tuple[int, int] | None]) -> int:
+def _end_of_piece(text: str, place: Place) -> int:
     near: tuple[int, int] | None = None
     for space in _SPACE.finditer(text):
         found = place(space)

@@ -18,7 +18,6 @@ from gptjax.errors import UserError
 HUB = ("vocab.json", "merges.txt")
 OPENAI_GPT1 = ("encoder_bpe_40000.json", "vocab_40000.bpe")
 OPENAI_GPT2 = ("encoder.json", "vocab.bpe")
-PAIRS = (HUB, OPENAI_GPT1, OPENAI_GPT2)
 WHOLE = "tokenizer.json"
 # Pieces that stand for themselves, such as <unk> and <|endoftext|>.
 _NAMED = re.compile(r"<.+>|\[.+\]|\s(</w>)?")
@@ -36,7 +35,7 @@ class Bpe:
 
 def find(folder: Path) -> tuple[Path, ...]:
     """The files of a byte pair encoding in a folder, or nothing."""
-    for names in (*PAIRS, (WHOLE,)):
+    for names in (HUB, OPENAI_GPT1, OPENAI_GPT2, (WHOLE,)):
         files = tuple(folder / name for name in names)
         if files[0].exists():
             return files
@@ -44,12 +43,7 @@ def find(folder: Path) -> tuple[Path, ...]:
 
 
 def read(folder: Path) -> Bpe:
-    """The byte pair encoding in a folder.
-
-    Raises:
-        UserError: a file is missing or damaged, the ids have gaps, or a merge's parts or result
-            are not in the vocabulary.
-    """
+    """The byte pair encoding in a folder, checked: ids without gaps, merges of known pieces."""
     files = find(folder)
     if not files:
         raise UserError(f"{folder}: no {' and '.join(HUB)} (or {WHOLE}) there")
@@ -91,16 +85,14 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
-    start = 1 if lines[0].startswith("#version") else 0
     merges = []
-    for number, line in enumerate(lines[start:], start=start + 1):
+    for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r")
-        if not line:
+        if not line or (number == 1 and line.startswith("#version")):
             continue
-        pair = _pair(line)
-        if len(pair) != 2:
+        merges.append(_pair(line))
+        if len(merges[-1]) != 2:
             raise UserError(f"{file}: line {number} is no pair of pieces: {line[:60]!r}")
-        merges.append(pair)
     return merges
 
 
@@ -121,8 +113,7 @@ def _check(
             f"{len(vocabulary) - 1:,}, each once"
         )
     for number, merge in enumerate(merges, start=1):
-        parts = ["".join(merge), *merge]
-        missing = [part for part in parts if part not in vocabulary]
+        missing = [part for part in ("".join(merge), *merge) if part not in vocabulary]
         if len(merge) != 2 or missing:
             raise UserError(
                 f"{files[-1]}: merge {number} ({' + '.join(merge)}) disagrees with the vocabulary "

@@ -68,14 +68,13 @@ class SentencePieceTokenizer:
     def __init__(self, model: bytes, name: str = "the tokenizer") -> None:
         processor = sentencepiece.SentencePieceProcessor()
         try:
-            loaded = processor.LoadFromSerializedProto(model)
-        except (RuntimeError, OSError, TypeError) as error:
-            raise UserError(f"{name} is not a SentencePiece model; give a .model file") from error
-        if not model or not loaded:
+            loaded = bool(model) and processor.LoadFromSerializedProto(model)
+        except (RuntimeError, OSError, TypeError):
+            loaded = False
+        if not loaded:
             raise UserError(f"{name} is not a SentencePiece model; give a .model file")
         self._model = model
         self._processor = processor
-        self._threads = _available_cores()
         self.size = int(processor.vocab_size())
         self.fingerprint = hashlib.sha256(model).hexdigest()
         separator = processor.piece_to_id(SEPARATOR_PIECE)
@@ -114,35 +113,21 @@ class SentencePieceTokenizer:
         """
         pieces: list[str] = []
         owners: list[int] = []
-        plain = True
         for owner, text in enumerate(texts):
             for piece in cut([text]):
-                if SPACE_SYMBOL in piece:
-                    plain = False
-                    parts = re.split(f"({SPACE_SYMBOL})", piece)
-                else:
-                    parts = [piece]
+                plain = SPACE_SYMBOL not in piece
+                parts = [piece] if plain else re.split(f"({SPACE_SYMBOL})", piece)
                 pieces += parts
                 owners += [owner] * len(parts)
-        if not pieces:
-            return [np.zeros(0, np.int32) for _ in texts]
+        gathered: list[list[int]] = [[] for _ in texts]
+        threads = max(min(_available_cores(), len(pieces)), 1)
         try:
-            encoded = self._processor.encode(
-                pieces, out_type=int, num_threads=min(self._threads, len(pieces))
-            )
+            encoded = self._processor.encode(pieces, out_type=int, num_threads=threads)
         except (UnicodeEncodeError, TypeError):
             check_texts(pieces)
             raise
-        if not plain:
-            encoded = [
-                self._space_symbol if piece == SPACE_SYMBOL else ids
-                for piece, ids in zip(pieces, encoded, strict=True)
-            ]
-        if len(pieces) == len(texts) == len(set(owners)):
-            return [np.array(ids, np.int32) for ids in encoded]
-        gathered: list[list[int]] = [[] for _ in texts]
-        for owner, ids in zip(owners, encoded, strict=True):
-            gathered[owner] += ids
+        for owner, piece, ids in zip(owners, pieces, encoded, strict=True):
+            gathered[owner] += self._space_symbol if piece == SPACE_SYMBOL else ids
         return [np.array(ids, np.int32) for ids in gathered]
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
@@ -156,13 +141,11 @@ class SentencePieceTokenizer:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``tokenizer.model`` into a folder (made if it is missing)."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.write(folder / MODEL_FILE)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.write(Path(folder) / MODEL_FILE)
 
-    def write(self, file: str | os.PathLike[str]) -> None:
+    def write(self, file: Path) -> None:
         """Write the model as one file, whole or not at all."""
-        file = Path(file)
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             temporary.write_bytes(self._model)

@@ -236,8 +236,7 @@ class GptjaxLM(LM):
                     samples = generate(model, params, read, key, end=tokenizer.end, **options)
                     batches += 1
                     for number, (sample,) in zip(chosen, samples, strict=False):
-                        text = added_text(tokenizer, prompts[number], sample)
-                        found[number] = writing.cut(text)
+                        found[number] = writing.cut(added_text(tokenizer, prompts[number], sample))
                         self._remember("generate_until", requests[number], found[number])
                     bar.update(len(chosen))
         return found
@@ -265,9 +264,8 @@ def command_line(words: Sequence[str]) -> None:
     """
     ours = ["run", "--model", NAME, "--batch_size", str(BATCH_SIZE)]
     own = words[0] if words else ""
-    words = (
-        [*words] if own in ("ls", "validate") else [*ours, *(words[1:] if own == "run" else words)]
-    )
+    if own not in ("ls", "validate"):
+        words = [*ours, *(words[1:] if own == "run" else words)]
     # It would fork for its bootstrap, after which jax's threads may never come back.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
     before, sys.argv = sys.argv, ["gptjax lm-eval", *words]  # where the harness looks

@@ -26,28 +26,26 @@ from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.records import to_plain
-from gptjax.runs.results import Data, Paper, SplitResult, TaskRun, dropped, write_results
+from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
 from gptjax.runs.train import Problem, Trained, create, fingerprint, say, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
 
-Outcome = tuple[Mapping[str, SplitScores], bool]
-"""The scores of every split, and whether the data were the offline sample."""
 Evaluators = Mapping[str, TaskEvaluator]
 
 
-def run(config: FinetuneConfig) -> None:
+def run(config: FinetuneConfig) -> TaskRun | Seeds:
     """Fine-tune once, or once for each of the seeds and summarise them."""
     parallel.initialize(config.distributed)
     with parallel.end_together():
         out = Path(config.out) if config.out is not None else default_out(config)
-        _run_seeds(config, out) if config.seeds else _run_one(config, out)
+        return _run_seeds(config, out) if config.seeds else _run_one(config, out)
 
 
-def _run_one(config: FinetuneConfig, out: Path) -> Outcome:
+def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
     """Read the task, train, evaluate every split, and print a table."""
 
-    def prepare(folder: RunFolder, resume: str) -> Problem[Outcome]:
+    def prepare(folder: RunFolder, resume: str) -> Problem[TaskRun]:
         task = task_of(config, folder)
         _check_source(config, folder, resume)
         section = config.task
@@ -113,7 +111,7 @@ def _problem(
     data: TaskData,
     tokenizer: Tokenizer,
     loaded: runs.Run | None,
-) -> Problem[Outcome]:
+) -> Problem[TaskRun]:
     section, context = config.task, config.model.context_length
     encoded = _encode(config, task, data, tokenizer)
     positions = None
@@ -198,49 +196,55 @@ def _copy_task_file(config: FinetuneConfig, folder: RunFolder) -> None:
 
 def _conclude(
     config: FinetuneConfig, task: Task, data: TaskData, evaluators: Evaluators, trained: Trained
-) -> Outcome:
+) -> TaskRun:
     """The scores of every split at the best checkpoint, written and shown."""
     best = runs.load(trained.folder.path, trained.kind) if parallel.is_main() else None
     # Process 0 alone is sure to see the folder; all of them evaluate.
     params = parallel.broadcast_arrays(best.params if best else parallel.fetch(trained.params))
     scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
+    results = _results(config, task, data, scores, trained)
     if best is not None:
-        _write(best, task, scores, data, config.train.seed)
+        for name, found in scores.items():
+            suffix = "" if name == "valid" else f"-{name}"
+            write_predictions(
+                trained.folder.path / f"predictions{suffix}.tsv", found.predictions(task)
+            )
+        write_results(trained.folder.results, results)
+        runs.save_head(best)
         print(f"{task.name}, {trained.checkpoint}:")
         print("\n".join(task_scores.report(task, scores, not data.sample)), flush=True)
         say(f"run folder: {trained.folder.path}")
         if data.sample:
             _warn(task)
-    return scores, data.sample
+    return results
 
 
-def _write(
-    best: runs.Run, task: Task, scores: Mapping[str, SplitScores], data: TaskData, seed: int
-) -> None:
-    folder, valid = best.folder, scores["valid"]
-    splits = []
+def _results(
+    config: FinetuneConfig,
+    task: Task,
+    data: TaskData,
+    scores: Mapping[str, SplitScores],
+    trained: Trained,
+) -> TaskRun:
+    valid, splits = scores["valid"], []
     for name, found in scores.items():
         left_out = sum(data.splits[name].dropped.values())
         splits.append(SplitResult(name, found.num_examples, left_out, dict(found.metrics)))
-        file = folder.predictions if name == "valid" else folder.path / f"predictions-{name}.tsv"
-        write_predictions(file, found.predictions(task))
-    results = TaskRun(
+    return TaskRun(
         task=task.name,
         split="valid",
         examples=valid.num_examples,
         metrics=dict(valid.metrics),
         data=replace(_facts(data.splits["valid"]), sample=data.sample),
-        checkpoint=best.checkpoint,
-        seed=seed,
+        checkpoint=trained.checkpoint,
+        seed=config.train.seed,
         majority_class_only=valid.collapsed,
         paper=Paper(task.metrics[0], task.paper),
         splits=tuple(splits),
     )
-    write_results(folder.results, results)
-    runs.save_head(best)
 
 
-def _run_seeds(config: FinetuneConfig, out: Path) -> None:
+def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:
     """Fine-tune with each of the seeds into OUT/seed-N, and summarise them."""
     task = task_of(config, RunFolder(out / f"seed-{config.seeds[0]}"))
     if RunFolder(out).config.exists():
@@ -251,18 +255,17 @@ def _run_seeds(config: FinetuneConfig, out: Path) -> None:
             if not any(folder.iterdir()):
                 folder.rmdir()
     parallel.barrier("cleared")
-    outcomes = []
+    results = []
     for seed in config.seeds:
         say(f"seed {seed}")
         one = replace(config, seeds=(), train=replace(config.train, seed=seed))
-        outcomes.append(_run_one(one, out / f"seed-{seed}"))
+        results.append(_run_one(one, out / f"seed-{seed}"))
+    summary = task_scores.summarise(results)
     if parallel.is_main():
-        sample = outcomes[0][1]
-        scores = [found for found, _ in outcomes]
-        summary = task_scores.summarise(task, config.seeds, scores, sample)
         write_results(out / "results.json", summary)
         print("\n" + "\n".join(task_scores.report_seeds(task, summary)))
         print(f"summary: {out / 'results.json'}", flush=True)
-        if sample:
+        if summary.data.sample:
             _warn(task)
     parallel.barrier("summarised")
+    return summary

@@ -96,14 +96,14 @@ def _over_source(
     return layer(replace(PretrainConfig(), model=model))
 
 
-def run(config: PretrainConfig) -> None:
+def run(config: PretrainConfig) -> LanguageModelling:
     """Prepare the text, train, evaluate, and print where everything lies and a sample."""
     if config == PretrainConfig():
         raise UserError(BEGIN)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
 
-    def prepare(folder: RunFolder, resume: str) -> Problem[None]:
+    def prepare(folder: RunFolder, resume: str) -> Problem[LanguageModelling]:
         source = None
         if resume == "never" and config.init is not None:
             if config.overwrite:
@@ -113,12 +113,12 @@ def run(config: PretrainConfig) -> None:
         tokenizer = _tokenizer(config, folder, resume, source)
         return _problem(config, tokenizer, source)
 
-    train_run(config, out, prepare)
+    return train_run(config, out, prepare)
 
 
 def _problem(
     config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None
-) -> Problem[None]:
+) -> Problem[LanguageModelling]:
     train, valid = corpus.prepare(config.corpus, tokenizer)
     context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
     short = config.corpus.short_documents
@@ -192,10 +192,10 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _conclude(config: PretrainConfig, trained: Trained, train: Corpus, valid: Corpus) -> None:
+def _conclude(
+    config: PretrainConfig, trained: Trained, train: Corpus, valid: Corpus
+) -> LanguageModelling:
     """results.json, samples.txt, and the last lines that people see."""
-    if not parallel.is_main():
-        return
     folder, seed = trained.folder, config.train.seed
     measured, unigram = perplexity(trained.metrics["loss"], valid), unigram_perplexity(train, valid)
     results = LanguageModelling(
@@ -207,6 +207,8 @@ def _conclude(config: PretrainConfig, trained: Trained, train: Corpus, valid: Co
         steps=trained.steps,
         seed=seed,
     )
+    if not parallel.is_main():
+        return results
     write_results(folder.results, results)
     loaded = runs.load(folder.path, trained.kind)
     ((sample,),) = continuations(
@@ -223,3 +225,4 @@ def _conclude(config: PretrainConfig, trained: Trained, train: Corpus, valid: Co
     say(f"\nrun folder: {folder.path}")
     say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
     say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")
+    return results

@@ -22,7 +22,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig
 from gptjax.runs.open import Run, adapter_config
 from gptjax.runs.predictions import Predictions, class_names
-from gptjax.runs.results import Category, Data, Paper, Seeds, SplitSpread, Spread
+from gptjax.runs.results import Category, Data, Seeds, SplitSpread, Spread, TaskRun
 from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 
@@ -200,30 +200,23 @@ def _category_table(task: Task, split: SplitScores) -> list[str]:
     return [*lines, ""]
 
 
-def summarise(
-    task: Task, seeds: Sequence[int], runs: Sequence[Mapping[str, SplitScores]], sample: bool
-) -> Seeds:
-    """Mean, sample standard deviation, median and best of every metric on every split.
-
-    ``runs`` are the scores of each seed, by split; ``sample`` says whether the data were the
-    offline sample.
-    """
-    splits = []
-    for name, scores in runs[0].items():
-        values = {metric: [run[name].metrics[metric] for run in runs] for metric in scores.metrics}
-        spreads = tuple(_spread(*found) for found in values.items())
-        splits.append(SplitSpread(name, scores.num_examples, spreads))
-    (valid,) = (split for split in splits if split.name == "valid")
-    collapsed = (seed for seed, run in zip(seeds, runs, strict=True) if run["valid"].collapsed)
+def summarise(runs: Sequence[TaskRun]) -> Seeds:
+    """Mean, sample standard deviation, median and best of every metric on every split."""
+    first, splits = runs[0], []
+    for number, split in enumerate(first.splits):
+        found = [run.splits[number].metrics for run in runs]
+        spreads = [_spread(metric, [one[metric] for one in found]) for metric in split.metrics]
+        splits.append(SplitSpread(split.name, split.examples, tuple(spreads)))
+    (valid,) = (split for split in splits if split.name == first.split)
     return Seeds(
-        task=task.name,
-        split=valid.name,
-        examples=valid.examples,
-        metrics={found.metric: found.mean for found in valid.metrics},
-        seeds=tuple(seeds),
-        majority_class_only=tuple(collapsed),
-        data=Data(sample=sample),
-        paper=Paper(task.metrics[0], task.paper),
+        task=first.task,
+        split=first.split,
+        examples=first.examples,
+        metrics={spread.metric: spread.mean for spread in valid.metrics},
+        seeds=tuple(run.seed for run in runs),
+        majority_class_only=tuple(run.seed for run in runs if run.majority_class_only),
+        data=Data(sample=first.data.sample),
+        paper=first.paper,
         splits=tuple(splits),
     )
 

@@ -15,12 +15,9 @@ class Variant:
     """
 
     kind: str
-    section: ClassVar[str]
-    """The name of the section, for messages."""
-    called: ClassVar[str]
-    """How messages call a section of this kind: "an LSTM"."""
-    ignored: ClassVar[tuple[str, ...]] = ()
-    """Settings of other kinds that a table of this kind may have with any value."""
+    section: ClassVar[str]  # its name, for messages
+    called: ClassVar[str]  # how messages call a section of this kind: "an LSTM"
+    ignored: ClassVar[tuple[str, ...]] = ()  # of other kinds, which a table may have with any value
 
     @classmethod
     def kinds(cls) -> "dict[str, type[Variant]]":
@@ -39,7 +36,7 @@ class Variant:
 
     @classmethod
     def refuse_other(cls, key: str, shown: str) -> None:
-        """Refuse a setting that only other kinds have; ``shown`` is how the message shows it."""
+        """Refuse a setting that only other kinds have; the message shows it as ``shown``."""
         if owner := cls._other_owner(key):
             raise UserError(
                 f"{shown}: {cls.called} has no such thing; leave it out, or take "
@@ -65,9 +62,8 @@ class Variant:
     def as_kind(self, kind: str) -> "Variant":
         """The section of another kind, with the settings that both have."""
         cls = self.of_kind(kind)
-        if cls is type(self):
-            return self
-        return cls(**cls.without_others({**vars(self), "kind": kind}))
+        mine = {**vars(self), "kind": kind}
+        return self if cls is type(self) else cls(**cls.without_others(mine))
 
     @classmethod
     def _other_owner(cls, key: str) -> "type[Variant] | None":

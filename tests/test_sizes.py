@@ -9,10 +9,7 @@ PACKAGE = Path(gptjax.__file__).parent
 FUNCTION, FILE, ALL = 60, 350, 16_500  # lines
 
 # What is still too long. Nothing may be added; what has become short enough must be taken out.
-LONG_FUNCTIONS: set[str] = {
-    "models/decode.py sample",
-    "models/objective.py task",
-}
+LONG_FUNCTIONS: set[str] = set()
 LONG_FILES: set[str] = set()
 
 STILL = 17_500  # of all files, at most; to be lowered to ALL

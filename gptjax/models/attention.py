@@ -20,12 +20,7 @@ def causal_attention(
 
     The queries are taken in up to four blocks, each with the keys up to its own end: that leaves
     out three eighths of the T × T products, exponentials and dropout decisions, most of what
-    causality would mask.
-
-    Args:
-        q, k, v: queries, keys and values of each head.
-        key: a typed key for the dropout of the attention weights, or None for none.
-        rate: probability of dropping a weight.
+    causality would mask. ``rate`` is the probability of dropping a weight; no key, no dropout.
     """
     length = q.shape[2]
     size = max(128, -(-length // 4))

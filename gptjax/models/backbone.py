@@ -1,7 +1,8 @@
 """The face of every family of models: all that the rest of the package asks of a backbone.
 
 A family is one file, with its config and its module, and one line of `FAMILIES`. In the shapes
-below, B is rows, T tokens, D the width, V the vocabulary.
+below, B is rows, T tokens, D the width, V the vocabulary. ``config`` and ``params`` are the
+backbone's everywhere.
 """
 
 from collections.abc import Mapping
@@ -9,18 +10,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from gptjax.models.config import ModelConfig
-from gptjax.models.family import Family
+from gptjax.models.family import Columns, Family, RandomKey, Slot, States, Tokens
 from gptjax.models.lstm import LSTM
 from gptjax.models.transformer import Transformer
 
 PyTree = Any
-FAMILIES: Mapping[str, type[Family]] = {
-    "transformer": Transformer,
-    "lstm": LSTM,
-}
+FAMILIES: Mapping[str, type[Family]] = {"transformer": Transformer, "lstm": LSTM}
 
 
 def make_backbone(config: ModelConfig) -> Family:
@@ -28,21 +26,17 @@ def make_backbone(config: ModelConfig) -> Family:
     return FAMILIES[config.kind](config)
 
 
-def init_backbone(config: ModelConfig, key: Key[Array, ""]) -> PyTree:
+def init_backbone(config: ModelConfig, key: RandomKey) -> PyTree:
     """The parameters of a backbone that was never trained, float32."""
     return make_backbone(config).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
 
 def states(
-    config: ModelConfig,
-    params: PyTree,
-    tokens: Int[Array, "B T"],
-    key: Key[Array, ""] | None = None,
-) -> Float[Array, "B T D"]:
-    """The states of all positions, in the compute type.
+    config: ModelConfig, params: PyTree, tokens: Tokens, key: RandomKey | None = None
+) -> States:
+    """The states of all positions, in the compute type; each sees its token and those before it.
 
     Args:
-        config, params: the backbone.
         tokens: int32 [B, T], T at most ``config.context``.
         key: a typed key for the dropout, or None for none (evaluation).
 
@@ -53,10 +47,9 @@ def states(
     return found
 
 
-def embed(config: ModelConfig, params: PyTree, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+def embed(config: ModelConfig, params: PyTree, tokens: Tokens) -> States:
     """What the first block reads of these tokens, without dropout."""
-    module = make_backbone(config)
-    found: Array = module.apply({"params": params}, tokens, method="embed")  # type: ignore[assignment]
+    found: Array = make_backbone(config).apply({"params": params}, tokens, method="embed")  # type: ignore[assignment]
     return found
 
 
@@ -70,21 +63,16 @@ def empty_cache(config: ModelConfig, batch: int, slots: int) -> PyTree:
 
 
 def extend(
-    config: ModelConfig,
-    params: PyTree,
-    tokens: Int[Array, "B T"],
-    cache: PyTree,
-    slot: Int[Array, ""],
-    first: Int[Array, " B"],
-) -> tuple[Float[Array, "B T D"], PyTree]:
+    config: ModelConfig, params: PyTree, tokens: Tokens, cache: PyTree, slot: Slot, first: Columns
+) -> tuple[States, PyTree]:
     """States of further positions, given the cache of those before them.
 
     Args:
-        config, params: the backbone.
         tokens: int32 [B, T], what follows the ``slot`` columns already seen.
         cache: from ``empty_cache`` or an earlier call.
         slot: int32 [], the column of the first of these tokens.
-        first: int32 [B], the column of each row's first real token; no position sees those before.
+        first: int32 [B], the column of each row's first real token, whose position is 0; those
+            before it are padding that no position sees.
 
     Returns:
         states [B, T, D], and the cache with these tokens in it.
@@ -113,7 +101,7 @@ def logits(
 
 
 def for_loss(
-    config: ModelConfig, params: PyTree, key: Key[Array, ""] | None, positions: int | None = None
+    config: ModelConfig, params: PyTree, key: RandomKey | None, positions: int | None = None
 ) -> tuple[PyTree, Float[Array, "R D"], Float[Array, " R"] | None]:
     """The parameters to apply in an update, and the output table and bias of its loss.
 
@@ -121,8 +109,7 @@ def for_loss(
     runs over more rows than the vocabulary (``fidelity="released"``).
 
     Args:
-        config, params: the backbone.
-        key: a typed key for that dropout, or None for none; see ``config.drops_parameters``.
+        key: a typed key for that dropout (of ``fidelity="released"``), or None for none.
         positions: with ``fidelity="released"``, how many positions the table has; None is all.
     """
     return make_backbone(config).for_loss(params, key, positions)
@@ -136,13 +123,9 @@ def with_rows(config: ModelConfig, params: PyTree, rows: Float[Array, "S D"]) ->
 def depth(config: ModelConfig, name: str) -> int:
     """Where a parameter stands on the way from tokens to results.
 
-    Args:
-        config: the backbone's.
-        name: keys joined by "/", of a backbone (``blocks_0/mlp/…``) or of a fine-tuned model
-            (``backbone/blocks_0/…``, ``adapter/head/kernel``).
-
-    Returns:
-        0 of embeddings, 1 … L of the L blocks, L + 1 of what follows them, L + 2 of a task head.
+    It is 0 of embeddings, 1 … L of the L blocks, L + 1 of what follows them, L + 2 of a task head.
+    The name is keys joined by "/", of a backbone (``blocks_0/mlp/…``) or of a fine-tuned model
+    (``backbone/blocks_0/…``, ``adapter/head/kernel``).
     """
     part, _, rest = name.partition("/")
     if part == "adapter":

@@ -77,11 +77,6 @@ class ModelConfig(Variant):
         """Whether the oddities of the released code are asked for, which only GPT-1 has."""
         return "paper"
 
-    @property
-    def drops_parameters(self) -> bool:
-        """Whether there is dropout of the parameters themselves, once for each update."""
-        return False
-
     def for_perplexity(self) -> "ModelConfig":
         """The same model with a loss over the tokens, and nothing else."""
         return self

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gptjax.errors import UserError
 from gptjax.models.transformer import TransformerConfig
@@ -15,87 +16,65 @@ from gptjax.models.transformer import TransformerConfig
 PyTree = Any
 Path = tuple[str, ...]
 
-# Ours -> the hub's, in the order of OpenAI's list (the facts: params_shapes.json).
-_BLOCK: tuple[tuple[Path, str], ...] = (
-    (("attention", "qkv", "kernel"), "attn.c_attn.weight"),
-    (("attention", "qkv", "bias"), "attn.c_attn.bias"),
-    (("attention", "projection", "kernel"), "attn.c_proj.weight"),
-    (("attention", "projection", "bias"), "attn.c_proj.bias"),
-    (("norm_1", "scale"), "ln_1.weight"),
-    (("norm_1", "bias"), "ln_1.bias"),
-    (("mlp", "expansion", "kernel"), "mlp.c_fc.weight"),
-    (("mlp", "expansion", "bias"), "mlp.c_fc.bias"),
-    (("mlp", "projection", "kernel"), "mlp.c_proj.weight"),
-    (("mlp", "projection", "bias"), "mlp.c_proj.bias"),
-    (("norm_2", "scale"), "ln_2.weight"),
-    (("norm_2", "bias"), "ln_2.bias"),
-)
-_EMBEDDINGS = {
-    "post": {"tokens": "tokens_embed.weight", "positions": "positions_embed.weight"},
-    "pre": {"tokens": "wte.weight", "positions": "wpe.weight"},
-}
 PREFIX = "transformer."  # of the hub's models with a head
 TIED = "lm_head.weight"  # the token embedding again
-# Masks and numbers that older files hold, without a parameter in them.
-_BUFFERS = ("attn.bias", "attn.masked_bias")
-_POSITIONS = "position_ids"
+_BLOCK = 12  # tensors of a block
+_MASKS = ("bias", "masked_bias")
+
+
+def _parameters(config: TransformerConfig) -> dict[Path, tuple[str, tuple[int, ...]]]:
+    """The hub's name, without a model's prefix, and the shape of every parameter of a backbone.
+
+    They are in the order of OpenAI's list (the facts: params_shapes.json).
+    """
+    width, hidden = config.width, config.hidden_width
+    block = [
+        ("attention/qkv", "attn.c_attn", (width, 3 * width)),
+        ("attention/projection", "attn.c_proj", (width, width)),
+        ("norm_1", "ln_1", (width,)),
+        ("mlp/expansion", "mlp.c_fc", (width, hidden)),
+        ("mlp/projection", "mlp.c_proj", (hidden, width)),
+        ("norm_2", "ln_2", (width,)),
+    ]
+    modules = [
+        (f"blocks_{number}/{ours}", f"h.{number}.{theirs}", shape)
+        for number in range(config.num_layers)
+        for ours, theirs, shape in block
+    ]
+    post = config.norm == "post"
+    if not post:
+        modules.append(("final_norm", "ln_f", (width,)))
+    places, tokens = ("positions_embed", "tokens_embed") if post else ("wpe", "wte")
+    found: dict[Path, tuple[str, tuple[int, ...]]] = {
+        ("position_embedding",): (f"{places}.weight", (config.context_length, width)),
+        ("token_embedding",): (f"{tokens}.weight", (config.vocabulary_size, width)),
+    }
+    for ours, theirs, shape in modules:
+        path = tuple(ours.split("/"))
+        found[*path, "kernel" if len(shape) == 2 else "scale"] = f"{theirs}.weight", shape
+        found[*path, "bias"] = f"{theirs}.bias", shape[-1:]
+    return found
 
 
 def shapes(config: TransformerConfig) -> dict[Path, tuple[int, ...]]:
     """The shape of every parameter of a backbone, by its path, in OpenAI's order."""
-    width, hidden = config.width, config.hidden_width
-    last: dict[Path, tuple[int, ...]] = {
-        ("attention", "qkv", "kernel"): (width, 3 * width),
-        ("attention", "qkv", "bias"): (3 * width,),
-        ("attention", "projection", "kernel"): (width, width),
-        ("mlp", "expansion", "kernel"): (width, hidden),
-        ("mlp", "expansion", "bias"): (hidden,),
-        ("mlp", "projection", "kernel"): (hidden, width),
-    }
-    found: dict[Path, tuple[int, ...]] = {
-        ("position_embedding",): (config.context_length, width),
-        ("token_embedding",): (config.vocabulary_size, width),
-    }
-    for number in range(config.num_layers):
-        for path, _ in _BLOCK:
-            found[(f"blocks_{number}", *path)] = last.get(path, (width,))
-    if config.norm == "pre":
-        found[("final_norm", "scale")] = found[("final_norm", "bias")] = (width,)
-    return found
-
-
-def hub_names(config: TransformerConfig) -> dict[Path, str]:
-    """The hub's name of every parameter of a backbone, without a model's prefix."""
-    embeddings = _EMBEDDINGS[config.norm]
-    names: dict[Path, str] = {
-        ("position_embedding",): embeddings["positions"],
-        ("token_embedding",): embeddings["tokens"],
-    }
-    for number in range(config.num_layers):
-        for path, name in _BLOCK:
-            names[(f"blocks_{number}", *path)] = f"h.{number}.{name}"
-    if config.norm == "pre":
-        names[("final_norm", "scale")] = "ln_f.weight"
-        names[("final_norm", "bias")] = "ln_f.bias"
-    return names
+    return {path: shape for path, (_, shape) in _parameters(config).items()}
 
 
 def to_hub(params: PyTree, config: TransformerConfig) -> dict[str, np.ndarray]:
     """A backbone's parameters by the hub's names, as they stand in a model with a head."""
-    return {PREFIX + name: _get(params, path) for path, name in hub_names(config).items()}
+    flat = flatten_dict(params)
+    return {
+        PREFIX + name: np.asarray(flat[path]) for path, (name, _) in _parameters(config).items()
+    }
 
 
 def from_hub(tensors: Mapping[str, np.ndarray], config: TransformerConfig, where: str) -> PyTree:
-    """A backbone's parameters, float32, from the hub's tensors.
-
-    Args:
-        tensors: by name, with or without the prefix of a model with a head.
-        config: what they have to be.
-        where: the file or folder, for messages.
+    """A backbone's parameters, float32, from the hub's tensors, with or without their prefix.
 
     Raises:
         UserError: a tensor is missing, surplus or of another shape, or the output table is not
-            the token embedding; names it.
+            the token embedding; names it, and ``where`` it is.
     """
     there: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
@@ -104,79 +83,61 @@ def from_hub(tensors: Mapping[str, np.ndarray], config: TransformerConfig, where
             raise UserError(f"{where}: holds both {bare} and {PREFIX}{bare}")
         there[bare] = tensor
     table = there.pop(TIED, None)
-    names = hub_names(config)
-    masks = {f"h.{n}.{mask}" for n in range(config.num_layers) for mask in _BUFFERS}
-    masks.add(_POSITIONS)
-    if surplus := sorted(there.keys() - set(names.values()) - masks):
+    wanted = _parameters(config)
+    # Masks and numbers that older files hold, without a parameter in them.
+    buffers = {f"h.{n}.attn.{mask}" for n in range(config.num_layers) for mask in _MASKS}
+    known = {"position_ids", *buffers, *(name for name, _ in wanted.values())}
+    if surplus := sorted(there.keys() - known):
         raise UserError(
             f"{where}: holds the tensor {surplus[0]}, which a {_describe(config)} does not have"
         )
-    params: PyTree = {}
-    for path, shape in shapes(config).items():
-        name = names[path]
+    flat: dict[Path, np.ndarray] = {}
+    for path, (name, shape) in wanted.items():
         if name not in there:
             raise UserError(f"{where}: the tensor {name} of a {_describe(config)} is missing")
-        _set(params, path, _checked(there[name], shape, name, where))
-    if table is not None and not np.array_equal(table, params["token_embedding"]):
+        flat[path] = _checked(there[name], shape, name, where)
+    if table is not None and not np.array_equal(table, flat["token_embedding",]):
         raise UserError(
             f"{where}: {TIED} is not the token embedding; a model with another output table "
             "cannot be taken over"
         )
-    return params
+    return unflatten_dict(flat)
 
 
 def to_openai(params: PyTree, config: TransformerConfig) -> list[np.ndarray]:
-    """A backbone's parameters as OpenAI's list: kernels of blocks have a leading 1.
-
-    Raises:
-        UserError: not a GPT-1.
-    """
+    """A GPT-1's parameters as OpenAI's list: kernels of blocks have a leading 1."""
     if config.norm != "post":
         raise UserError("OpenAI's format of 2018 holds a GPT-1 (model.norm post), no GPT-2")
-    return [_get(params, path).reshape(shape) for path, shape in _openai_shapes(config).items()]
+    flat, wanted = flatten_dict(params), _openai_shapes(config)
+    return [np.asarray(flat[path]).reshape(shape) for path, shape in wanted.items()]
 
 
 def from_openai(tensors: Sequence[np.ndarray], config: TransformerConfig, where: str) -> PyTree:
-    """A backbone's parameters from OpenAI's list.
-
-    Raises:
-        UserError: a tensor is missing, surplus or of another shape; names it.
-    """
+    """A backbone's parameters from OpenAI's list, whose tensors are checked as in `from_hub`."""
     wanted = _openai_shapes(config)
     if len(tensors) != len(wanted):
         raise UserError(
             f"{where}: lists {len(tensors)} tensors, and a {_describe(config)} has {len(wanted)}"
         )
-    ours = shapes(config)
-    params: PyTree = {}
+    ours, flat = shapes(config), {}
     for number, ((path, shape), tensor) in enumerate(zip(wanted.items(), tensors, strict=True)):
         name = f"number {number} ({'.'.join(path)})"
-        _set(params, path, _checked(tensor, shape, name, where).reshape(ours[path]))
-    return params
+        flat[path] = _checked(tensor, shape, name, where).reshape(ours[path])
+    return unflatten_dict(flat)
 
 
 def config_of_openai(
     listed: Sequence[Sequence[int]], num_heads: int | None, where: str
 ) -> TransformerConfig:
-    """The config that a list of shapes describes.
+    """The config of a GPT-1 whose shapes are listed as in params_shapes.json.
 
-    Args:
-        listed: as in params_shapes.json.
-        num_heads: which no shape tells; None is GPT-1's heads of 64.
-        where: the file, for messages.
-
-    Raises:
-        UserError: not the shapes of a GPT-1, or a width that 64 does not divide.
+    No shape tells ``num_heads``: None is GPT-1's heads of 64.
     """
-    blocks, rest = divmod(len(listed) - 2, len(_BLOCK))
-    if (
-        blocks < 1
-        or rest
-        or any(len(shape) != 2 for shape in listed[:2])
-        or not all(len(shape) for shape in listed)
-    ):
+    blocks, rest = divmod(len(listed) - 2, _BLOCK)
+    ranks = [len(shape) for shape in listed]
+    if blocks < 1 or rest or ranks[:2] != [2, 2] or 0 in ranks:
         raise UserError(
-            f"{where}: {len(listed)} shapes are not positions, tokens and {len(_BLOCK)} for each "
+            f"{where}: {len(listed)} shapes are not positions, tokens and {_BLOCK} for each "
             "block of a GPT-1"
         )
     width = listed[0][1]
@@ -185,7 +146,7 @@ def config_of_openai(
             f"{where}: a width of {width} is no multiple of 64, GPT-1's size of a head; say how "
             "many heads there are (`heads`)"
         )
-    hidden = listed[2 + 6][-1]
+    hidden = listed[2 + 6][-1]  # of the kernel of the first block's mlp/expansion
     return TransformerConfig(
         vocabulary_size=listed[1][0],
         context_length=listed[0][0],
@@ -197,10 +158,8 @@ def config_of_openai(
 
 
 def _openai_shapes(config: TransformerConfig) -> dict[Path, tuple[int, ...]]:
-    return {
-        path: (1, *shape) if path[-1] == "kernel" else shape
-        for path, shape in shapes(config).items()
-    }
+    ours = shapes(config).items()
+    return {path: (1, *shape) if path[-1] == "kernel" else shape for path, shape in ours}
 
 
 def _describe(config: TransformerConfig) -> str:
@@ -218,15 +177,3 @@ def _checked(tensor: np.ndarray, shape: tuple[int, ...], name: str, where: str) 
             f"{where}: the tensor {name} holds {tensor.dtype}; quantised weights cannot be read"
         )
     return np.asarray(tensor, np.float32)
-
-
-def _get(params: PyTree, path: Path) -> np.ndarray:
-    for key in path:
-        params = params[key]
-    return np.asarray(params)
-
-
-def _set(params: PyTree, path: Path, value: np.ndarray) -> None:
-    for key in path[:-1]:
-        params = params.setdefault(key, {})
-    params[path[-1]] = value

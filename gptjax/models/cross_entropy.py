@@ -26,12 +26,7 @@ def cross_entropy(
     logits are at hand: what is kept has the size of states and table, and the backward pass only
     scales it.
 
-    Args:
-        states: in the compute type.
-        table: float32, a row per token; used in the compute type.
-        targets: token ids.
-        weights: float32.
-        bias: float32; None is none.
+    The states are in the compute type, in which the table is used; all else is float32.
 
     Returns:
         Σ weight × negative log-likelihood in nats, and Σ weight over the rows where no logit is
@@ -90,9 +85,8 @@ def _forward(
 
     none = None if bias is None else jnp.zeros(bias.shape, jnp.float32)
     start = (jnp.float32(0), jnp.float32(0), jnp.zeros(table.shape, jnp.float32), none)
-    sums, per_row = jax.lax.scan(add, start, _chunks(states, targets, weights))
+    sums, (d_states, nll) = jax.lax.scan(add, start, _chunks(states, targets, weights))
     loss, hits, d_table, d_bias = sums
-    d_states, nll = per_row
     rows = states.shape[0]
     d_states = d_states.reshape(-1, states.shape[1])[:rows]
     return (loss, hits), (d_states, d_table, d_bias, nll.reshape(-1)[:rows])

@@ -64,7 +64,8 @@ def generate(
         config, params, tokens, first, key, np.int32(stop), np.float32(temperature),
         np.int32(top_k), np.float32(top_p), max_tokens=max_tokens,
     )  # fmt: skip
-    samples = [_until(row, stop) for row in np.asarray(new).tolist()]
+    drawn = np.asarray(new).tolist()
+    samples = [row[: row.index(stop)] if stop in row else row for row in drawn]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
 
@@ -95,14 +96,9 @@ def sample(
 ) -> Int[Array, "B N"]:
     """The compiled part of ``generate``: one compilation per shape of the prompt.
 
-    Args:
-        prompt: int32 [B, P], padded on the left so that all rows end together; P at most the
-            context length.
-        first: int32 [B], the column of each row's first token.
-        end, temperature, top_k, top_p: as in ``generate``; -1 for no end.
-
-    Returns:
-        int32 [B, max_tokens], the new tokens; after an end only ends.
+    The prompt, of at most the context length, is padded on the left so that all rows end together;
+    ``first`` are the columns of their first tokens. ``end`` -1 is no end. The result has
+    ``max_tokens`` new tokens of each row; after an end only ends.
     """
     batch, width = prompt.shape
     most = width + max_tokens
@@ -132,20 +128,13 @@ def sample(
         tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], column, axis=1)
         state = state._replace(tokens=tokens, done=state.done | (token == end))
         state = jax.lax.cond(column - state.base == slots, slide, lambda s: s, state)
-        logits, cache = read(
-            token[:, None], state.cache, column - state.base, jnp.maximum(first - state.base, 0)
-        )
+        new, slot = token[:, None], column - state.base
+        logits, cache = read(new, state.cache, slot, jnp.maximum(first - state.base, 0))
         return state._replace(drawn=state.drawn + 1, cache=cache, logits=logits)
 
     logits, cache = read(prompt, empty_cache(config, batch, slots), jnp.int32(0), first)
-    state = _State(
-        drawn=jnp.int32(0),
-        base=jnp.int32(0),
-        tokens=jnp.pad(prompt, ((0, 0), (0, max_tokens)), constant_values=0),
-        cache=cache,
-        logits=logits,
-        done=jnp.zeros(batch, bool),
-    )
+    zero, tokens = jnp.int32(0), jnp.pad(prompt, ((0, 0), (0, max_tokens)))
+    state = _State(zero, zero, tokens, cache, logits, jnp.zeros(batch, bool))
     state = jax.lax.while_loop(lambda s: (s.drawn < max_tokens) & ~s.done.all(), step, state)
     return state.tokens[:, width:]
 
@@ -179,10 +168,6 @@ def draw(
     scaled = jax.lax.cond((top_k > 0) | (top_p < 1), truncate, lambda x: x, scaled)
     drawn = jax.random.categorical(key, scaled, axis=-1).astype(jnp.int32)
     return jnp.where(temperature > 0, drawn, greedy)
-
-
-def _until(row: list[int], end: int) -> list[int]:
-    return row[: row.index(end)] if end in row else row
 
 
 def _check(

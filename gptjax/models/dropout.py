@@ -15,16 +15,10 @@ def keep_mask(key: UInt32[Array, "..."], rate: float, shape: tuple[int, ...]) ->
     Wellons' hash-prospector, "lowbias32", whose avalanche bias is below 0.2 %). Counters in place
     of a generator cost a tenth or less on a CPU: the hash becomes part of the operation that
     reads the mask, is computed again in the backward pass, and takes no memory. Decisions repeat
-    only after 2^32 elements.
-
-    Args:
-        key: uint32 [2], from ``key_words``.
-        rate: the probability of false, realised to 2^-32.
-        shape: of the result.
+    only after 2^32 elements; ``rate`` is realised to 2^-32. The key is from ``key_words``.
     """
     x = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    x = _mix(x ^ key[0])
-    x = _mix(x + key[1])
+    x = _mix(_mix(x ^ key[0]) + key[1])
     keep: Array = x >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
     return keep
 
@@ -35,12 +29,9 @@ def key_words(key: Key[Array, ""]) -> UInt32[Array, " 2"]:
 
 
 def dropout(x: Float[Array, "..."], key: Key[Array, ""] | None, rate: float) -> Float[Array, "..."]:
-    """Zero each component with probability ``rate``, and scale the others by 1 / (1 - rate).
+    """Zero each component with probability ``rate`` < 1, and scale the others by 1 / (1 - rate).
 
-    Args:
-        x: any shape.
-        key: a typed key, or None to return x as it is (evaluation).
-        rate: at least 0 and less than 1.
+    Without a key, x is as it was (evaluation).
     """
     if key is None or rate == 0:
         return x

@@ -9,35 +9,33 @@ from jaxtyping import Array, Float, Int, Key
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 
+Tokens = Int[Array, "B T"]
+States = Float[Array, "B T D"]  # in the compute type
+RandomKey = Key[Array, ""]
+Slot = Int[Array, ""]
+Columns = Int[Array, " B"]  # one of each row
+
 
 class Family(nn.Module):
     """A language model without its output: a flax module from tokens [B, T] to states [B, T, D].
 
     Its parameters are ``token_embedding`` [V, D], which is the output table too, further embeddings
     by names that end so, the blocks ``blocks_0``, ``blocks_1``, …, and perhaps ``output_bias`` [V].
-    A family for which any of this is different has methods of its own. The methods that take
-    ``params`` or sizes alone need no ``apply``.
+    A family for which any of this is different has methods of its own. What each method does,
+    `gptjax.models.backbone` says. Those that take ``params`` or sizes alone need no ``apply``.
     """
 
     config: ModelConfig
 
-    def __call__(
-        self, tokens: Int[Array, "B T"], key: Key[Array, ""] | None = None
-    ) -> Float[Array, "B T D"]:
+    def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
         """States of all positions."""
         raise NotImplementedError
 
-    def embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    def embed(self, tokens: Tokens) -> States:
         """What the first block reads."""
         raise NotImplementedError
 
-    def extend(
-        self,
-        tokens: Int[Array, "B T"],
-        cache: Any,
-        slot: Int[Array, ""],
-        first: Int[Array, " B"],
-    ) -> tuple[Float[Array, "B T D"], Any]:
+    def extend(self, tokens: Tokens, cache: Any, slot: Slot, first: Columns) -> tuple[States, Any]:
         """States of further positions, and the cache with them in it."""
         self._refuse()
 
@@ -53,7 +51,7 @@ class Family(nn.Module):
 
     @nn.nowrap
     def for_loss(
-        self, params: Any, key: Key[Array, ""] | None, positions: int | None
+        self, params: Any, key: RandomKey | None, positions: int | None
     ) -> tuple[Any, Float[Array, "R D"], Float[Array, " R"] | None]:
         """The parameters to apply, and output table and bias of the loss."""
         return params, *self.output(params)

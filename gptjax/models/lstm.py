@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
-from gptjax.models.family import Family
+from gptjax.models.family import Columns, Family, RandomKey, Slot, States, Tokens
 from gptjax.models.layers import Linear
 
 FORGET_BIAS = 1.0  # A new memory cell keeps what it has (Gers et al. 2000).
@@ -54,15 +54,10 @@ class LSTMConfig(ModelConfig):
 
 
 class Carry(NamedTuple):
-    """What a layer remembers of the tokens before.
+    """What a layer of N memory cells remembers of the tokens before."""
 
-    Attributes:
-        hidden: [B, N] in the compute type, N memory cells.
-        cell: float32 [B, N].
-    """
-
-    hidden: Float[Array, "B N"]
-    cell: Float[Array, "B N"]
+    hidden: Float[Array, "B N"]  # in the compute type
+    cell: Float[Array, "B N"]  # float32
 
 
 class Layer(nn.Module):
@@ -83,12 +78,10 @@ class Layer(nn.Module):
         )
         self.projection = Linear(width, cells**-0.5)
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    def __call__(self, x: States) -> States:
         return self.projection(recurrence(self.inputs(x), self.recurrent))
 
-    def extend(
-        self, x: Float[Array, "B T D"], carry: Carry, present: Bool[Array, "B T"]
-    ) -> tuple[Float[Array, "B T D"], Carry]:
+    def extend(self, x: States, carry: Carry, present: Bool[Array, "B T"]) -> tuple[States, Carry]:
         hidden, carry = remember(self.inputs(x), self.recurrent, carry, present)
         return self.projection(hidden), carry
 
@@ -99,14 +92,7 @@ def recurrence(gates: Float[Array, "B T F"], kernel: Float[Array, "N F"]) -> Flo
 
     The gradients are what autodiff would give. They are written out because autodiff adds to the
     kernel's gradient at every token, which is most of its time: one product over all tokens does
-    the same.
-
-    Args:
-        gates: W x + b of all positions, which one product makes beforehand.
-        kernel: U, float32.
-
-    Returns:
-        h of all positions.
+    the same. Of ``gates``, W x + b of all positions, and ``kernel``, U in float32, it makes h.
     """
     hidden, _ = remember(gates, kernel, _nothing(gates, kernel), None)
     return hidden
@@ -118,15 +104,9 @@ def remember(
     carry: Carry,
     present: Bool[Array, "B T"] | None,
 ) -> tuple[Float[Array, "B T N"], Carry]:
-    """`recurrence` that goes on from what is remembered.
+    """`recurrence` that goes on from what is remembered, and what is remembered after it.
 
-    Args:
-        gates, kernel: as there.
-        carry: what is remembered before the first position.
-        present: where there is a token; elsewhere nothing is remembered. None: everywhere.
-
-    Returns:
-        h of all positions, and what is remembered after the last one.
+    ``present`` says where there is a token; elsewhere nothing is remembered. None: everywhere.
     """
     kernel = kernel.astype(gates.dtype)
 
@@ -203,39 +183,22 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
 class LSTM(Family):
-    """A recurrent language model, from tokens to states.
-
-    Its parameters are ``token_embedding`` [V, D], which is also the output table as in
-    `gptjax.models.transformer.Transformer`, and the layers ``blocks_0``, ``blocks_1``, …. It has no
-    positions. The methods have the same arguments and results as the transformer's.
-    """
+    """A recurrent language model, from tokens to states, with the parameters of every family."""
 
     config: LSTMConfig
 
     def setup(self) -> None:
         config = self.config
+        normal = nn.initializers.normal(config.initial_std)
         self.token_embedding = self.param(
-            "token_embedding",
-            nn.initializers.normal(config.initial_std),
-            (config.vocabulary_size, config.width),
-            jnp.float32,
+            "token_embedding", normal, (config.vocabulary_size, config.width), jnp.float32
         )
         self.blocks = [Layer(config) for _ in range(config.num_layers)]
 
-    def __call__(
-        self, tokens: Int[Array, "B T"], key: Key[Array, ""] | None = None
-    ) -> Float[Array, "B T D"]:
-        """States of all positions, [B, T, D] in the compute type; nothing is remembered before.
-
-        Args:
-            tokens: int32 [B, T], T at most the context length (so that both backbones see as much).
-            key: a typed key for the dropout, or None for none (evaluation).
-
-        Raises:
-            UserError: T is longer than the context length.
-        """
+    def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
+        """States of all positions; nothing is remembered before."""
         config = self.config
-        config.check_length(tokens.shape[1])
+        config.check_length(tokens.shape[1])  # so that it sees as much as a transformer
         keys = None if key is None else jax.random.split(key, config.num_layers + 1)
         x = self.embed(tokens)
         x = dropout(x, None if keys is None else keys[-1], config.embedding_dropout)
@@ -244,23 +207,9 @@ class LSTM(Family):
         return x
 
     def extend(
-        self,
-        tokens: Int[Array, "B T"],
-        cache: tuple[Carry, ...],
-        slot: Int[Array, ""],
-        first: Int[Array, " B"],
-    ) -> tuple[Float[Array, "B T D"], tuple[Carry, ...]]:
-        """States of further positions, given what is remembered of those before them.
-
-        Args:
-            tokens: int32 [B, T], what follows the ``slot`` columns already seen.
-            cache: one for each layer, from ``empty_cache`` or an earlier call.
-            slot: int32 [], the column of the first of these tokens; at 0 nothing is remembered.
-            first: int32 [B], the column of each row's first real token.
-
-        Returns:
-            states [B, T, D], and what is remembered after these tokens.
-        """
+        self, tokens: Tokens, cache: tuple[Carry, ...], slot: Slot, first: Columns
+    ) -> tuple[States, tuple[Carry, ...]]:
+        """States of further positions; at slot 0 nothing is remembered of those before."""
         present = slot + jnp.arange(tokens.shape[1])[None] >= first[:, None]
         x, remembered = self.embed(tokens), []
         for block, carry in zip(self.blocks, cache, strict=True):
@@ -269,7 +218,7 @@ class LSTM(Family):
             remembered.append(after)
         return x, tuple(remembered)
 
-    def embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    def embed(self, tokens: Tokens) -> States:
         """The token embedding, without dropout."""
         return self.token_embedding[tokens].astype(jnp.dtype(self.config.dtype))
 

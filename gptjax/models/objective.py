@@ -2,24 +2,19 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array
 
 from gptjax.batch import Batch, Objective, Sums
-from gptjax.models.backbone import for_loss, init_backbone, states
+from gptjax.models.backbone import for_loss, init_backbone, states, with_rows
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropy
-from gptjax.models.task_head import (
-    TaskHeadConfig,
-    extended_config,
-    extract_states,
-    head_logits,
-    init_task_head,
-    with_special_rows,
-)
+from gptjax.models.family import RandomKey
+from gptjax.models.task_head import NUM_SPECIALS, TaskHeadConfig, head_logits, init_task_head
 
 
 def num_parameters(objective: Objective) -> int:
@@ -37,27 +32,21 @@ def lm(config: ModelConfig) -> Objective:
     tokens whose logit is the highest.
     """
 
-    def init(key: Key[Array, ""]) -> Any:
+    def init(key: RandomKey) -> Any:
         return init_backbone(config, key)
 
-    def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
+    def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
         length = batch.tokens.shape[-1]
         tokens = jnp.asarray(batch.tokens).reshape(-1, length)
-        weights = jnp.asarray(batch.lm_weights * batch.weights[:, None, None]).reshape(-1, length)[
-            :, 1:
-        ]
+        weights = jnp.asarray(batch.lm_weights * batch.weights[:, None, None])
+        weights = weights.reshape(-1, length)[:, 1:]
         drop_key = None
-        if key is not None and config.drops_parameters:
+        if key is not None and config.fidelity == "released":
             key, drop_key = jax.random.split(key)
         params, table, bias = for_loss(config, params, drop_key)
         seen = states(config, params, tokens[:, :-1], key)
-        total, correct = cross_entropy(
-            seen.reshape(-1, seen.shape[-1]),
-            table,
-            tokens[:, 1:].reshape(-1),
-            weights.reshape(-1),
-            bias,
-        )
+        rows, targets = seen.reshape(-1, seen.shape[-1]), tokens[:, 1:].reshape(-1)
+        total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
         return Sums(total, weights.sum(), {"accuracy": correct})
 
     return Objective(init, loss)
@@ -66,10 +55,7 @@ def lm(config: ModelConfig) -> Objective:
 class TaskFunctions(NamedTuple):
     """Fine-tuning as pure functions.
 
-    Attributes:
-        objective: what is minimised.
-        log_probabilities: (params, batch) -> float32 [B, C], log-softmax over the classes or
-            choices, without dropout.
+    ``log_probabilities`` is float32 [B, C], over the classes or choices, without dropout.
     """
 
     objective: Objective
@@ -103,9 +89,9 @@ def task(
         positions: with ``fidelity="released"``, how many positions the softmax runs over: the
             released code keeps as many as the longest sequence has. None: all.
     """
-    extended = extended_config(config)
+    extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
 
-    def init(key: Key[Array, ""]) -> Any:
+    def init(key: RandomKey) -> Any:
         backbone_key, head_key = jax.random.split(key)
         return {
             "backbone": init_backbone(config, backbone_key),
@@ -113,49 +99,48 @@ def task(
         }
 
     def run(
-        params: Any, batch: Batch, key: Key[Array, ""] | None
+        params: Any, batch: Batch, key: RandomKey | None
     ) -> tuple[Array, Array, Array, Array | None]:
         """Logits of the classes, all states, and output table and bias of the LM loss."""
         if freeze_backbone:
             params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
         tokens = jnp.asarray(batch.tokens)
-        sequences, length = tokens.shape[:2], tokens.shape[2]
         keys = (None, None) if key is None else jax.random.split(key)
         drop_key = None if key is None else jax.random.fold_in(key, 2)
-        backbone, table, bias = for_loss(
-            extended, with_special_rows(config, params), drop_key, positions
-        )
-        found = states(extended, backbone, tokens.reshape(-1, length), keys[0])
-        found = found.reshape(*sequences, length, -1)
-        extracted = extract_states(found, jnp.asarray(batch.extract))
+        longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
+        backbone, table, bias = for_loss(extended, longer, drop_key, positions)
+        found = states(extended, backbone, tokens.reshape(-1, tokens.shape[-1]), keys[0])
+        found = found.reshape(*tokens.shape, -1)
+        extract = jnp.asarray(batch.extract)[..., None, None]
+        extracted = jnp.take_along_axis(found, extract, axis=2)[:, :, 0]
         logits = head_logits(params["adapter"]["head"], extracted, head, keys[1])
         return logits, found, table, bias
 
-    def loss(params: Any, batch: Batch, key: Key[Array, ""] | None) -> Sums:
-        logits, found, table, bias = run(params, batch, key)
-        targets, weights = jnp.asarray(batch.targets), jnp.asarray(batch.weights)
-        per_example = -(targets * jax.nn.log_softmax(logits)).sum(-1)
-        task_loss = (weights * per_example).sum()
-        hits = (logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
-        metrics = {"task_loss": task_loss, "accuracy": (weights * hits).sum()}
-        total = task_loss
-        if lm_coefficient:
-            own = jnp.asarray(batch.lm_weights)[..., 1:]
-            # Each sequence's mean over its own tokens, then the mean over the K sequences.
-            share = own / jnp.maximum(own.sum(-1, keepdims=True), 1.0) / own.shape[1]
-            lm_loss, _ = cross_entropy(
-                found[:, :, :-1].reshape(-1, found.shape[-1]),
-                table,
-                jnp.asarray(batch.tokens)[..., 1:].reshape(-1),
-                (share * weights[:, None, None]).reshape(-1),
-                bias,
-            )
-            metrics["lm_loss"] = lm_loss
-            total = total + lm_coefficient * lm_loss
-        return Sums(total, weights.sum(), metrics)
+    def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
+        return _task_sums(batch, lm_coefficient, *run(params, batch, key))
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
-        logits, *_ = run(params, batch, None)
-        return jax.nn.log_softmax(logits)
+        return jax.nn.log_softmax(run(params, batch, None)[0])
 
     return TaskFunctions(Objective(init, loss), log_probabilities)
+
+
+def _task_sums(
+    batch: Batch, coefficient: float, logits: Array, found: Array, table: Array, bias: Array | None
+) -> Sums:
+    """Loss and metrics, given what `task` makes of a batch."""
+    targets, weights = jnp.asarray(batch.targets), jnp.asarray(batch.weights)
+    per_example = -(targets * jax.nn.log_softmax(logits)).sum(-1)
+    total = task_loss = (weights * per_example).sum()
+    hits = (logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
+    metrics = {"task_loss": task_loss, "accuracy": (weights * hits).sum()}
+    if coefficient:
+        own = jnp.asarray(batch.lm_weights)[..., 1:]
+        # Each sequence's mean over its own tokens, then the mean over the K sequences.
+        share = own / jnp.maximum(own.sum(-1, keepdims=True), 1.0) / own.shape[1]
+        rows = found[:, :, :-1].reshape(-1, found.shape[-1])
+        following = jnp.asarray(batch.tokens)[..., 1:].reshape(-1)
+        share = (share * weights[:, None, None]).reshape(-1)
+        metrics["lm_loss"], _ = cross_entropy(rows, table, following, share, bias)
+        total = total + coefficient * metrics["lm_loss"]
+    return Sums(total, weights.sum(), metrics)

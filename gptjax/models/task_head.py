@@ -6,17 +6,18 @@ pre-training made it. The task head is the second part, ``{"special_embedding": 
 that old runs resume.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from gptjax.errors import UserError
-from gptjax.models.backbone import depth, names_of, with_rows
+from gptjax.models.backbone import depth, names_of
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
+from gptjax.models.family import RandomKey
 
 NUM_SPECIALS = 3  # start, delimiter, extract: the ids after the vocabulary, in this order
 PyTree = Any
@@ -26,59 +27,32 @@ PyTree = Any
 class TaskHeadConfig:
     """What kind of head, and of how many classes.
 
-    Attributes:
-        head: "classify" adds the states of an example's sequences and applies one linear map to
-            the classes; "choose" maps the state of each sequence to one number, and the softmax
-            runs over the sequences (paper, section 3.3).
-        num_classes: C; of "choose", the number K of sequences.
-        dropout: of the state before the linear map.
+    "classify" adds the states of an example's sequences and applies one linear map to the classes;
+    "choose" maps the state of each sequence to one number, and the softmax runs over the sequences
+    (paper, section 3.3).
     """
 
     head: Literal["classify", "choose"]
-    num_classes: int
-    dropout: float = 0.1
-
-    @property
-    def outputs(self) -> int:
-        """Columns of the linear map."""
-        return self.num_classes if self.head == "classify" else 1
+    num_classes: int  # C; of "choose", the number K of sequences
+    dropout: float = 0.1  # of the state before the linear map
 
 
-def extended_config(config: ModelConfig) -> ModelConfig:
-    """The backbone's config with the special tokens in its vocabulary."""
-    return replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
-
-
-def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: Key[Array, ""]) -> PyTree:
+def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) -> PyTree:
     """Fresh rows and a fresh head: N(0, initial_std), biases 0."""
     rows, kernel = jax.random.split(key)
     std, width = config.initial_std, config.width
+    columns = head.num_classes if head.head == "classify" else 1
     return {
         "special_embedding": std * jax.random.normal(rows, (NUM_SPECIALS, width), jnp.float32),
         "head": {
-            "kernel": std * jax.random.normal(kernel, (width, head.outputs), jnp.float32),
-            "bias": jnp.zeros((head.outputs,), jnp.float32),
+            "kernel": std * jax.random.normal(kernel, (width, columns), jnp.float32),
+            "bias": jnp.zeros((columns,), jnp.float32),
         },
     }
 
 
-def with_special_rows(config: ModelConfig, params: PyTree) -> PyTree:
-    """The backbone's parameters with the special tokens' rows after its own."""
-    return with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
-
-
-def extract_states(
-    states: Float[Array, "B K T D"], extract: Int[Array, "B K"]
-) -> Float[Array, "B K D"]:
-    """The state of each sequence at its extract token."""
-    return jnp.take_along_axis(states, extract[..., None, None], axis=2)[:, :, 0]
-
-
 def head_logits(
-    params: PyTree,
-    states: Float[Array, "B K D"],
-    head: TaskHeadConfig,
-    key: Key[Array, ""] | None,
+    params: PyTree, states: Float[Array, "B K D"], head: TaskHeadConfig, key: RandomKey | None
 ) -> Float[Array, "B C"]:
     """Logits of the classes, or of the K choices; float32.
 
@@ -98,14 +72,9 @@ def head_logits(
 
 
 def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
-    """The embeddings and the first blocks of a pre-trained backbone, the rest as in ``fresh``.
+    """The embeddings and ``num_layers`` blocks of a loaded backbone, the rest as in ``fresh``.
 
-    Args:
-        config: the backbone's.
-        fresh: a backbone's parameters, which nothing but the shape is taken from unless a block
-            is not transferred.
-        loaded: the pre-trained one's.
-        num_layers: how many blocks to take; None takes everything (paper, figure 2, left).
+    ``num_layers`` None takes everything (paper, figure 2, left).
 
     Raises:
         UserError: a parameter is missing, unknown or of another shape; names it.
@@ -131,7 +100,4 @@ def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int
 
 def head_only(params: PyTree) -> PyTree:
     """True for the arrays of the task head, False for those of the backbone."""
-    return {
-        "backbone": jax.tree.map(lambda _: False, params["backbone"]),
-        "adapter": jax.tree.map(lambda _: True, params["adapter"]),
-    }
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "adapter", params)

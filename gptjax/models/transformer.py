@@ -12,7 +12,7 @@ from gptjax.errors import UserError
 from gptjax.models.attention import cached_attention, causal_attention, fused_attention
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
-from gptjax.models.family import Family
+from gptjax.models.family import Columns, Family, RandomKey, Slot, States, Tokens
 from gptjax.models.layers import LayerNorm, Linear, gelu
 
 
@@ -81,34 +81,21 @@ class TransformerConfig(ModelConfig):
         """The size of one head's queries, keys and values."""
         return self.width // self.num_heads
 
-    @property
-    def drops_parameters(self) -> bool:
-        return self.fidelity == "released"
-
     def for_perplexity(self) -> "TransformerConfig":
         return replace(self, fidelity="paper")
 
     def shape(self) -> dict[str, int | str]:
         own = {name: getattr(self, name) for name in ("num_heads", "hidden_width", "norm")}
-        shape = {**super().shape(), **own}
-        del shape["kind"]  # Runs have recorded its hash since there was no other kind.
-        return shape
+        # Runs have recorded its hash since there was no other kind.
+        return {name: size for name, size in super().shape().items() if name != "kind"} | own
 
     def describe(self) -> str:
-        order = "after" if self.norm == "post" else "before"
-        return (
-            f"{self.num_layers} blocks of width {self.width}, {self.num_heads} heads, LayerNorm "
-            f"{order} each branch"
-        )
+        size = f"{self.num_layers} blocks of width {self.width}, {self.num_heads} heads"
+        return f"{size}, LayerNorm {'after' if self.norm == 'post' else 'before'} each branch"
 
 
 class LayerCache(NamedTuple):
-    """The keys and values of one block at the positions seen so far.
-
-    Attributes:
-        keys: [B, H, S, D/H], S slots.
-        values: [B, H, S, D/H].
-    """
+    """The keys and values of one block at the positions seen so far, in S slots."""
 
     keys: Float[Array, "B H S _"]
     values: Float[Array, "B H S _"]
@@ -116,10 +103,8 @@ class LayerCache(NamedTuple):
 
 def _linear(config: TransformerConfig, features: int, *, residual: bool = False) -> Linear:
     """A linear map; ``residual`` if its output is added to the residual stream."""
-    smaller = residual and config.norm == "pre"
-    return Linear(
-        features, config.initial_std / ((2 * config.num_layers) ** 0.5 if smaller else 1.0)
-    )
+    smaller = (2 * config.num_layers) ** 0.5 if residual and config.norm == "pre" else 1.0
+    return Linear(features, config.initial_std / smaller)
 
 
 class Attention(nn.Module):
@@ -131,9 +116,7 @@ class Attention(nn.Module):
         self.qkv = _linear(self.config, 3 * self.config.width)
         self.projection = _linear(self.config, self.config.width, residual=True)
 
-    def __call__(
-        self, x: Float[Array, "B T D"], key: Key[Array, ""] | None
-    ) -> Float[Array, "B T D"]:
+    def __call__(self, x: States, key: RandomKey | None) -> States:
         q, k, v = self._heads(x)
         if self.config.attention == "fused":
             out = fused_attention(q, k, v)
@@ -142,12 +125,8 @@ class Attention(nn.Module):
         return self._merge(out)
 
     def extend(
-        self,
-        x: Float[Array, "B T D"],
-        cache: LayerCache,
-        slot: Int[Array, ""],
-        first: Int[Array, " B"],
-    ) -> tuple[Float[Array, "B T D"], LayerCache]:
+        self, x: States, cache: LayerCache, slot: Slot, first: Columns
+    ) -> tuple[States, LayerCache]:
         q, k, v = self._heads(x)
         cache = LayerCache(
             jax.lax.dynamic_update_slice_in_dim(cache.keys, k, slot, axis=2),
@@ -155,12 +134,12 @@ class Attention(nn.Module):
         )
         return self._merge(cached_attention(q, cache.keys, cache.values, slot, first)), cache
 
-    def _heads(self, x: Float[Array, "B T D"]) -> list[Float[Array, "B H T _"]]:
+    def _heads(self, x: States) -> list[Float[Array, "B H T _"]]:
         """Queries, keys and values, from one product."""
         heads = (*x.shape[:2], self.config.num_heads, self.config.head_width)
         return [part.reshape(heads).swapaxes(1, 2) for part in jnp.split(self.qkv(x), 3, axis=-1)]
 
-    def _merge(self, out: Float[Array, "B H T _"]) -> Float[Array, "B T D"]:
+    def _merge(self, out: Float[Array, "B H T _"]) -> States:
         batch, _, length, _ = out.shape
         return self.projection(out.swapaxes(1, 2).reshape(batch, length, self.config.width))
 
@@ -174,7 +153,7 @@ class MLP(nn.Module):
         self.expansion = _linear(self.config, self.config.hidden_width)
         self.projection = _linear(self.config, self.config.width, residual=True)
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    def __call__(self, x: States) -> States:
         return self.projection(gelu(self.expansion(x)))
 
 
@@ -189,29 +168,23 @@ class Block(nn.Module):
         self.mlp = MLP(self.config)
         self.norm_2 = LayerNorm()
 
-    def __call__(
-        self, x: Float[Array, "B T D"], keys: Key[Array, " 3"] | None
-    ) -> Float[Array, "B T D"]:
+    def __call__(self, x: States, keys: Key[Array, " 3"] | None) -> States:
         rate = self.config.residual_dropout
         attention_key, key_1, key_2 = (None, None, None) if keys is None else keys
-        pre = self.config.norm == "pre"
-        branch = self.attention(self.norm_1(x) if pre else x, attention_key)
+        branch = self.attention(self._before(x), attention_key)
         return self._rest(x, dropout(branch, key_1, rate), key_2)
 
     def extend(
-        self,
-        x: Float[Array, "B T D"],
-        cache: LayerCache,
-        slot: Int[Array, ""],
-        first: Int[Array, " B"],
-    ) -> tuple[Float[Array, "B T D"], LayerCache]:
-        pre = self.config.norm == "pre"
-        branch, cache = self.attention.extend(self.norm_1(x) if pre else x, cache, slot, first)
+        self, x: States, cache: LayerCache, slot: Slot, first: Columns
+    ) -> tuple[States, LayerCache]:
+        branch, cache = self.attention.extend(self._before(x), cache, slot, first)
         return self._rest(x, branch, None), cache
 
-    def _rest(
-        self, x: Float[Array, "B T D"], branch: Float[Array, "B T D"], key: Key[Array, ""] | None
-    ) -> Float[Array, "B T D"]:
+    def _before(self, x: States) -> States:
+        """What the attention reads."""
+        return self.norm_1(x) if self.config.norm == "pre" else x
+
+    def _rest(self, x: States, branch: States, key: RandomKey | None) -> States:
         """What follows the attention."""
         rate = self.config.residual_dropout
         if self.config.norm == "pre":
@@ -245,25 +218,10 @@ class Transformer(Family):
         if config.norm == "pre":
             self.final_norm = LayerNorm()
 
-    def __call__(
-        self, tokens: Int[Array, "B T"], key: Key[Array, ""] | None = None
-    ) -> Float[Array, "B T D"]:
-        """States of all positions.
-
-        Args:
-            tokens: int32 [B, T], T at most the context length.
-            key: a typed key for the dropout, or None for none (evaluation).
-
-        Returns:
-            [B, T, D] in the compute type; a state sees its own token and those before it.
-
-        Raises:
-            UserError: T is longer than the context length.
-        """
-        length = tokens.shape[1]
-        self.config.check_length(length)
-        layers = self.config.num_layers
-        keys = None if key is None else jax.random.split(key, 3 * layers + 1)
+    def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
+        """The states [B, T, D] of all positions (`gptjax.models.backbone.states`)."""
+        self.config.check_length(tokens.shape[1])
+        keys = None if key is None else jax.random.split(key, 3 * self.config.num_layers + 1)
         x = self.embed(tokens)
         if self.config.fidelity == "paper":  # else it was done to the tables (`for_loss`)
             x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
@@ -271,19 +229,16 @@ class Transformer(Family):
             x = block(x, None if keys is None else keys[3 * i : 3 * i + 3])
         return self.final_norm(x) if self.config.norm == "pre" else x
 
-    def embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        """The sum of token and position embedding, without dropout."""
-        return self._embed(tokens, jnp.arange(tokens.shape[1])[None])
-
-    def _embed(
-        self, tokens: Int[Array, "B T"], positions: Int[Array, "_ T"]
-    ) -> Float[Array, "B T D"]:
+    def embed(self, tokens: Tokens, positions: Int[Array, "_ T"] | None = None) -> States:
+        """The sum of token and position embedding, without dropout; None is from position 0 on."""
+        if positions is None:
+            positions = jnp.arange(tokens.shape[1])[None]
         x = self.token_embedding[tokens] + self.position_embedding[positions]
         return x.astype(jnp.dtype(self.config.dtype))
 
     @nn.nowrap
     def for_loss(
-        self, params: Any, key: Key[Array, ""] | None, positions: int | None
+        self, params: Any, key: RandomKey | None, positions: int | None
     ) -> tuple[Any, Float[Array, "R D"], None]:
         """The parameters to apply, and the output table of the loss.
 
@@ -297,33 +252,15 @@ class Transformer(Family):
         table = dropout(jnp.concatenate([tokens, places[:positions]]), key, rate)
         size = tokens.shape[0]
         rest = places[places.shape[0] if positions is None else positions :]
-        changed = {
-            "token_embedding": table[:size],
-            "position_embedding": jnp.concatenate([table[size:], rest]),
-        }
-        return {**params, **changed}, table, None
+        own, places = table[:size], jnp.concatenate([table[size:], rest])
+        return {**params, "token_embedding": own, "position_embedding": places}, table, None
 
     def extend(
-        self,
-        tokens: Int[Array, "B T"],
-        cache: tuple[LayerCache, ...],
-        slot: Int[Array, ""],
-        first: Int[Array, " B"],
-    ) -> tuple[Float[Array, "B T D"], tuple[LayerCache, ...]]:
-        """States of further positions, given the cache of those before them.
-
-        Args:
-            tokens: int32 [B, T], what follows the ``slot`` columns already seen.
-            cache: one for each block, from ``empty_cache`` or an earlier call.
-            slot: int32 [], the column of the first of these tokens.
-            first: int32 [B], the column of each row's first real token: the columns before it
-                are padding that no position sees, and position 0 is there.
-
-        Returns:
-            states [B, T, D], and the cache with these tokens in it.
-        """
+        self, tokens: Tokens, cache: tuple[LayerCache, ...], slot: Slot, first: Columns
+    ) -> tuple[States, tuple[LayerCache, ...]]:
+        """States of further positions (`gptjax.models.backbone.extend`)."""
         columns = slot + jnp.arange(tokens.shape[1])
-        x = self._embed(tokens, jnp.maximum(columns[None] - first[:, None], 0))
+        x = self.embed(tokens, jnp.maximum(columns[None] - first[:, None], 0))
         extended = []
         for block, layer in zip(self.blocks, cache, strict=True):
             x, layer = block.extend(x, layer, slot, first)

@@ -19,7 +19,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.family import Family
 from gptjax.models.lstm import LSTMConfig
-from gptjax.models.task_head import TaskHeadConfig, with_special_rows
+from gptjax.models.task_head import TaskHeadConfig
 from gptjax.models.transformer import TransformerConfig
 
 SIZES = {"vocabulary_size": 40, "context_length": 8, "num_layers": 2, "width": 16}
@@ -154,7 +154,7 @@ def test_a_third_family_needs_a_class_and_a_line(bag):
 
 def test_special_rows_have_no_bias(bag):
     special = jnp.ones((3, 16))
-    params = with_special_rows(BAG, {"backbone": bag, "adapter": {"special_embedding": special}})
+    params = backbone.with_rows(BAG, bag, special)
     assert params["token_embedding"].shape == (43, 16)
     np.testing.assert_array_equal(params["token_embedding"][40:], special)
     np.testing.assert_array_equal(params["output_bias"][40:], np.zeros(3))

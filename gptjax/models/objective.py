@@ -83,7 +83,6 @@ def task(
 
     Args:
         config: the backbone's, whose vocabulary does not hold the special tokens.
-        head: what the task needs.
         lm_coefficient: λ of equation 5; the paper has 0.5.
         freeze_backbone: no gradient reaches the backbone's parameters.
         positions: with ``fidelity="released"``, how many positions the softmax runs over: the

@@ -13,7 +13,7 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import TaskHeadConfig, init_task_head, transfer
+from gptjax.models.task_head import TaskHeadConfig, head_only, init_task_head, transfer
 
 CONFIG = ModelConfig(
     vocabulary_size=40,
@@ -210,3 +210,18 @@ def test_mismatches_are_refused_by_name():
         transfer(CONFIG, fresh, {**fresh, "blocks_3": fresh["blocks_2"]}, None)
     with pytest.raises(UserError, match=r"token_embedding.* is \[41, 16\] .* and \[40, 16\]"):
         transfer(CONFIG, fresh, {**fresh, "token_embedding": np.zeros((41, 16), np.float32)}, None)
+
+
+@pytest.mark.parametrize(("kind", "columns"), [("classify", 4), ("choose", 1)])
+def test_the_head_has_a_column_for_each_class_or_one_for_all_choices(kind, columns):
+    config = ModelConfig(vocabulary_size=20, context_length=8, num_layers=1, width=8, num_heads=2)
+    fresh = init_task_head(config, TaskHeadConfig(kind, 4), jax.random.key(0))
+    shapes = jax.tree.map(jnp.shape, fresh)
+    assert shapes == {
+        "special_embedding": (3, 8),
+        "head": {"kernel": (8, columns), "bias": (columns,)},
+    }
+    assert head_only({"backbone": {"x": 1}, "adapter": {"head": {"bias": 2}}}) == {
+        "backbone": {"x": False},
+        "adapter": {"head": {"bias": True}},
+    }

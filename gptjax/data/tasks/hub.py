@@ -16,13 +16,7 @@ from gptjax.errors import UnreachableError, UserError
 def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, Split]:
     """Every split that the task names and the dataset has.
 
-    Args:
-        task: says which dataset, configuration and splits.
-        source: another id or a local folder with the same configurations; None is the task's own.
-        strict: stop at the first row that cannot be used.
-
-    Raises:
-        UserError: the task is not on the hub, or the dataset cannot be read.
+    ``source`` is another id or a local folder with the same configurations; None is the task's own.
     """
     if task.hub is None:
         raise UnreachableError(

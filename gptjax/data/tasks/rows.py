@@ -14,11 +14,7 @@ ALIGNED = ("s1", "s2", "labels")
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a split: the file itself, a folder's files, or line-aligned ones.
-
-    Raises:
-        UserError: there is nothing.
-    """
+    """The files of a split: the file itself, a folder's files, or line-aligned ones."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -30,34 +26,14 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict") -> Iterator[Row]:
-    """The rows of a file, of a folder of files, or of line-aligned files.
-
-    Args:
-        path: what ``task.files`` or the user named.
-        task: says which columns and which headerless layout to expect.
-        encoding_errors: what to do with bytes that are not UTF-8.
-
-    Raises:
-        UserError: nothing there, or as `gptjax.data.tables.reader.read_table`.
-    """
+    """The rows of a file, of a folder of files, or of line-aligned files."""
     files = files_of(path)
     if path.is_file() and len(files) > 1:
         yield from _aligned_rows(files, task, encoding_errors)
         return
     if not files:
         raise UserError(f"{path}: an empty folder; put the task's files there")
-    format = table_format(task, encoding_errors)
-    for file in files:
-        for row in read_table(file, format):
-            if isinstance(row.cells.get("questions"), list) and "article" in row.cells:
-                yield from _passage_rows(row)
-            else:
-                yield row
-
-
-def table_format(task: Task, encoding_errors: EncodingErrors) -> TableFormat:
-    """What a task says about its tables."""
-    return TableFormat(
+    format = TableFormat(
         encoding_errors=encoding_errors,
         known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
         headerless=task.headerless,
@@ -65,6 +41,12 @@ def table_format(task: Task, encoding_errors: EncodingErrors) -> TableFormat:
         last=frozenset(_names(task, LABEL)),
         hint=columns_hint(task),
     )
+    for file in files:
+        for row in read_table(file, format):
+            if isinstance(row.cells.get("questions"), list) and "article" in row.cells:
+                yield from _passage_rows(row)
+            else:
+                yield row
 
 
 def columns_hint(task: Task) -> str:

@@ -57,11 +57,7 @@ class _TaskFile:
 
 
 def read_task_file(path: Path) -> Task:
-    """A task from a TOML file.
-
-    Raises:
-        UserError: no such file, not TOML, an unknown key, or a task that contradicts itself.
-    """
+    """A task from a TOML file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -121,10 +117,9 @@ def _check(task: Task, where: str) -> None:
         raise UserError(f"{where}: metrics is empty; give one or more, the deciding one first")
     if not 0 < task.holdout.fraction < 1:
         raise UserError(f"{where}: holdout is {task.holdout.fraction}; it must be between 0 and 1")
-    scored = {"pearson", "spearman"}
+    kind = "labels" if task.scores is None else "scores"
     for metric in task.metrics:
-        if (metric in scored) != (task.scores is not None):
-            kind = "scores" if task.scores is not None else "labels"
+        if (metric in ("pearson", "spearman")) != (kind == "scores"):
             raise UserError(f"{where}: the metric {metric} does not fit a task with {kind}")
     if "f1" in task.metrics and len(task.labels) != 2:
         raise UserError(f"{where}: f1 is of two classes (the second one's); take accuracy")

@@ -46,22 +46,15 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class ZeroShotTask:
-    """How a task is asked and judged.
+    """How a task is asked and judged."""
 
-    Attributes:
-        decision: the candidate with the highest score; a score above a threshold that is fitted
-            on the training split; or every token of the target is the likeliest one.
-        per_token: a target's score is the mean over its tokens, or else the sum (a whole word).
-        task: the task of the table whose examples are asked, or None.
-        ask: an example of that task to a question.
-        read: else, the questions in a file of its own format.
-    """
-
+    # The candidate with the highest score; a score above a threshold that is fitted on the
+    # training split; or every token of the target is the likeliest one.
     decision: Literal["choose", "threshold", "exact"]
-    per_token: bool
-    task: Task | None = None
-    ask: Callable[[Example], Question] | None = None
-    read: Callable[[Path], list[Question]] | None = None
+    per_token: bool  # a target's score is the mean over its tokens, or else the sum (a whole word)
+    task: Task | None = None  # of the table, whose examples are asked
+    ask: Callable[[Example], Question] | None = None  # one of them
+    read: Callable[[Path], list[Question]] | None = None  # else, a file of its own format
 
     @property
     def guess(self) -> float:

@@ -28,15 +28,8 @@ class Document(NamedTuple):
 class Source(Protocol):
     """Some documents that can be read again and again."""
 
-    @property
-    def name(self) -> str:
-        """What the user called it."""
-        ...
-
-    @property
-    def total_bytes(self) -> int | None:
-        """About how many bytes of text there are, or None if nobody knows."""
-        ...
+    name: str  # what the user called it
+    total_bytes: int | None  # about how many bytes of text there are; None if nobody knows
 
     def fingerprint(self) -> str:
         """A hash (hex) of the content, or of what fixes it."""
@@ -48,11 +41,7 @@ class Source(Protocol):
 
 
 def row_text(row: Row, format: TableFormat) -> str:
-    """The text of a row, CRLF as LF; a missing value is the empty text.
-
-    Raises:
-        UserError: no such column, no text in it, or as `gptjax.data.tables.lines.clean_text`.
-    """
+    """The text of a row, CRLF as LF; a missing value is the empty text."""
     if row.fault is not None:
         raise UserError(f"{row.where} has {row.fault}; correct or remove it")
     if format.column is None or format.column not in row.cells:

@@ -23,9 +23,6 @@ class HubSource:
 
     ID may be a local folder with the layout of a hub dataset. The revision is resolved to a
     commit once, so that everything read afterwards is that commit's.
-
-    Raises:
-        UserError: no such dataset, configuration or split, or the hub cannot be reached.
     """
 
     total_bytes: int | None = None
@@ -84,17 +81,8 @@ class HubSource:
 def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str | None, str]:
     """Where a dataset is loaded from, and what fixes its content.
 
-    Args:
-        identifier: an id on the hub, or a local folder with the layout of a hub dataset.
-        revision: a branch, tag or commit, or None.
-        name: what the user called it.
-
-    Returns:
-        The id or folder; the commit that the revision stands for (None of a folder); and that
-        commit, or a hash of the folder's files.
-
-    Raises:
-        UserError: no such dataset, or the hub cannot be reached.
+    That is the id or folder; the commit that the revision stands for (None of a folder); and that
+    commit, or a hash of the folder's files. ``name`` is what the user called it.
     """
     local = Path(identifier).expanduser()
     if local.is_dir():

@@ -7,7 +7,6 @@ row, and nothing is ever held whole. A byte order mark is removed and CRLF becom
 import codecs
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -42,16 +41,9 @@ def open_source(
     encoding_errors: EncodingErrors = "strict",
     split: Literal["train", "validation"] = "train",
 ) -> Source:
-    """The documents that a value of ``corpus.data`` names.
+    """The documents that a value of ``corpus.data`` names (see `CorpusConfig`).
 
-    Args:
-        data: ``embedded``; ``hub:ID[:CONFIG][@REVISION]``; a file (``.txt`` or any other
-            text: one document; ``.jsonl``, ``.parquet``, ``.csv``, ``.tsv``: one document per
-            row); or a folder of files of one of these kinds, read recursively, sorted by path.
-        text_column: the column with the text, where there are columns.
-        encoding_errors: ``strict`` refuses bytes that are not UTF-8 and NUL characters;
-            ``replace`` puts U+FFFD in their place.
-        split: which part of a hub dataset.
+    A folder is read recursively, sorted by path; ``split`` is the part of a hub dataset.
 
     Raises:
         UserError: nothing there, or nothing that can be read. Reading raises it too, for what
@@ -63,7 +55,7 @@ def open_source(
         from gptjax.data.text.hub import HubSource  # `datasets` takes a second to import.
 
         return HubSource(data, text_column, encoding_errors, split)
-    return FileSource.open(data, text_column, encoding_errors)
+    return FileSource(data, text_column, encoding_errors)
 
 
 class EmbeddedSource:
@@ -76,10 +68,8 @@ class EmbeddedSource:
 
     def fingerprint(self) -> str:
         """sha256 of every name and text."""
-        digest = hashlib.sha256()
-        for name, text in embedded_documents():
-            digest.update(f"{name}\0{text}\0".encode())
-        return digest.hexdigest()
+        content = "".join(f"{name}\0{text}\0" for name, text in embedded_documents())
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def documents(self) -> Iterator[Document]:
         """One document per topic of the language reference, then one per module."""
@@ -87,55 +77,46 @@ class EmbeddedSource:
             yield Document(name, iter([text]))
 
 
-@dataclass(frozen=True)
 class FileSource:
-    """Files of one kind; make it with `open`."""
+    """A file, or the files of one kind in a folder."""
 
-    name: str
-    root: Path
-    files: tuple[Path, ...]
-    kind: Kind | Literal["text"]
-    text_column: str
-    encoding_errors: EncodingErrors
-    total_bytes: int | None = field(default=None)
+    total_bytes: int | None = None
 
-    @classmethod
-    def open(cls, data: str, text_column: str, encoding_errors: EncodingErrors) -> "FileSource":
-        """Find the files and their kind.
-
-        Raises:
-            UserError: no such path, no file of a known kind in it, or several kinds.
-        """
-        root = Path(data).expanduser()
-        if root.is_dir():
-            files, kind = _files_of(root, data)
-        elif root.is_file():
-            files, kind = [root], SUFFIXES.get(root.suffix.lower(), "text")
+    def __init__(self, data: str, text_column: str, encoding_errors: EncodingErrors) -> None:
+        self.name = data
+        self._text_column = text_column
+        self._encoding_errors = encoding_errors
+        self._root = Path(data).expanduser()
+        if self._root.is_dir():
+            self._files, self._kind = _files_of(self._root, data)
+        elif self._root.is_file():
+            self._files = [self._root]
+            self._kind = SUFFIXES.get(self._root.suffix.lower(), "text")
         else:
             raise UserError(
                 f"`data={data}`: no such file or folder (else: 'embedded', or hub:ID for a dataset "
                 "on the hub)"
             )
-        total = sum(file.stat().st_size for file in files) if kind != "parquet" else None
-        return cls(data, root, tuple(files), kind, text_column, encoding_errors, total)
+        if self._kind != "parquet":
+            self.total_bytes = sum(file.stat().st_size for file in self._files)
 
     def fingerprint(self) -> str:
         """sha256 of every file's relative name, size and content."""
-        return hash_files(self.root, self.files)
+        return hash_files(self._root, self._files)
 
     def documents(self) -> Iterator[Document]:
         """One document per text file, or per row of a table; sorted by path."""
-        for file in self.files:
+        for file in self._files:
             try:
                 yield from self._documents_of(file)
             except OSError as error:
                 raise unreadable(file, error) from error
 
     def _documents_of(self, file: Path) -> Iterator[Document]:
-        if self.kind == "text":
-            yield Document(str(file), read_text(file, self.encoding_errors))
+        if self._kind == "text":
+            yield Document(str(file), read_text(file, self._encoding_errors))
             return
-        format = TableFormat(self.kind, self.encoding_errors, self.text_column, hint=COLUMN_HINT)
+        format = TableFormat(self._kind, self._encoding_errors, self._text_column, hint=COLUMN_HINT)
         for row in read_table(file, format):
             yield Document(str(file), iter([row_text(row, format)]))
 
@@ -175,8 +156,7 @@ def read_text(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
 def _files_of(root: Path, data: str) -> tuple[list[Path], Kind | Literal["text"]]:
     found: dict[Kind | Literal["text"], list[Path]] = {}
     for file in files_in(root):
-        kind = SUFFIXES.get(file.suffix.lower())
-        if kind:
+        if kind := SUFFIXES.get(file.suffix.lower()):
             found.setdefault(kind, []).append(file)
     if not found:
         raise UserError(

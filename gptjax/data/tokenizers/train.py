@@ -41,12 +41,8 @@ def train_sentencepiece(
 ) -> tuple[SentencePieceTokenizer, TrainingReport]:
     """Train a byte-level-complete SentencePiece BPE; the same text gives the same bytes.
 
-    Ids: 0 unknown (never produced), 1 separator, 2 newline, 3 to 258 the bytes, then pieces.
-
-    Args:
-        documents: each an iterable of chunks of text. Trained on paragraph by paragraph.
-        size: number of ids, all of the above included.
-        config: the training settings.
+    Ids: 0 unknown (never produced), 1 separator, 2 newline, 3 to 258 the bytes, then pieces;
+    ``size`` counts all of them. A document is an iterable of chunks of text.
 
     Raises:
         UserError: no text, or not enough of it for so many tokens (or too few tokens for its
@@ -85,13 +81,9 @@ def train_sentencepiece(
     except RuntimeError as error:
         raise _size_error(error, size) from error
     tokenizer = SentencePieceTokenizer(model.getvalue())
-    return tokenizer, TrainingReport(
-        paragraphs=sample.paragraphs,
-        used=len(sample.kept),
-        skipped=sample.skipped,
-        size=tokenizer.size,
-        seconds=time.perf_counter() - started,
-    )
+    used, skipped, seconds = len(sample.kept), sample.skipped, time.perf_counter() - started
+    report = TrainingReport(used + sum(skipped.values()), used, skipped, tokenizer.size, seconds)
+    return tokenizer, report
 
 
 def _paragraphs(document: Iterable[str]) -> Iterator[str]:
@@ -122,7 +114,6 @@ class _Sample:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.kept: list[tuple[float, str]] = []
-        self.paragraphs = 0
         self.skipped = {
             f"longer than {MAX_PARAGRAPH_BYTES:,} bytes": 0,
             f"with U+{ord(RESERVED_SYMBOL):04X}": 0,
@@ -133,7 +124,6 @@ class _Sample:
         self._draw = random.Random(0)
 
     def add(self, paragraph: str) -> None:
-        self.paragraphs += 1
         long, reserved, unsampled = self.skipped
         size = len(paragraph.encode())
         draw = self._draw.random()

@@ -9,7 +9,7 @@ from gptjax.data.tables.lines import EncodingErrors, clean_text
 from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
-from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task
+from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, names_of
 from gptjax.data.text.documents import hash_files
 from gptjax.errors import UserError
 
@@ -152,14 +152,14 @@ class _Reader:
             # A column that only happens to be called category is none, unless the task says so.
             own = (part,) if part != CATEGORY else ()
             for column in (*self.task.columns.get(part, ()), *own):
-                wanted = [name.lower() for name in _names(column)]
+                wanted = [name.lower() for name in names_of(column)]
                 if all(name in there for name in wanted):
                     names = tuple(there[name] for name in wanted)
                     found[part] = names[0] if isinstance(column, str) else names
                     break
             if found[part] is None and part not in (*OPTIONAL, LABEL, CATEGORY):
                 columns = (*self.task.columns.get(part, ()), part)
-                known = ", ".join(" + ".join(_names(column)) for column in columns)
+                known = ", ".join(" + ".join(names_of(column)) for column in columns)
                 raise UserError(
                     f"{row.where}: no column for the {part} ({known}); it has "
                     f"{', '.join(map(repr, row.cells))}: set `columns={part}=COLUMN`"
@@ -167,7 +167,7 @@ class _Reader:
         return found
 
     def _text(self, row: Row, column: Column) -> str:
-        texts = (self._clean(row, row.cells[name], name) for name in _names(column))
+        texts = (self._clean(row, row.cells[name], name) for name in names_of(column))
         return " ".join(text for text in texts if text)
 
     def _clean(self, row: Row, value: Any, name: str) -> str:
@@ -216,10 +216,6 @@ class _Reader:
                 f"{row.where}: the label {text} is out of range; {self.task.name} knows {known}"
             )
         return f"the unknown label {text[:40]!r} (known: {known})"
-
-
-def _names(column: Column) -> tuple[str, ...]:
-    return (column,) if isinstance(column, str) else column
 
 
 def _score(text: str, low: int, high: int, where: str) -> float:

@@ -1,6 +1,7 @@
 """Gold and predictions to numbers, over a whole split (scikit-learn and SciPy compute them)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,6 @@ from sklearn import metrics
 Values = Num[np.ndarray, " N"]
 
 
-def _accuracy(gold: Values, predicted: Values) -> float:
-    return float(metrics.accuracy_score(gold, predicted))
-
-
-def _matthews(gold: Values, predicted: Values) -> float:
-    return float(metrics.matthews_corrcoef(gold, predicted))
-
-
-def _f1(gold: Values, predicted: Values) -> float:
-    return float(metrics.f1_score(gold, predicted, pos_label=1, zero_division=0.0))
-
-
-def _pearson(gold: Values, predicted: Values) -> float:
-    return _correlation(stats.pearsonr, gold, predicted)
-
-
-def _spearman(gold: Values, predicted: Values) -> float:
-    return _correlation(stats.spearmanr, gold, predicted)
-
-
 def _correlation(function: Callable[..., Any], gold: Values, predicted: Values) -> float:
     # Of a constant there is no correlation; it explains nothing, so it counts as none.
     if len(gold) < 2 or np.ptp(gold) == 0 or np.ptp(predicted) == 0:
@@ -39,11 +20,11 @@ def _correlation(function: Callable[..., Any], gold: Values, predicted: Values) 
 
 
 METRICS: Mapping[str, Callable[[Values, Values], float]] = {
-    "accuracy": _accuracy,
-    "matthews": _matthews,
-    "f1": _f1,
-    "pearson": _pearson,
-    "spearman": _spearman,
+    "accuracy": metrics.accuracy_score,
+    "matthews": metrics.matthews_corrcoef,
+    "f1": partial(metrics.f1_score, pos_label=1, zero_division=0.0),
+    "pearson": partial(_correlation, stats.pearsonr),
+    "spearman": partial(_correlation, stats.spearmanr),
 }
 LABELS = {
     "accuracy": "accuracy",
@@ -64,4 +45,4 @@ def measure(
         gold: class numbers, or scores.
         predicted: the same of a model. F1 is that of class 1.
     """
-    return {name: METRICS[name](np.asarray(gold), np.asarray(predicted)) for name in names}
+    return {name: float(METRICS[name](np.asarray(gold), np.asarray(predicted))) for name in names}

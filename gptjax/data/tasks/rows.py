@@ -6,7 +6,7 @@ from typing import Any
 
 from gptjax.data.tables.lines import EncodingErrors, read_lines
 from gptjax.data.tables.reader import Row, TableFormat, files_in, read_table
-from gptjax.data.tasks.task import LABEL, Task
+from gptjax.data.tasks.task import LABEL, Task, names_of
 from gptjax.errors import UserError
 
 # Of line-aligned files, the names of all where the first is called s1.SPLIT.
@@ -55,10 +55,8 @@ def columns_hint(task: Task) -> str:
 
 
 def _names(task: Task, part: str) -> set[str]:
-    found = {part}
-    for column in task.columns.get(part, ()):
-        found |= {column} if isinstance(column, str) else set(column)
-    return {name.lower() for name in found}
+    columns = (part, *task.columns.get(part, ()))
+    return {name.lower() for column in columns for name in names_of(column)}
 
 
 def _passage_rows(row: Row) -> Iterator[Row]:

@@ -54,11 +54,7 @@ TASKS: Mapping[str, Task] = {
 
 
 def find_task(name: str) -> Task:
-    """A task of the table, or of a TOML file.
-
-    Raises:
-        UserError: no such task or file, an unknown key, or a task that contradicts itself.
-    """
+    """A task of the table, or of a TOML file."""
     if name.endswith(".toml"):
         return read_task_file(Path(name))
     if name not in TASKS:

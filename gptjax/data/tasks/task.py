@@ -26,6 +26,11 @@ LABEL = "label"
 CATEGORY = "category"
 
 
+def names_of(column: Column) -> tuple[str, ...]:
+    """The names in it."""
+    return (column,) if isinstance(column, str) else column
+
+
 @dataclass(frozen=True)
 class Hub:
     """Where a task lies on the dataset hub: a dataset, and its configuration."""

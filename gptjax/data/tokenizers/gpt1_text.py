@@ -37,10 +37,9 @@ class ExactWords:
 
     def __init__(self) -> None:
         self._fix: Any = None
-        self._blank: Any = None
         self._language: Any = None
 
-    def _import(self) -> None:
+    def _begin(self) -> None:
         try:
             import ftfy
             import spacy
@@ -50,18 +49,11 @@ class ExactWords:
                 f"pip install 'gptjax[{EXTRA}]', or set `vocabulary.mode=fast` (other ids here and "
                 "there)"
             ) from None
-        self._fix = ftfy.fix_text
-        self._blank = spacy.blank
+        self._fix, self._language = ftfy.fix_text, spacy.blank("en")
 
     def __call__(self, text: str) -> list[str]:
-        """The words of a text; a line end is a word of its own.
-
-        Raises:
-            UserError: ftfy or spaCy is not installed.
-        """
-        if self._fix is None:
-            self._import()
+        """The words of a text; a line end is a word of its own."""
         if self._language is None or len(self._language.vocab.strings) > MOST_STRINGS:
-            self._language = self._blank("en")
+            self._begin()
         words = (token.text for token in self._language.tokenizer(standardise(self._fix(text))))
         return [NEWLINE if NEWLINE in word else word.lower() for word in words]

@@ -26,15 +26,11 @@ def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
 
 
 def clean_text(text: str, where: str, encoding_errors: EncodingErrors) -> str:
-    """The text of a cell, CRLF as LF.
-
-    Raises:
-        UserError: (``strict``) a NUL or half of a surrogate pair in it.
-    """
+    """The text of a cell, CRLF as LF; ``strict`` refuses NUL and half of a surrogate pair."""
     if "\0" in text and encoding_errors == "strict":
         raise nul_error(f"{where}: character {text.index(chr(0))}")
     text = text.replace("\r\n", "\n").replace("\0", "\ufffd")
-    if any("\ud800" <= character <= "\udfff" for character in (text if not text.isascii() else "")):
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         if encoding_errors == "strict":
             raise UserError(
                 f"{where}: half of a surrogate pair, which is no text; correct it, or put U+FFFD "

@@ -128,8 +128,7 @@ class Bucketed:
         return result
 
     def _planned(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        if not self.shuffle:
-            epoch = 0
+        epoch = epoch if self.shuffle else 0
         if self._plan[0] != epoch:
             self._plan = (epoch, self._plan_epoch(epoch))
         return self._plan[1]

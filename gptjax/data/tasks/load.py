@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
-from gptjax.data.tasks.samples import sample_split
+from gptjax.data.tasks.samples import SIZES, sample_split
 from gptjax.data.tasks.splits import Split, draw, hold_back
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UnreachableError, UserError
@@ -53,17 +53,18 @@ def load_task_data(
     files = find_task_files(data, task, folder)
     if files is not None:
         return TaskData({name: read(path, name) for name, path in files.items()})
-    if tuple(data) == ("sample",):
-        return TaskData(_sample(task), True)
-    from gptjax.data.tasks.hub import hub_splits  # `datasets` takes a second to import.
+    notices: tuple[str, ...] = ()
+    if tuple(data) != ("sample",):
+        from gptjax.data.tasks.hub import hub_splits  # `datasets` takes a second to import.
 
-    source = data[0].partition(":")[2] if data else ""
-    try:
-        return TaskData(hub_splits(task, source or None, strict=strict))
-    except UnreachableError as error:
-        if data:
-            raise
-        return TaskData(_sample(task), True, (f"notice: {error}", "notice: using the sample"))
+        source = data[0].partition(":")[2] if data else ""
+        try:
+            return TaskData(hub_splits(task, source or None, strict=strict))
+        except UnreachableError as error:
+            if data:
+                raise
+            notices = (f"notice: {error}", "notice: using the sample")
+    return TaskData({name: sample_split(task, name) for name in SIZES}, True, notices)
 
 
 def find_task_files(
@@ -110,15 +111,8 @@ def load_split(
 ) -> tuple[Split, bool]:
     """One split to measure on, and whether it is the offline sample's.
 
-    Args:
-        data: a file or a folder that is the whole split; a folder with the task's published
-            files, of which those of the split ``name`` are taken; hub, hub:ID_OR_FOLDER, sample.
-        task: the task.
-        name: the split.
-        strict, encoding_errors: see `gptjax.data.tasks.examples.to_split`.
-
-    Raises:
-        UserError: nothing there, no such split, or it cannot be read.
+    ``data`` is a file or a folder that is the whole split; a folder with the task's published
+    files, of which those of the split ``name`` are taken; hub, hub:ID_OR_FOLDER, or sample.
     """
     path = Path(data).expanduser()
     if not path.exists() and _no_file(data):
@@ -172,10 +166,6 @@ def for_training(
 def _no_file(data: str) -> bool:
     """Whether it names the hub or the offline sample."""
     return data in ("hub", "sample") or data.startswith("hub:")
-
-
-def _sample(task: Task) -> dict[str, Split]:
-    return {name: sample_split(task, name) for name in ("train", "valid", "test")}
 
 
 def _named(data: Sequence[str], task: Task) -> dict[str, Path]:

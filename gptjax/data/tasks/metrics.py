@@ -38,11 +38,5 @@ LABELS = {
 def measure(
     names: Sequence[str], gold: Shaped[np.ndarray, " N"], predicted: Shaped[np.ndarray, " N"]
 ) -> dict[str, float]:
-    """Metrics by name, each from -1 or 0 to 1.
-
-    Args:
-        names: keys of ``METRICS``.
-        gold: class numbers, or scores.
-        predicted: the same of a model. F1 is that of class 1.
-    """
+    """Metrics by name, each from -1 or 0 to 1, of class numbers or scores; F1 is of class 1."""
     return {name: float(METRICS[name](np.asarray(gold), np.asarray(predicted))) for name in names}

@@ -26,11 +26,7 @@ Texts = tuple[str | tuple[str, ...], ...]  # of each part of a task, options in 
 
 
 def sample_split(task: Task, name: str) -> Split:
-    """The sample's train, valid or test split of a task.
-
-    Raises:
-        UserError: there is no sample of this task (a task of one's own).
-    """
+    """The sample's train, valid or test split of a task; a task of one's own has none."""
     kind = task.trained_as or task.name
     kind = "race" if kind.startswith("race") else kind
     if kind not in _GRAMMAR:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import datasets
 from huggingface_hub import HfApi
@@ -28,11 +27,7 @@ class HubSource:
     total_bytes: int | None = None
 
     def __init__(
-        self,
-        data: str,
-        text_column: str,
-        encoding_errors: EncodingErrors,
-        split: Literal["train", "validation"],
+        self, data: str, text_column: str, encoding_errors: EncodingErrors, split: str
     ) -> None:
         self.name = data
         self._format = TableFormat(None, encoding_errors, text_column, hint=COLUMN_HINT)
@@ -62,20 +57,19 @@ class HubSource:
         with asking(self.name):
             configs = datasets.get_dataset_config_names(self._id, revision=self._revision)
             if config and config not in configs:
-                raise UserError(
-                    f"`data={self.name}`: no configuration {config!r}; {_list(configs)}"
-                )
+                raise self._none(f"no configuration {config!r}", configs)
             if not config and len(configs) > 1 and "default" not in configs:
-                raise UserError(
-                    f"`data={self.name}`: choose a configuration with hub:ID:CONFIG; "
-                    f"{_list(configs)}"
-                )
+                raise self._none("choose a configuration with hub:ID:CONFIG", configs)
             config = config or ("default" if "default" in configs else configs[0])
             splits = datasets.get_dataset_split_names(self._id, config, revision=self._revision)
         for name in SPLITS[split]:
             if name in splits:
                 return config, name
-        raise UserError(f"`data={self.name}`: no {split} split; {_list(splits)}")
+        raise self._none(f"no {split} split", splits)
+
+    def _none(self, problem: str, names: list[str]) -> UserError:
+        there = ", ".join(map(repr, names))
+        return UserError(f"`data={self.name}`: {problem}; it has {there}")
 
 
 def locate(identifier: str, revision: str | None, name: str) -> tuple[str, str | None, str]:
@@ -110,7 +104,3 @@ def asking(name: str) -> Iterator[None]:
             f"`data={name}`: the hub's dataset cannot be read ({type(error).__name__}: "
             f"{reason}); check the name and the network, or give a local file or folder"
         ) from error
-
-
-def _list(names: list[str]) -> str:
-    return f"it has {', '.join(map(repr, names))}"

@@ -101,10 +101,6 @@ class Gpt1Tokenizer(_BpeTokenizer):
     *Exact* gives the ids that the released code gave. *Fast* prepares the text by BERT's rules,
     as the hub's fast tokenizer of GPT-1 does. The vocabulary has no token for the end of a text;
     before a document stands the line end.
-
-    Args:
-        bpe: the vocabulary and the merges.
-        mode: how text becomes words.
     """
 
     end: int | None = None

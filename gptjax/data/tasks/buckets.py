@@ -34,25 +34,16 @@ class Bucketed:
     Shapes: tokens int32 [B, K, T], lm_weights float32 [B, K, T], extract int32 [B, K], targets
     float32 [B, C], weights float32 [B]; T is the bucket's length. What lies in an epoch's batches
     and their order depend on (seed, epoch) only. The last batch is filled up with rows of weight 0.
-
-    Args:
-        sequences: of each example, K of them.
-        examples: the same examples, with their targets.
-        task: says what the targets are.
-        context_length: no shape is longer.
-        batch_size: B, over all devices and processes.
-        seed: of the order.
-        shuffle: another order every epoch; otherwise bucket by bucket.
     """
 
-    sequences: Sequence[Sequences]
-    examples: Sequence[Example]
-    task: Task
+    sequences: Sequence[Sequences]  # of each example, K of them
+    examples: Sequence[Example]  # the same ones, with their targets
+    task: Task  # says what the targets are
     _: KW_ONLY
-    context_length: int
-    batch_size: int
-    seed: int
-    shuffle: bool
+    context_length: int  # no shape is longer
+    batch_size: int  # B, over all devices and processes
+    seed: int  # of the order
+    shuffle: bool  # another order every epoch; otherwise bucket by bucket
 
     def __post_init__(self) -> None:
         if not self.sequences:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +124,11 @@ class _Reader:
                     return "an empty option"
                 texts += options
                 continue
-            text = "" if column is None else self._text(row, column)
+            text = self._text(row, column)
             if not text and part not in OPTIONAL:
                 return f"an empty {part}"
             texts.append(text)
-        named = columns[CATEGORY]
-        category = "" if named is None else self._text(row, named)
+        category = self._text(row, columns[CATEGORY])
         label = columns[LABEL]
         if isinstance(label, tuple):
             raise UserError(f"`columns=label={','.join(label)}`: the label is one column")
@@ -151,14 +151,14 @@ class _Reader:
             found[part] = None
             # A column that only happens to be called category is none, unless the task says so.
             own = (part,) if part != CATEGORY else ()
-            for column in (*self.task.columns.get(part, ()), *own):
+            columns = (*self.task.columns.get(part, ()), *own)
+            for column in columns:
                 wanted = [name.lower() for name in names_of(column)]
                 if all(name in there for name in wanted):
                     names = tuple(there[name] for name in wanted)
                     found[part] = names[0] if isinstance(column, str) else names
                     break
             if found[part] is None and part not in (*OPTIONAL, LABEL, CATEGORY):
-                columns = (*self.task.columns.get(part, ()), part)
                 known = ", ".join(" + ".join(names_of(column)) for column in columns)
                 raise UserError(
                     f"{row.where}: no column for the {part} ({known}); it has "
@@ -166,8 +166,8 @@ class _Reader:
                 )
         return found
 
-    def _text(self, row: Row, column: Column) -> str:
-        texts = (self._clean(row, row.cells[name], name) for name in names_of(column))
+    def _text(self, row: Row, column: Column | None) -> str:
+        texts = (self._clean(row, row.cells[name], name) for name in names_of(column or ()))
         return " ".join(text for text in texts if text)
 
     def _clean(self, row: Row, value: Any, name: str) -> str:
@@ -189,7 +189,8 @@ class _Reader:
             assert column is not None
             values = row.cells[column]
             if isinstance(values, str) and values.startswith("["):
-                values = _parse_list(values)
+                with suppress(ValueError):
+                    values = json.loads(values)
             if not isinstance(values, list | tuple):
                 raise UserError(f"{row.where}: {column} is no list of options")
             options = [self._clean(row, value, column) for value in values]
@@ -228,10 +229,3 @@ def _score(text: str, low: int, high: int, where: str) -> float:
             f"{where}: the score {text[:40]} is no number from {low} to {high}; correct it"
         )
     return score
-
-
-def _parse_list(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

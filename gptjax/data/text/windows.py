@@ -35,32 +35,23 @@ class Windows:
     (zeros), targets float32 [B, 1] (ones), weights float32 [B]. What lies in an epoch's batches
     is a permutation of the windows that depends on (seed, epoch) only.
 
-    Args:
-        corpus: the documents.
-        context_length: T, tokens that the model sees at once.
-        batch_size: B, windows per batch over all devices and processes.
-        seed: of the order.
-        shuffle: another order every epoch; otherwise the corpus's own.
-        drop_last: leave out the windows that do not fill a batch (other ones every epoch, if
-            shuffled); otherwise the last batch is filled up with rows of weight 0.
-        short_documents: what fills a window where a document ends (see `CorpusConfig`).
-        stride: tokens by which a window moves on, from 1 to T. Below T the windows of a document
-            overlap: the first predicts all of its tokens, each further one its last ``stride``,
-            so that they have at least T - stride tokens of context, and every token still counts
-            once.
-
     Raises:
         UserError: ``drop_last`` and fewer windows than a batch has; a stride outside its range.
     """
 
     corpus: Corpus
     _: KW_ONLY
-    context_length: int
-    batch_size: int
-    seed: int = 0
-    shuffle: bool = True
+    context_length: int  # T, tokens that the model sees at once
+    batch_size: int  # B, windows per batch over all devices and processes
+    seed: int = 0  # of the order
+    shuffle: bool = True  # another order every epoch; otherwise the corpus's own
+    # Leave out the windows that do not fill a batch (other ones every epoch, if shuffled);
+    # otherwise the last batch is filled up with rows of weight 0.
     drop_last: bool = True
-    short_documents: Literal["pad", "pack", "cross"] = "pad"
+    short_documents: Literal["pad", "pack", "cross"] = "pad"  # see `CorpusConfig`
+    # Tokens by which a window moves on, from 1 to T, which None is. Below T the windows of a
+    # document overlap: the first predicts all of its tokens, each further one its last `stride`,
+    # so that they have at least T - stride tokens of context, and every token still counts once.
     stride: int | None = None
 
     def __post_init__(self) -> None:

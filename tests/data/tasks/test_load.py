@@ -1,5 +1,7 @@
 """The splits of a task: from which files, what is held back, and what training asks of them."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
@@ -112,6 +114,15 @@ def test_the_sample_of_every_task(task):
     texts = [{e.texts for e in split.examples} for split in data.splits.values()]
     assert [len(text) for text in texts] == [480, 120, 120]
     assert len(set.union(*texts)) == 720
+
+
+def test_the_sentences_of_the_sample_stay_the_same():
+    """Their fingerprint is a version: other sentences need another one."""
+    digest = hashlib.sha256()
+    for task in TASKS.values():
+        for split in load_task_data(("sample",), task).splits.values():
+            digest.update(repr([(e.texts, e.target) for e in split.examples]).encode())
+    assert digest.hexdigest()[:16] == "6cd35d24b8b667b1"
 
 
 def test_a_task_of_ones_own_has_no_sample(tmp_path):

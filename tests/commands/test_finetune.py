@@ -241,6 +241,7 @@ def test_a_moved_folder_works(tuned, tmp_path):
     assert answer == package.load(tuned).predict([{"text": "the red house"}])[0]
 
 
+@pytest.mark.slow  # a kill; one of pre-training and one of a sweep are quick
 def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
     words = [*options, "--train.epochs", "4", "--checkpoint.every", "5"]
     words += ["--train.evaluate-every", "8"]

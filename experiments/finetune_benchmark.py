@@ -19,7 +19,7 @@ from gptjax.data.text.embedded import embedded_documents
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
-from gptjax.runs.open import adapter_config
+from gptjax.runs.open import head_config
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 
@@ -87,7 +87,7 @@ def measure(model: ModelConfig, compare: bool, blocks: int, steps: int = 12) -> 
     config = TrainConfig(
         steps=steps * (warm + blocks), batch_size=BATCH, evaluate_every=steps, seed=0
     )
-    functions = objective.task(model, adapter_config(task), lm_coefficient=0.5)
+    functions = objective.task(model, head_config(task), lm_coefficient=0.5)
     optimizer = make_optimizer(OptimizerConfig(warmup=0.0), config.steps or 0)
     fit(functions.objective, batches, config, optimizer, evaluate=take_turns)
     ours = statistics.median(ours_seconds)

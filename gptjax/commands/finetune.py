@@ -119,7 +119,7 @@ def _problem(
         positions = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
     functions = objective.task(
         config.model,
-        runs.adapter_config(task, section.classifier_dropout),
+        runs.head_config(task, section.classifier_dropout),
         lm_coefficient=section.lm_coefficient,
         freeze_backbone=section.freeze_backbone,
         positions=positions,

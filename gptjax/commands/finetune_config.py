@@ -53,7 +53,7 @@ class TaskConfig:
     transfer_layers: Annotated[int | None, alias("--transfer-layers")] = None
     """Take only the embeddings and the first so many blocks from --init; None takes all."""
     freeze_backbone: Annotated[bool, alias("--freeze-backbone")] = False
-    """Train the adapter alone: the head and the rows of the special tokens."""
+    """Train the task head alone: the linear map and the rows of the special tokens."""
     classifier_dropout: float = 0.1
     """Probability of dropping a component of the state before the classifier."""
 

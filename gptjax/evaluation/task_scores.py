@@ -20,7 +20,7 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig
-from gptjax.runs.open import Run, adapter_config
+from gptjax.runs.open import Run, head_config
 from gptjax.runs.predictions import Predictions, class_names
 from gptjax.runs.results import Category, Data, Seeds, SplitSpread, Spread, TaskRun
 from gptjax.training import parallel
@@ -154,7 +154,7 @@ def predict_split(
         raise UserError(f"batch size {batch_size}: it must be at least 1")
     context, devices = run.model.context_length, parallel.device_count()
     encoded = encode(examples, task, run.tokenizer, context)
-    predict = _log_probabilities(run.model, adapter_config(run.task))
+    predict = _log_probabilities(run.model, head_config(run.task))
     shape = {"context_length": context, "batch_size": -(-batch_size // devices) * devices}
     evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
     return dataclasses.replace(evaluator(run.params), truncated=encoded.truncated)

@@ -32,7 +32,7 @@ HeadKind = Literal["single", "choice", "sum"]
 
 @dataclass(frozen=True)
 class Head:
-    """What fine-tuning added: ``adapter`` are its parameters.
+    """What fine-tuning added: ``params`` are its parameters.
 
     Attributes:
         kind: one sequence, several to choose from, or several that are added.
@@ -41,7 +41,7 @@ class Head:
 
     kind: HeadKind
     labels: tuple[str, ...]
-    adapter: Any
+    params: Any
 
 
 def write(
@@ -63,10 +63,10 @@ def write(
     name, extra = "LMHeadModel", {}
     facts: dict[str, Any] = {}
     if head is not None:
-        rows = [backbone["token_embedding"], head.adapter["special_embedding"]]
+        rows = [backbone["token_embedding"], head.params["special_embedding"]]
         backbone = {**backbone, "token_embedding": np.concatenate(rows)}
-        kernel = np.asarray(head.adapter["head"]["kernel"])
-        bias = np.asarray(head.adapter["head"]["bias"])
+        kernel = np.asarray(head.params["head"]["kernel"])
+        bias = np.asarray(head.params["head"]["bias"])
         if head.kind == "single":
             name = "ForSequenceClassification"
             backbone = _with_bias(backbone, config, kernel, bias)

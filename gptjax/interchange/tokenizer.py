@@ -14,15 +14,15 @@ from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 
 PROBE = "The house of Mary's -  it is\tnot, 42 \u00e9\u4e2d!\n\nAnd?"
-# Names of the adapter's tokens: start, delimiter, extract.
+# Names of the task head's tokens: start, delimiter, extract.
 SPECIALS = ("<|start|>", "<|delimiter|>", "<|extract|>")
 
 
 def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: bool) -> None:
     """Write the tokenizer's files into a folder; of GPT-1's the hub has the fast mode only.
 
-    With ``specials`` the adapter's three tokens come after the vocabulary, and stand around a text
-    (or a pair of texts) by themselves, as in fine-tuning.
+    With ``specials`` the task head's three tokens come after the vocabulary, and stand by
+    themselves around a text (or a pair of texts), as in fine-tuning.
 
     Raises:
         UserError: a kind of tokenizer that the hub's format does not hold.

@@ -39,7 +39,7 @@ class Run:
         folder: where it was loaded from; only of a run folder more than the path is there.
         model: the backbone's config.
         tokenizer: the tokenizer it was trained with.
-        params: its parameters, numpy float32; of a fine-tuned one backbone and adapter.
+        params: its parameters, numpy float32; of a fine-tuned one backbone and task head.
         step: the number of updates that made them.
         checkpoint: which checkpoint that is, such as `best/120`; of others' files `published`.
         task: what it was fine-tuned on, or None.
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def backbone(self) -> Any:
-        """The parameters of the backbone, without an adapter."""
+        """The parameters of the backbone, without a task head."""
         return self.params if self.task is None else self.params["backbone"]
 
 
@@ -66,7 +66,7 @@ def sample_notice(run: Run) -> str | None:
     return f"{run.folder.path} WAS FINE-TUNED ON THE OFFLINE SAMPLE, not on a published task"
 
 
-def adapter_config(task: Task, dropout: float = TaskHeadConfig.dropout) -> TaskHeadConfig:
+def head_config(task: Task, dropout: float = TaskHeadConfig.dropout) -> TaskHeadConfig:
     """The head that a task needs."""
     head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
     return TaskHeadConfig(head, task.num_classes, dropout)
@@ -156,9 +156,7 @@ def load(
     else:
         folder, task = RunFolder(Path(path)), load_task(path)
         tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
-        learnt = (
-            lm(model) if task is None else objective.task(model, adapter_config(task)).objective
-        )
+        learnt = lm(model) if task is None else objective.task(model, head_config(task)).objective
         target = jax.eval_shape(learnt.init, jax.random.key(0))
         params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
         run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)

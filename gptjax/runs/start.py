@@ -92,5 +92,5 @@ def initial_params(
     fresh = jax.device_get(jax.jit(lambda key: init_backbone(model, key))(backbone))
     return {
         "backbone": transfer(model, fresh, loaded.backbone, num_layers),
-        "adapter": init_task_head(model, runs.adapter_config(task), head),
+        "adapter": init_task_head(model, runs.head_config(task), head),
     }

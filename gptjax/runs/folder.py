@@ -73,17 +73,6 @@ class RunFolder:
         """The content of meta.json, empty if there is none yet."""
         return json.loads(self.meta.read_text(encoding="utf-8")) if self.meta.exists() else {}
 
-    def check_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
-        """Refuse to go on if a fingerprint in meta.json is another one."""
-        started = self.read_meta().get("fingerprints", {})
-        for name, value in fingerprints.items():
-            if started.get(name, value) != value:
-                raise UserError(
-                    f"{self.path}: was started with another {name}: its fingerprint is "
-                    f"{started[name]}, that of this one {value}; give the same {name}, or start "
-                    "anew in another `out`"
-                )
-
     def update_meta(self, **values: Any) -> None:
         """Set keys of meta.json; the file is replaced whole, so that it is never torn."""
         write_json(self.meta, {**self.read_meta(), **values})

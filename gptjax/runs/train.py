@@ -162,7 +162,6 @@ def _train(
     update = resolve_update(config.optimizer, config.model.fidelity)
     optimizer = make_optimizer(update, steps, problem.trainable)
     if resume != "never":
-        folder.check_fingerprints(fingerprints)
         for difference in _differences(folder, config):
             say(f"notice: {difference}")
     elif config.overwrite and parallel.is_main():

@@ -219,6 +219,18 @@ def test_a_refused_overwrite_leaves_the_run(trained, options, tmp_path, capsys):
     assert runs.load(copy).step == 40
 
 
+def test_an_accepted_overwrite_leaves_nothing_of_the_run(trained, options, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    for name in ("predictions-test.tsv", "notes.txt"):
+        (copy / name).write_text("old")
+    assert main([*options, "--out", str(copy), "--overwrite", "--train.steps", "20"]) == 0
+    assert (copy / "notes.txt").exists()
+    assert not (copy / "predictions-test.tsv").exists()
+    assert [record["step"] for record in metrics(copy) if record["split"] == "train"][-1] == 20
+    assert not (copy / "checkpoints/last/40").exists()
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_at_init_again(
     trained, books, valid, tmp_path
 ):

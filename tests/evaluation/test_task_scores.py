@@ -9,7 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.table import TASKS
-from gptjax.evaluation.task_scores import class_names, report, score
+from gptjax.evaluation.task_scores import class_names, report, score, summarise
+from gptjax.runs.results import Data, Paper, SplitResult, TaskRun
 
 
 def test_metrics_of_every_category_are_scikit_learns():
@@ -97,3 +98,39 @@ def test_the_loss_of_a_score_is_shared_between_its_neighbours():
         for name in ("loss",)
     )
     assert loss == pytest.approx(-(0.6 * np.log(0.25) + 0.4 * np.log(0.1)), rel=1e-6)
+
+
+def run_of(seed, accuracy, loss, collapsed):
+    splits = (
+        SplitResult("valid", 50, 0, {"loss": loss, "accuracy": accuracy}),
+        SplitResult("test", 10, 1, {"loss": 1.0, "accuracy": 0.5}),
+    )
+    return TaskRun(
+        task="sst2",
+        split="valid",
+        examples=50,
+        metrics=splits[0].metrics,
+        data=Data(sample=True),
+        checkpoint="best/1",
+        seed=seed,
+        majority_class_only=collapsed,
+        paper=Paper("accuracy", 91.3),
+        splits=splits,
+    )
+
+
+def test_several_seeds_have_a_spread():
+    runs = [run_of(3, 0.5, 0.9, True), run_of(1, 0.9, 0.3, False), run_of(2, 0.7, 0.9, False)]
+    summary = summarise(runs)
+    assert summary.seeds == (3, 1, 2)
+    assert summary.majority_class_only == (3,)
+    assert summary.data.sample is True
+    assert summary.metrics == pytest.approx({"loss": 0.7, "accuracy": 0.7})
+    valid, test = summary.splits
+    loss, accuracy = valid.metrics
+    # The sample standard deviation of 0.5, 0.7 and 0.9; of a loss the best is the lowest.
+    assert (accuracy.std, accuracy.median, accuracy.best) == pytest.approx((0.2, 0.7, 0.9))
+    assert (loss.std, loss.median, loss.best) == pytest.approx((0.12**0.5, 0.9, 0.3))
+    assert accuracy.values == (0.5, 0.9, 0.7)
+    assert (test.examples, test.metrics[1].std) == (10, 0.0)
+    assert summarise(runs[:1]).splits[0].metrics[1].std == 0.0

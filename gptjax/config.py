@@ -82,21 +82,39 @@ def parse(
     (wanted,) = (hint for name, hint in typing.get_type_hints(defaults).items() if name != "return")
     known = [word for word in arguments if word not in ("-h", "--help")]
     given, _ = tyro.cli(wanted, args=known, return_unknown_args=True, config=markers)
-    base = _of_typed_kinds(defaults(given), arguments)
-    return tyro.cli(cls, prog=prog, args=list(arguments), default=base, config=markers)
+    base, words = _of_typed_kinds(defaults(given), list(arguments))
+    return tyro.cli(cls, prog=prog, args=words, default=base, config=markers)
 
 
-def _of_typed_kinds(base: T, arguments: Sequence[str]) -> T:
-    """Every `Variant` becomes one of the kind that is typed; options of other kinds are refused."""
+def _of_typed_kinds(base: T, arguments: list[str]) -> tuple[T, list[str]]:
+    """Every `Variant` becomes one of the kind that is typed.
+
+    Options of other kinds are refused, but for those that change nothing, which are left out.
+    """
     for field in dataclasses.fields(base):  # type: ignore[arg-type]
         section = getattr(base, field.name)
         if isinstance(section, Variant):
             typed = _typed(arguments, f"--{field.name}.")
             section = section.as_kind(typed.get("kind", section.kind))
-            for name in typed:
-                section.refuse_other(name, f"--{field.name}.{name.replace('_', '-')}")
+            for name, value in typed.items():
+                option = f"--{field.name}.{name.replace('_', '-')}"
+                if section.is_idle(name, value):
+                    arguments = _without(arguments, option)
+                else:
+                    section.refuse_other(name, option)
             base = dataclasses.replace(base, **{field.name: section})  # type: ignore[type-var]
-    return base
+    return base, arguments
+
+
+def _without(arguments: list[str], option: str) -> list[str]:
+    """The words without an option and its value."""
+    left, skipped = [], False
+    for word in arguments:
+        if word.startswith("--"):
+            skipped = word.partition("=")[0].replace("_", "-") == option
+        if not skipped:
+            left.append(word)
+    return left
 
 
 def _typed(arguments: Sequence[str], prefix: str) -> dict[str, str]:

@@ -94,4 +94,4 @@ def as_options(message: str) -> str:
     def option(found: re.Match[str]) -> str:
         return f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else "")
 
-    return re.sub(r"`([a-z][a-z_.]*)(?:=([^`]*))?`", option, message)
+    return re.sub(r"(?<![\w/'\"])`([a-z][a-z_.]*)(?:=([^`]*))?`(?![\w/'\"])", option, message)

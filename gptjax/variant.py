@@ -44,6 +44,12 @@ class Variant:
             )
 
     @classmethod
+    def is_idle(cls, key: str, typed: str) -> bool:
+        """Whether a typed setting is another kind's, and is ignored or at its default."""
+        owner = cls._other_owner(key)
+        return owner is not None and (key in cls.ignored or typed == str(getattr(owner, key)))
+
+    @classmethod
     def without_others(cls, table: Mapping[str, Any]) -> dict[str, Any]:
         """The table without settings that only other kinds have.
 

@@ -200,3 +200,10 @@ def test_help_shows_one_kind(capsys):
     shown = capsys.readouterr().out
     assert "--model.units" in shown
     assert "--model.norm" not in shown
+
+
+def test_options_of_another_kind_that_change_nothing_are_left_out():
+    """They could always be typed with an LSTM, which has no attention and no LayerNorm."""
+    words = ["--model.norm", "post", "--model.width", "8", "--model.attention_dropout", "0.2"]
+    model = parse_model("--model.kind", "lstm", *words, "--model.attention=fused").model
+    assert model == LSTMConfig(width=8)

@@ -21,6 +21,9 @@ from gptjax.errors import as_options
             "begin with `gptjax pretrain --config tiny`",
         ),
         ("no setting at all", "no setting at all"),
+        # What people named themselves stays as it is.
+        ("/data/`old`/a.txt: no such file", "/data/`old`/a.txt: no such file"),
+        ("unknown label '`yes`'", "unknown label '`yes`'"),
     ],
 )
 def test_the_command_line_shows_settings_as_options(message, shown):

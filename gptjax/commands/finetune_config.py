@@ -73,6 +73,8 @@ class TaskConfig:
 class FinetuneSelection(Selection):
     """The options that choose what the others are defaults of."""
 
+    config: str | None = configs.invocation(None)
+    """TOML file with any of the options below."""
     out: str | None = configs.invocation(None)
     """Run folder; None is runs/finetune/TASK/NAME, with the stem of --config, or the name of the
     --init run, as NAME."""

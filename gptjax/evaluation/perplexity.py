@@ -31,9 +31,15 @@ class Perplexity:
 def perplexity(loss: float, corpus: Corpus) -> Perplexity:
     """All units from the mean loss in nats per token of a corpus; too large ones are infinite."""
     nats = loss * corpus.num_tokens
-    word, byte = nats / max(corpus.words, 1), nats / math.log(2) / max(corpus.bytes, 1)
-    counts = (corpus.num_tokens, corpus.words, corpus.bytes)
-    return Perplexity(loss, _exp(loss), _exp(word), byte, *counts)
+    return Perplexity(
+        loss=loss,
+        perplexity=_exp(loss),
+        word_perplexity=_exp(nats / max(corpus.words, 1)),
+        bits_per_byte=nats / math.log(2) / max(corpus.bytes, 1),
+        tokens=corpus.num_tokens,
+        words=corpus.words,
+        bytes=corpus.bytes,
+    )
 
 
 def _exp(value: float) -> float:

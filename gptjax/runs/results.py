@@ -18,7 +18,7 @@ LANGUAGE_MODELLING = "language-modelling"
 ZERO_SHOT = ", zero-shot"
 """What follows a task's name where it was measured without training on it."""
 
-Value = str | int | float | bool | tuple[str | int | float | bool, ...]
+Value = str | int | float | bool | None | tuple[str | int | float | bool, ...]
 """An option's value, as a TOML file may have it."""
 Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
 R = TypeVar("R")

@@ -14,7 +14,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import init_task_head, transfer
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.published import OPENAI
+from gptjax.runs.published import HUB, OPENAI
 from gptjax.runs.train import check_same_shape, say
 
 PRETRAINED = Path("runs/pretrain")
@@ -80,7 +80,9 @@ def open_source(
 
 def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None:
     """Refuse to overwrite the run that another one begins with."""
-    if folder.path.resolve() in [Path(str(s)).resolve() for s in sources if s not in ABSENT]:
+    named = [source for source in sources if source not in ABSENT]
+    paths = [Path(str(one).removeprefix(OPENAI).removeprefix(HUB)) for one in named]
+    if folder.path.resolve() in [path.resolve() for path in paths]:
         raise UserError(f"{folder.path}: is the run of `init` too; choose another `out`")
 
 

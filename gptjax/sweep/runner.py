@@ -34,7 +34,7 @@ def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResult
     """
     sweep = plan.sweep
     if jobs < 1:
-        raise UserError(f"--jobs {jobs}: it must be at least 1")
+        raise UserError(f"`jobs={jobs}`: it must be at least 1")
     sweep.out.mkdir(parents=True, exist_ok=True)
     with _locked(sweep.out) as lock:
         for point in plan.points:

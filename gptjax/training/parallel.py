@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax.batch import Batch, Sums
-from gptjax.errors import Interrupted, NonFiniteError, UserError, explain
+from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options, explain
 
 AXIS = "devices"
 HEARTBEAT_SECONDS = 60  # a process that has been silent for so long is taken for dead
@@ -118,6 +118,7 @@ def end_together() -> Iterator[None]:
         where = f"process {jax.process_index()} of {jax.process_count()}"
         known = explain(error)
         what = f" failed:\n{traceback.format_exc()}" if known is None else f": {known}"
+        what = as_options(what)
         print(f"{where}{what}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(1 if known is None else known.exit_code)

@@ -240,7 +240,7 @@ def test_a_run_of_somebody_else_is_refused(tmp_path, player):
 
 
 def test_no_jobs(tmp_path, player):
-    with pytest.raises(UserError, match="--jobs 0"):
+    with pytest.raises(UserError, match="`jobs=0`"):
         run_sweep(sweep_in(tmp_path), 0, player)
 
 

@@ -146,7 +146,7 @@ def for_training(
     if not given:
         raise UserError(
             f"{task.name}: no training data here, only {', '.join(splits) or 'nothing'}; set "
-            "data train=FILE"
+            "`data=train=FILE`"
         )
     for name, split in given.items():
         if not split.labelled:

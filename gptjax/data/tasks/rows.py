@@ -43,7 +43,7 @@ def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict"
     )
     for file in files:
         for row in read_table(file, format):
-            if isinstance(row.cells.get("questions"), list) and "article" in row.cells:
+            if {"article", "questions"} <= row.cells.keys():
                 yield from _passage_rows(row)
             else:
                 yield row
@@ -63,7 +63,7 @@ def _passage_rows(row: Row) -> Iterator[Row]:
     """A passage of RACE as published: one row per question."""
     questions: Any = row.cells["questions"]
     options, answers = row.cells.get("options", []), row.cells.get("answers", [])
-    if not (isinstance(options, list) and isinstance(answers, list)):
+    if not all(isinstance(column, list) for column in (questions, options, answers)):
         raise UserError(f"{row.where}: questions, options and answers must be lists")
     if len(options) != len(questions) or (answers and len(answers) != len(questions)):
         raise UserError(

@@ -241,6 +241,14 @@ def test_a_moved_folder_works(tuned, tmp_path):
     assert answer == package.load(tuned).predict([{"text": "the red house"}])[0]
 
 
+def test_resuming_another_problem_is_refused(tuned, options, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(tuned, copy)
+    words = [*options, "--out", str(copy), "--resume", "auto", "--lm-coefficient", "0.1"]
+    assert main(words) == 2
+    assert "another task" in capsys.readouterr().err
+
+
 @pytest.mark.slow  # a kill; one of pre-training and one of a sweep are quick
 def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
     words = [*options, "--train.epochs", "4", "--checkpoint.every", "5"]

@@ -84,9 +84,22 @@ def load(
     mode: Mode | None = None,
     adapter: str | Path | None = None,
 ) -> Model:
-    """Open a trained model; arguments as in `gptjax.runs.open.load`.
+    """Open a trained model.
 
-    ``adapter`` is an older name of ``head``.
+    Args:
+        path: the run folder, openai:FOLDER, or hf:ID_OR_FOLDER.
+        checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
+            kept, else the last.
+        head: a file `head.safetensors` (`adapter.safetensors` of older runs) of a run that was
+            fine-tuned from this pre-trained one with its backbone frozen.
+        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
+        mode: of GPT-1's tokenizer; None is as it was saved, else exact.
+        adapter: an older name of ``head``.
+
+    Raises:
+        UserError: nothing there or damaged, no such checkpoint, a head of another backbone, or
+            a checkpoint or heads asked for where there is no choice.
+        NoCheckpointError: checkpoints exist, but none is intact.
     """
     head = head if head is not None else adapter
     return Model(**vars(load_run(path, checkpoint, head, num_heads=num_heads, mode=mode)))

@@ -129,22 +129,7 @@ def load(
     num_heads: int | None = None,
     mode: Mode | None = None,
 ) -> Run:
-    """Open a trained model.
-
-    Args:
-        path: the run folder, openai:FOLDER, or hf:ID_OR_FOLDER.
-        checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
-            kept, else the last.
-        head: a file `head.safetensors` (`adapter.safetensors` of older runs) of a run that was
-            fine-tuned from this pre-trained one with its backbone frozen.
-        num_heads: of OpenAI's files, which do not tell; None is GPT-1's heads of 64.
-        mode: of GPT-1's tokenizer; None is as it was saved, else exact.
-
-    Raises:
-        UserError: nothing there or damaged, no such checkpoint, a head of another backbone, or
-            a checkpoint or heads asked for where there is no choice.
-        NoCheckpointError: checkpoints exist, but none is intact.
-    """
+    """Open a trained model; arguments and errors as of `gptjax.load`."""
     model = load_config(path, num_heads)
     if is_published(path):
         if checkpoint != "auto":
@@ -226,7 +211,8 @@ def attach_head(run: Run, path: str | Path) -> Run:
     fingerprint = backbone_fingerprint(run.backbone)
     if description["backbone"] != fingerprint:
         raise UserError(
-            f"{path}: this task head was trained on another backbone: its fingerprint is "
+            f"{path}: this task head was trained on another backbone (fine-tuning keeps its "
+            "backbone only with `task.freeze_backbone`): its fingerprint is "
             f"{description['backbone'][:16]}…, that of {run.folder.path} {fingerprint[:16]}…"
         )
     if description["task_file"]:

@@ -159,10 +159,10 @@ class _Reader:
                     found[part] = names[0] if isinstance(column, str) else names
                     break
             if found[part] is None and part not in (*OPTIONAL, LABEL, CATEGORY):
-                known = ", ".join(" + ".join(names_of(column)) for column in columns)
+                known = ", ".join(dict.fromkeys(" + ".join(names_of(one)) for one in columns))
                 raise UserError(
                     f"{row.where}: no column for the {part} ({known}); it has "
-                    f"{', '.join(map(repr, row.cells))}: set `columns={part}=COLUMN`"
+                    f"{', '.join(map(repr, row.cells)) or 'none'}: set `columns={part}=COLUMN`"
                 )
         return found
 

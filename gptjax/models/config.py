@@ -43,7 +43,8 @@ class ModelConfig(Variant):
     float32."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        raise NotImplementedError  # A family's dataclass has its own.
+        # Never reached: `__new__` makes an object of a family, whose dataclass has its own.
+        raise NotImplementedError
 
     def __new__(cls, *args: Any, **settings: Any) -> "ModelConfig":
         """A config of the family that ``kind`` names, as `pathlib.Path` makes a `PosixPath`."""

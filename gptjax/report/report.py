@@ -83,11 +83,19 @@ def _zero_shot(found: Mapping[str, ZeroShot]) -> Section:
     for model, mine in bars.items():
         y = tuple(float(one.normalised or 0) for one in mine.values())
         series.append(Series(model, tuple(map(_asked, mine.values())), y, source=", ".join(mine)))
-    name, title = "zero-shot-normalised", "Without training, normalised"
-    caption = "0 is guessing, 1 the paper's model after fine-tuning on the task."
-    words, y_label = (name, title, caption), "normalised performance"
-    figures = [Figure(*words, "", y_label, tuple(series), "bars")] if series else []
-    return Section("zero-shot", "Without training", tables=(table,), figures=tuple(figures))
+    figures: tuple[Figure, ...] = ()
+    if series:
+        figure = Figure(
+            name="zero-shot-normalised",
+            title="Without training, normalised",
+            caption="0 is guessing, 1 the paper's model after fine-tuning on the task.",
+            x_label="",
+            y_label="normalised performance",
+            series=tuple(series),
+            kind="bars",
+        )
+        figures = (figure,)
+    return Section("zero-shot", "Without training", tables=(table,), figures=figures)
 
 
 def _zero_shot_rows(one: ZeroShot) -> Iterator[tuple[str, ...]]:
@@ -112,6 +120,11 @@ def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
         token, word, byte = (one.metrics[name] for name in names)
         numbers = (f"{one.examples:,}", f"{token:,.2f}", f"{word:,.1f}", f"{byte:.3f}")
         rows.append((one.run, one.split, *numbers))
-    words = ("perplexity-of-texts", "Perplexity of texts", "Every token counted once.")
-    columns = ("model", "text", "tokens", "perplexity", "per word", "bits per byte")
-    return Table(*words, columns, tuple(rows), tuple(found))
+    return Table(
+        name="perplexity-of-texts",
+        title="Perplexity of texts",
+        caption="Every token counted once.",
+        columns=("model", "text", "tokens", "perplexity", "per word", "bits per byte"),
+        rows=tuple(rows),
+        sources=tuple(found),
+    )

@@ -82,5 +82,13 @@ def line_figures(
         each = -(-len(lines) // count)
         few = tuple(lines[(number - 1) * each : number * each])
         end, part = (f"-{number}", f" ({number} of {count})") if count > 1 else ("", "")
-        words = (name + end, title + part, caption, *axes)
-        yield Figure(*words, few, diagonal=diagonal)
+        x_label, y_label = axes
+        yield Figure(
+            name=name + end,
+            title=title + part,
+            caption=caption,
+            x_label=x_label,
+            y_label=y_label,
+            series=few,
+            diagonal=diagonal,
+        )

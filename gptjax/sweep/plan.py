@@ -147,7 +147,8 @@ def _make_plan(sweep: Sweep, commands: Mapping[str, Runnable]) -> Plan:
     for where, given in sections.items():
         if both := [given[option][0] for option in given if option in grid]:
             raise UserError(f"{both[0]} is in [{where}] and in [grid]; leave one of them out")
-    settings, *others = sections.values()
+    settings = sections.pop("settings")
+    others = list(sections.values())  # of the variants, in their order
     axes = _short_names([name for name, _ in grid.values()])
     points, metrics = [], []
     for variant, own in zip(sweep.variants or [""], others or [{}], strict=True):

@@ -182,6 +182,12 @@ The cat
 """
 
 
+@pytest.mark.parametrize("name", ["winograd", "lambada"])
+def test_questions_with_files_of_their_own_have_no_sample(name):
+    with pytest.raises(UserError, match="no offline sample; name a file"):
+        ZERO_SHOT[name].questions("sample", "test")
+
+
 def test_winograd_schemas(tmp_path):
     (tmp_path / "a.xml").write_bytes(XML.encode("latin-1"))
     (found,) = read_winograd(tmp_path / "a.xml")

@@ -75,6 +75,8 @@ class ZeroShotTask:
         """The questions, where they are from, and whether they are the offline sample's."""
         if self.task is None or self.ask is None:
             assert self.read is not None
+            if data == "sample" and not Path(data).exists():
+                raise UserError("`data=sample`: they have no offline sample; name a file")
             return self.read(Path(data).expanduser()), data, False
         found, sample = load_split(data, self.task, split)
         return [self.ask(example) for example in found.examples], found.source, sample

@@ -3,15 +3,17 @@
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
+
+from gptjax.training.growing import EventFile, GrowingFile
+from gptjax.training.screen import SCREEN
 
 SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal to draw a bar on
 
@@ -35,7 +37,7 @@ class Tracker:
     """Records metrics by step and split, and tells people how a run is going.
 
     Nothing is written before :meth:`start`. A run on several processes has one tracker at work,
-    on process 0.
+    on process 0. What cannot be written or shown is said once, and never stops a run.
 
     Args:
         folder: the run folder.
@@ -45,10 +47,11 @@ class Tracker:
     def __init__(self, folder: str | Path, config: TrackingConfig) -> None:
         self._folder = Path(folder)
         self._config = config
-        self._metrics: TextIO | None = None
-        self._tensorboard: Any = None
+        self._metrics: GrowingFile | None = None
+        self._tensorboard: EventFile | None = None
         self._wandb: Any = None
         self._bar: tqdm | None = None
+        self._failed: set[Path] = set()  # what it was said of
         self._total = 0
         self._last_line = -math.inf
         self._first: tuple[int, float] | None = None  # step and time of the first progress
@@ -67,21 +70,23 @@ class Tracker:
         self._total = total
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "metrics.jsonl"
-        cut_back(path, step)
-        self._metrics = path.open("a", encoding="utf-8")
+        self._metrics = GrowingFile(path, lambda: cut_back(path, step))
+        with self._file_may_fail(self._metrics):
+            self._metrics.append(b"")
         if self._config.tensorboard:
-            from tensorboardX import SummaryWriter  # which imports torch where there is one
-
-            # Events of later steps that are already there are hidden by the reader.
-            folder = str(self._folder / "tensorboard")
-            self._tensorboard = SummaryWriter(folder, purge_step=step + 1)
+            self._tensorboard = EventFile(self._folder / "tensorboard", step)
         if self._config.wandb:
             with self._wandb_may_fail():
                 self._start_wandb()
-        if self._config.progress and sys.stderr.isatty():
+        if self._config.progress and SCREEN.isatty():
             # The time left is by the mean pace, which evaluations are a part of.
             self._bar = tqdm(
-                total=total, initial=step, unit="step", dynamic_ncols=True, smoothing=0
+                total=total,
+                initial=step,
+                unit="step",
+                file=SCREEN,
+                dynamic_ncols=True,
+                smoothing=0,
             )
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -94,14 +99,15 @@ class Tracker:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in record.items()
         }
-        self._metrics.write(json.dumps(clean) + "\n")
-        self._metrics.flush()
-        step, split = clean.pop("step"), clean.pop("split")
+        with self._file_may_fail(self._metrics):
+            self._metrics.append(json.dumps(clean).encode() + b"\n")
+        step, split = int(record["step"]), record["split"]
+        del clean["step"], clean["split"]
         numbers = {name: x for name, x in clean.items() if isinstance(x, int | float)}
         scalars = {f"{split}/{name}": x for name, x in numbers.items()}
         if self._tensorboard is not None:
-            for name, value in scalars.items():
-                self._tensorboard.add_scalar(name, value, step)
+            with self._file_may_fail(self._tensorboard):
+                self._tensorboard.add(scalars, step)
         if self._wandb is not None:
             with self._wandb_may_fail():
                 self._wandb.log(scalars, step=step)
@@ -132,13 +138,15 @@ class Tracker:
 
     def message(self, text: str) -> None:
         """Print a line for people, without disturbing the bar."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(text, file=SCREEN)
 
     def close(self) -> None:
         """Flush and close everything. May be called twice."""
-        for writer in (self._bar, self._tensorboard, self._metrics):
-            if writer is not None:
-                writer.close()
+        if self._bar is not None:
+            self._bar.close()
+        for file in (self._tensorboard, self._metrics):
+            if file is not None and (lost := file.close()):
+                self.message(f"{file.path}: the last {lost:,} bytes could not be written")
         if self._wandb is not None:
             with self._wandb_may_fail():
                 self._wandb.finish()
@@ -158,6 +166,18 @@ class Tracker:
         )
 
     @contextmanager
+    def _file_may_fail(self, file: GrowingFile) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if file.path not in self._failed:
+                self._failed.add(file.path)
+                self.message(
+                    f"{file.path}: cannot be written ({error.strerror}); the run goes on, and "
+                    "tries again with each number"
+                )
+
+    @contextmanager
     def _wandb_may_fail(self) -> Iterator[None]:
         try:
             yield
@@ -170,7 +190,8 @@ class Tracker:
 def cut_back(path: Path, step: int) -> None:
     """Remove the lines of a metrics.jsonl after a step, and a torn last line.
 
-    The file is replaced whole, so that a crash leaves the old one or the new one.
+    A crash leaves the old file or the new one. Lines are in order but for damage, so that the file
+    is nearly always only made shorter, for which a full disk has room.
     """
     if not path.exists():
         return
@@ -179,6 +200,10 @@ def cut_back(path: Path, step: int) -> None:
         with suppress(ValueError):
             if json.loads(line)["step"] <= step and line.endswith(b"\n"):
                 kept.append(line)
+    content = b"".join(kept)
+    if path.read_bytes().startswith(content):
+        os.truncate(path, len(content))
+        return
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(b"".join(kept))
+    temporary.write_bytes(content)
     os.replace(temporary, path)

@@ -22,6 +22,10 @@ class UnreachableError(UserError):
     """What is asked for lies elsewhere, and cannot be reached from here."""
 
 
+class DifferentProcessesError(UserError):
+    """The processes of one run were started differently. All of them know it, and all end."""
+
+
 class NoCheckpointError(GptjaxError):
     """Checkpoints exist or are needed, but none of them can be used."""
 

@@ -27,7 +27,7 @@ from gptjax.runs.folder import RunFolder
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.records import to_plain
 from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
-from gptjax.runs.train import Problem, Trained, create, fingerprint, say, train_run
+from gptjax.runs.train import Problem, Trained, create, fingerprint, joined, say, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
 
@@ -36,8 +36,7 @@ Evaluators = Mapping[str, TaskEvaluator]
 
 def run(config: FinetuneConfig) -> TaskRun | Seeds:
     """Fine-tune once, or once for each of the seeds and summarise them."""
-    parallel.initialize(config.distributed)
-    with parallel.end_together():
+    with joined(config):
         out = Path(config.out) if config.out is not None else default_out(config)
         return _run_seeds(config, out) if config.seeds else _run_one(config, out)
 
@@ -160,6 +159,7 @@ def _problem(
         content={"task": problem, "data": data.splits["train"].fingerprint},
         facts={**facts, "sample": data.sample},
         params=params,
+        source=None if loaded is None else loaded.backbone,
         trainable=head_only if section.freeze_backbone else None,
         on_start=lambda: _copy_task_file(config, folder),
     )

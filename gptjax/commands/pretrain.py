@@ -149,6 +149,7 @@ def _problem(
         order={"short_documents": short},
         facts={"train": _facts(train), "valid": _facts(valid)},
         params=None if source is None else lambda: source.params,
+        source=None if source is None else source.params,
     )
 
 

@@ -8,9 +8,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import jax
+
+from gptjax import __version__
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
@@ -18,8 +21,10 @@ from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
+from gptjax.runs.open import backbone_fingerprint
 from gptjax.runs.records import to_plain
 from gptjax.training import parallel
+from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
 from gptjax.training.history import Best
 from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
@@ -30,6 +35,12 @@ from gptjax.training.tracking import Tracker, TrackingConfig
 PyTree = Any
 Outcome = TypeVar("Outcome")
 C = TypeVar("C", bound="RunConfig")
+# Settings that may differ from process to process. Most name files, whose content is compared.
+LOCAL = {
+    *("config", "out", "init", "like", "tokenizer", "vocabulary.tokenizer", "task.name"),
+    *("corpus.data", "corpus.validation", "corpus.cache", "task.data"),
+    *("distributed.coordinator", "distributed.process_id"),
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,7 @@ class Problem(Generic[Outcome]):
     # Settings beside the seed that decide about the order of the data.
     order: Mapping[str, Any] = field(default_factory=dict)
     params: Callable[[], PyTree] | None = None  # to begin with; None: those of objective.init
+    source: PyTree | None = None  # the parameters that `init` names, if it does
     # params -> True for each array that is trained; None: all are.
     trainable: Callable[[PyTree], PyTree] | None = None
     on_start: Callable[[], None] | None = None  # writes further files when the run is accepted
@@ -129,8 +141,7 @@ def train_run(
         UserError: a setting, the folder or the data are refused; one line says what to do.
         NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
     """
-    parallel.initialize(config.distributed)
-    with parallel.end_together():
+    with joined(config):
         devices = parallel.describe_devices()
         say(f"devices: {devices}")
         if warning := parallel.unused_accelerator():
@@ -148,9 +159,46 @@ def train_run(
         return outcome
 
 
+@contextmanager
+def joined(config: RunConfig) -> Iterator[None]:
+    """Of several processes, join the others, which must have the same settings; end together."""
+    parallel.initialize(config.distributed)
+    with parallel.end_together():
+        versions = {"version of gptjax": __version__, "version of jax": jax.__version__}
+        command = type(config).__name__.removesuffix("Config").lower()
+        settings = {name: repr(value) for name, value in _flat(config) if name not in LOCAL}
+        check_same({**versions, "command": command, **settings})
+        yield
+
+
+def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a config by its name, such as train.steps."""
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if is_dataclass(value):
+            yield from _flat(value, f"{prefix}{one.name}.")
+        else:
+            yield prefix + one.name, value
+
+
+def _check_same_content(problem: Problem[Any]) -> None:
+    """See to it that all processes train the same parameters on the same text or task."""
+    parts = {name: part for name, part in problem.facts.items() if isinstance(part, Mapping)}
+    content = {
+        "tokenizer": problem.tokenizer.fingerprint,
+        **problem.content,
+        **{f"{name} data": str(part["fingerprint"]) for name, part in parts.items()},
+    }
+    if problem.source is not None:
+        content["parameters of init"] = backbone_fingerprint(problem.source)
+    check_same({name: value[:12] for name, value in content.items()})
+
+
 def _train(
     config: RunConfig, folder: RunFolder, resume: str, problem: Problem[Any], devices: str
 ) -> Trained:
+    if parallel.is_one_of_several():
+        _check_same_content(problem)
     train = config.train
     fingerprints = {
         "model": shape_fingerprint(config.model),

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax.batch import Batch, Sums
-from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options, explain
+from gptjax.errors import (
+    DifferentProcessesError,
+    Interrupted,
+    NonFiniteError,
+    UserError,
+    as_options,
+    explain,
+)
 
 AXIS = "devices"
 HEARTBEAT_SECONDS = 60  # a process that has been silent for so long is taken for dead
@@ -101,6 +109,11 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
+def is_one_of_several() -> bool:
+    """Whether other processes take part in this run."""
+    return bool(jax.process_count() > 1)
+
+
 @contextmanager
 def end_together() -> Iterator[None]:
     """End this process at once if it alone fails, so that the others do not wait for it.
@@ -110,7 +123,7 @@ def end_together() -> Iterator[None]:
     """
     try:
         yield
-    except (Interrupted, NonFiniteError):
+    except (Interrupted, NonFiniteError, DifferentProcessesError):
         raise
     except BaseException as error:
         if jax.process_count() == 1:
@@ -280,6 +293,18 @@ def barrier(name: str) -> None:
     """Wait until every process has come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def devices_of_processes() -> list[int]:
+    """How many devices each process has, by its number."""
+    counts = Counter(device.process_index for device in jax.devices())
+    return [counts[index] for index in range(jax.process_count())]
+
+
+def gather_bytes(row: bytes) -> list[bytes]:
+    """What each process gives, by its number. All must give the same number of bytes."""
+    rows = multihost_utils.process_allgather(np.frombuffer(row, np.uint8))
+    return [bytes(one) for one in np.asarray(rows)]
 
 
 def broadcast_arrays(tree: PyTree) -> PyTree:

@@ -122,9 +122,12 @@ def gptjax_until(environment) -> Callable[..., int]:
 
 @pytest.fixture(scope="session")
 def two_processes(environment) -> Callable[..., list[str]]:
-    """Run a command on two processes with a device each; what each of them printed."""
+    """Run a command on two processes with a device each; what each of them printed.
 
-    def call(*words: str) -> list[str]:
+    ``second`` are further options of the second process alone, ``code`` is how both end.
+    """
+
+    def call(*words: str, second: Sequence[str] = (), code: int = 0) -> list[str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -133,7 +136,7 @@ def two_processes(environment) -> Callable[..., list[str]]:
                 [
                     *(sys.executable, "-m", "gptjax", *words),
                     *("--distributed.coordinator", address, "--distributed.num-processes", "2"),
-                    *("--distributed.process-id", str(i)),
+                    *("--distributed.process-id", str(i), *(second if i else ())),
                 ],
                 env={**environment, "JAX_NUM_CPU_DEVICES": "1"},
                 stdout=subprocess.PIPE,
@@ -143,7 +146,7 @@ def two_processes(environment) -> Callable[..., list[str]]:
             for i in range(2)
         ]
         printed = [process.communicate(timeout=200)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], printed
+        assert [process.returncode for process in processes] == [code, code], printed
         return printed
 
     return call

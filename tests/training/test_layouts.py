@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from worker import train
 
-from gptjax.errors import UserError
+from gptjax.errors import DifferentProcessesError, UserError
 from gptjax.training import parallel
+from gptjax.training.agreement import check_same, differences
 
 WORKER = Path(__file__).parent / "worker.py"
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,32 @@ def test_a_process_that_fails_alone_ends_and_says_why(tmp_path):
     finally:
         for process in processes:
             process.kill()
+
+
+def test_processes_that_differ_all_say_so_and_end(tmp_path):
+    address = f"localhost:{free_port()}"
+    for code, output in finish([start("differ", tmp_path, 1, address, 2, n) for n in (0, 1)]):
+        assert code == 2
+        assert "process 1 was started differently: width 1111111111 (process 0: 1);" in output
+        assert "seed" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_with_other_numbers_of_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(parallel, "is_one_of_several", lambda: True)
+    monkeypatch.setattr(parallel, "devices_of_processes", lambda: [2, 2, 1])
+    with pytest.raises(DifferentProcessesError, match="process 2 has 1 devices, and process 0"):
+        check_same({})
+
+
+def test_every_process_and_every_value_that_differs_is_named():
+    first = {"seed": "1", "width": "8"}
+    others = [{"seed": "1"}, first, {"seed": "2", "width": "9", "init": "abc"}]
+    assert list(differences([first, *others])) == [
+        "process 1 was started differently: width absent (process 0: 8)",
+        "process 3 was started differently: init abc (process 0: absent), seed 2 (process 0: 1), "
+        "width 9 (process 0: 8)",
+    ]
 
 
 @pytest.mark.parametrize("accumulate", [2])

@@ -1,4 +1,7 @@
-"""Trains the toy in a process of its own: worker.py train|interrupt|fail FOLDER DEVICES [...]."""
+"""Trains the toy in a process of its own: worker.py WHAT FOLDER DEVICES [...].
+
+WHAT is train, interrupt, fail or differ.
+"""
 
 import os
 import signal
@@ -9,8 +12,9 @@ import jax
 from toy import ToyBatches, objective
 
 from gptjax.batch import Batch, Batches
-from gptjax.errors import Interrupted
+from gptjax.errors import DifferentProcessesError, Interrupted
 from gptjax.training import parallel
+from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import TrainConfig, fit
@@ -55,8 +59,14 @@ def main() -> None:
         with parallel.end_together():
             if what == "fail" and not parallel.is_main():
                 raise RuntimeError("one process alone")
+            if what == "differ":
+                check_same({"seed": "3"})
+                check_same({"seed": "3", "width": "1" * (1 + 9 * jax.process_index())})
             train(Path(folder), batches=Interrupting() if what == "interrupt" else None)
     except Interrupted as error:
+        sys.exit(error.exit_code)
+    except DifferentProcessesError as error:
+        print(error)
         sys.exit(error.exit_code)
 
 

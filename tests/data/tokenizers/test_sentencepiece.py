@@ -1,4 +1,6 @@
+import hashlib
 import io
+import random
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from gptjax.commands import tokenizer as command
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.sentencepiece import SEPARATOR_PIECE, cut
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer, VocabularyConfig
-from gptjax.data.tokenizers.train import train_sentencepiece
+from gptjax.data.tokenizers.train import _paragraphs, train_sentencepiece
 from gptjax.errors import UserError
 
 TEXTS = [
@@ -108,17 +110,147 @@ def test_training_is_deterministic_and_other_text_differs(tokenizer, prose):
     assert again.fingerprint == tokenizer.fingerprint != other.fingerprint
 
 
-def test_training_reports_what_it_skips(prose):
-    text = prose(2000)
-    paragraphs = text.count("\n")
-    long, reserved = "y" * 4193, "a \u2585 b"
-    chunks = [text[:500], text[500:] + "\n\n" + long, "\n" + "z" * 4192, "\n \n" + reserved]
-    tokenizer, report = train_sentencepiece([chunks], 400)
-    assert report.paragraphs == paragraphs + 3
-    assert report.used == paragraphs + 1
-    assert list(report.skipped.values()) == [1, 1, 0]
-    assert tokenizer.size == report.size == 400
-    assert "longer than 4,192 bytes" in str(report)
+def random_text(characters, length, seed=0):
+    return "".join(random.Random(seed).choices(characters, k=length))
+
+
+def in_lines(text, length=30):
+    return "\n".join(text[i : i + length] for i in range(0, len(text), length))
+
+
+UNSPACED = {
+    "Chinese": in_lines(random_text([chr(c) for c in range(0x4E00, 0x4E60)], 3000)) + "\u3002",
+    "Chinese in one line": random_text([chr(c) for c in range(0x4E00, 0x4E60)], 9000),
+    "Japanese": in_lines(random_text([chr(c) for c in range(0x3041, 0x3097)], 3000)),
+    "DNA": random_text("ACGT", 20_000),
+    "names": in_lines(random_text("abcdefghijkl", 6000), 6),
+    "emoji": random_text("\U0001f600\U0001f601\U0001f680\U0001f984\u2764", 6000),
+    "one space": random_text("abcd", 50_000) + " " + random_text("abcd", 49_999, seed=1),
+    "digits": in_lines(random_text("0123456789", 6000)),
+    "Arabic": in_lines(random_text([chr(c) for c in range(0x0627, 0x064B)], 6000)),
+    "combining marks": in_lines(random_text(["e\u0301", "a\u0308", "o\u0302\u0323"], 4000)),
+    "U+2581": in_lines(random_text("abcdefgh\u2581", 6000)),
+    "U+2585": in_lines(random_text("abcdefgh\u2585", 6000)),
+    "tabs": in_lines(random_text("abcdefgh\t", 6000)),
+    "no-break spaces": in_lines(random_text("abcdefgh\u00a0", 6000)),
+    "wide spaces": random_text([chr(c) for c in range(0x4E00, 0x4E20)] + ["\u3000"], 6000),
+}
+# Spaces, what SentencePiece writes for one, and characters that none of those texts has.
+STRANGE = " the  old\thouse \u2581 \u2585\u00a0\u4e00\u3000\n 1 "
+
+
+@pytest.mark.parametrize("text", UNSPACED.values(), ids=list(UNSPACED))
+@pytest.mark.parametrize("size", [260, 340])
+def test_any_text_trains_and_comes_back(text, size):
+    tokenizer, report = train_sentencepiece([[text]], size)
+    assert tokenizer.size == size
+    assert report.used == report.paragraphs
+    for given in (text, STRANGE, " ", "a b"):
+        assert tokenizer.decode(tokenizer.encode([given])[0]) == given
+    assert tokenizer._processor.piece_to_id("\u2581") != tokenizer._processor.unk_id()
+    space = tokenizer.encode([" "])[0]
+    assert len(space) == 1, "a space is one token"
+
+
+def test_a_repeated_character_trains():
+    for size in (260, 261, 268):
+        tokenizer, _ = train_sentencepiece([["a" * 30_000]], size)
+        assert tokenizer.decode(tokenizer.encode(["aaa a"])[0]) == "aaa a"
+    with pytest.raises(UserError, match="the largest possible is 268"):
+        train_sentencepiece([["a" * 30_000]], 300)
+
+
+def test_too_small_a_vocabulary_has_the_most_frequent_characters():
+    text = in_lines("a" * 900 + "b" * 600 + "\u4e00" * 300 + "c" * 90 + "d" * 30)
+    tokenizer, report = train_sentencepiece([[text]], 263)
+    pieces = {piece for piece, _ in tokenizer.pieces()}
+    assert {"a", "b", "\u4e00", "\u2581"} <= pieces
+    assert not {"c", "d"} & pieces
+    assert "room for 3 of the text's 5 characters" in str(report)
+    assert tokenizer.decode(tokenizer.encode([text + " dc"])[0]) == text + " dc"
+    _, report = train_sentencepiece([[text]], 265)
+    assert report.room is None
+    assert "room for" not in str(report)
+
+
+def test_a_text_with_spaces_keeps_its_tokenizer(prose):
+    """The piece for a space is asked for where it is missing only: runs keep their fingerprint."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(line for line in prose(3000).split("\n") if line),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=400,
+        character_coverage=0.9995,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        control_symbols=["<|separator|>"],
+        user_defined_symbols=["\n"],
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        max_sentence_length=4192,
+        minloglevel=2,
+    )
+    tokenizer, _ = train_sentencepiece([[prose(3000)]], 400)
+    assert tokenizer.fingerprint == hashlib.sha256(model.getvalue()).hexdigest()
+
+
+def test_long_lines_train_in_parts(prose):
+    lines = prose(6000)
+    one_line = lines.replace("\n", " ")
+    tokenizer, report = train_sentencepiece([[one_line]], 400)
+    assert report.used == report.paragraphs == -(-len(one_line) // 4192)
+    by_line, _ = train_sentencepiece([[lines]], 400)
+    lengths = [len(each.encode([one_line])[0]) for each in (tokenizer, by_line)]
+    assert lengths[0] <= 1.02 * lengths[1], "a long line teaches what short ones do"
+
+
+@pytest.mark.parametrize("chunk", [1, 97, 4192, 10**6])
+def test_parts_of_long_lines(prose, chunk):
+    spaced, han = prose(3000).replace("\n", " "), "\u4e00\u4e01\U0001f600" * 3000
+    text = "\n".join([spaced, han, "short", "", "x" * 4192, "y" * 4193, "z" + " " * 9000])
+    parts = list(_paragraphs(text[i : i + chunk] for i in range(0, len(text), chunk)))
+    assert parts == list(_paragraphs([text]))
+    assert all(0 < len(part.encode()) <= 4192 for part in parts)
+    kept = "".join(parts)
+    assert kept.replace(" ", "") == text.replace("\n", "").replace(" ", "")
+    first, *others = _paragraphs([spaced])
+    assert first + "".join(others) == spaced
+    assert len(others) > 2
+    assert all(part.startswith(" ") for part in others), "a word was cut"
+    assert "short" in parts
+    assert "x" * 4192 in parts
+    assert parts.count("y") == 1
+
+
+def test_all_documents_of_long_lines_train(prose):
+    documents = [[prose(1200, seed).replace("\n", " ")] for seed in range(30)]
+    assert min(len(text) for (text,) in documents) > 5000
+    _, report = train_sentencepiece(documents, 400)
+    assert report.used == report.paragraphs >= 2 * len(documents)
+    assert "none left out" in str(report)
+
+
+def test_a_line_with_the_reserved_character_trains(prose):
+    text = prose(500)
+    _, report = train_sentencepiece([[text + "\nunheard\u2585unheard\n" * 50]], 340)
+    assert report.used == report.paragraphs
+    tokenizer, _ = train_sentencepiece([["unheard\u2585of\n" * 50]], 265)
+    assert "un" in "".join(piece for piece, _ in tokenizer.pieces())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("character_coverage", 0.5), ("character_coverage", 1.5), ("training_bytes", 0)],
+)
+def test_settings_outside_their_range(prose, name, value):
+    with pytest.raises(UserError, match=rf"vocabulary\.{name} is {value}, but it must be"):
+        train_sentencepiece([[prose(300)]], 300, VocabularyConfig(**{name: value}))
 
 
 def test_training_samples_what_does_not_fit(prose):
@@ -139,8 +271,8 @@ def test_sizes_that_cannot_be(prose):
     assert train_sentencepiece([[prose(300)]], largest)[0].size == largest
     with pytest.raises(UserError, match="largest possible"):
         train_sentencepiece([[prose(300)]], largest + 1)
-    with pytest.raises(UserError, match=r"too small .* at least ([0-9,]+)"):
-        train_sentencepiece([[prose(300)]], 200)
+    with pytest.raises(UserError, match=r"too small; it needs at least 260"):
+        train_sentencepiece([[prose(300)]], 259)
     with pytest.raises(UserError, match="no text to train"):
         train_sentencepiece([[" \n\n"], []], 300)
 
@@ -177,13 +309,13 @@ def test_half_a_surrogate_pair_is_refused(tokenizer):
 
 
 def test_command(tmp_path, prose, capsys):
-    (tmp_path / "book.txt").write_text(prose(3000) + "y" * 5000, encoding="utf-8")
+    (tmp_path / "book.txt").write_text(prose(3000), encoding="utf-8")
     out = tmp_path / "new" / "small.model"
     config = command.TokenizerConfig(data=str(tmp_path / "book.txt"), vocab_size=350, out=str(out))
     result = command.run(config)
     assert load_tokenizer(out).fingerprint == result.fingerprint
     assert load_tokenizer(out).size == 350
-    assert "1 longer than 4,192 bytes left out" in capsys.readouterr().out
+    assert "(none left out)" in capsys.readouterr().out
     with pytest.raises(UserError, match="exists"):
         command.run(config)
     with pytest.raises(UserError, match=r"ends in \.model"):

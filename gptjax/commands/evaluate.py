@@ -11,7 +11,7 @@ from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.text.corpus import CorpusConfig, prepare_whole
 from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import Perplexity, perplexity
+from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance
@@ -89,10 +89,11 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     )
     means = Evaluator(lm(loaded.model.for_perplexity()), windows)(loaded.params)
     result = perplexity(means["loss"], corpus)
+    per_word = show_per_word(result.word_perplexity, "{:.3f}")
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")
     print(f"  perplexity per token  {result.perplexity:12.3f}   ({result.loss:.4f} nats)")
-    print(f"  perplexity per word   {result.word_perplexity:12.3f}   (split at white space)")
+    print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
     print(f"  bits per byte         {result.bits_per_byte:12.4f}")
     print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
     if config.out is not None:

@@ -12,7 +12,7 @@ from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import perplexity
+from gptjax.evaluation.perplexity import perplexity, show_per_word
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
 from gptjax.runs import open as runs
@@ -219,7 +219,8 @@ def _conclude(
     say(
         f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
         f"(token frequencies alone: {unigram:.2f}), "
-        f"{measured.word_perplexity:.1f} per word, {measured.bits_per_byte:.3f} bits per byte"
+        f"{show_per_word(measured.word_perplexity)} per word, "
+        f"{measured.bits_per_byte:.3f} bits per byte"
     )
     say("a sample of its writing:\n")
     print(sample, flush=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from gptjax.data.text.corpus import Corpus
 
+# Above it, what stands between two spaces is no word: a sentence of Chinese, a line of DNA.
+MOST_PER_WORD = 1e9
+
 
 @dataclass(frozen=True)
 class Perplexity:
@@ -26,6 +29,11 @@ class Perplexity:
     tokens: int
     words: int
     bytes: int
+
+
+def show_per_word(value: float | None, form: str = "{:,.1f}") -> str:
+    """A perplexity per word for people: a dash where spaces are too few to make words."""
+    return "-" if value is None or not value < MOST_PER_WORD else form.format(value)
 
 
 def perplexity(loss: float, corpus: Corpus) -> Perplexity:

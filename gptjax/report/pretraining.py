@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
+from gptjax.evaluation.perplexity import show_per_word
 from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
@@ -72,7 +73,7 @@ def _row(run: PretrainedRun) -> tuple[str, ...]:
         training = (f"{run.updates:,}", f"{tokens / 1e6:,.1f} M", duration)
     return (
         number("perplexity", "{:,.2f}"),
-        number("word_perplexity", "{:,.1f}"),
+        show_per_word(run.metrics.get("word_perplexity")),
         number("bits_per_byte", "{:.3f}"),
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from gptjax.data.tasks.metrics import LABELS
+from gptjax.evaluation.perplexity import show_per_word
 from gptjax.report import fine_tuning, pretraining
 from gptjax.report.entries import Drawn, Measured, Sources
 from gptjax.report.figures import Figure, Series, Table
@@ -118,7 +119,7 @@ def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
     for one in found.values():
         names = ("perplexity", "word_perplexity", "bits_per_byte")
         token, word, byte = (one.metrics[name] for name in names)
-        numbers = (f"{one.examples:,}", f"{token:,.2f}", f"{word:,.1f}", f"{byte:.3f}")
+        numbers = (f"{one.examples:,}", f"{token:,.2f}", show_per_word(word), f"{byte:.3f}")
         rows.append((one.run, one.split, *numbers))
     return Table(
         name="perplexity-of-texts",

@@ -10,7 +10,7 @@ from gptjax.data.text.corpus import CorpusConfig, prepare_whole, token_counts
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import perplexity
+from gptjax.evaluation.perplexity import perplexity, show_per_word
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.models.transformer import Transformer
@@ -116,3 +116,9 @@ def test_units(setting):
     assert result.bits_per_byte == pytest.approx(nats / math.log(2) / text_bytes)
     assert result.word_perplexity == pytest.approx(math.exp(nats / words))
     assert perplexity(1e6, corpus).perplexity == math.inf
+
+
+def test_no_number_per_word_where_spaces_are_too_few():
+    assert show_per_word(1234.5) == "1,234.5"
+    assert show_per_word(98.25, "{:.3f}") == "98.250"
+    assert {show_per_word(value) for value in (None, math.nan, math.inf, 1e90)} == {"-"}

@@ -175,6 +175,7 @@ class _Writer:
         self._starts: list[bool] = []
         self._ends: list[int] = []
         self._characters = 0
+        self._in_word = False  # whether the last piece ends in the middle of a word
         self._piece_count = 0
         self._totals = np.zeros(3, np.int64)
 
@@ -205,7 +206,10 @@ class _Writer:
             if start:
                 parts.append(self._separator)
             parts.append(piece)
-            counts[i] = len(piece) + start, len(text.encode()), len(text.split())
+            # A word that is cut is one word, counted with its beginning.
+            goes_on = self._in_word and not start and not text[:1].isspace()
+            counts[i] = len(piece) + start, len(text.encode()), len(text.split()) - goes_on
+            self._in_word = not text[-1:].isspace()
         if parts:
             self._tokens.write(np.concatenate(parts).astype(self.dtype).tobytes())
             ends = self._totals + np.cumsum(counts, axis=0)

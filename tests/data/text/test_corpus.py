@@ -89,6 +89,14 @@ def test_whole_corpus_is_the_files(books, tokenizer):
     assert "1 empty left out" in str(corpus)
 
 
+def test_words_of_a_text_without_spaces(tmp_path, tokenizer):
+    """A word that is cut into pieces is one word, and its end is no word of the next document."""
+    for name, text in {"1": "a" * 9000 + " b", "2": "c" * 5000, "3": "d\n" + "e " * 4000}.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    corpus = prepare_whole(CorpusConfig(data=str(tmp_path)), tokenizer)
+    assert corpus.words == 2 + 1 + 4001
+
+
 def test_held_back_documents(books, tokenizer):
     config = CorpusConfig(data=str(books), validation_fraction=0.2)
     train, valid = prepare(config, tokenizer)

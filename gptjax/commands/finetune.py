@@ -111,7 +111,7 @@ def _problem(
     tokenizer: Tokenizer,
     loaded: runs.Run | None,
 ) -> Problem[TaskRun]:
-    section, context = config.task, config.model.context_length
+    section, train, context = config.task, config.train, config.model.context_length
     encoded = _encode(config, task, data, tokenizer)
     positions = None
     if config.model.fidelity == "released":
@@ -128,13 +128,12 @@ def _problem(
         data.splits["train"].examples,
         task,
         context_length=context,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
+        batch_size=train.batch_size,
+        seed=train.seed,
         shuffle=True,
     )
     say(batches.report())
-    micro_batch = config.train.batch_size // config.train.accumulate
-    sizes = {"context_length": context, "batch_size": micro_batch}
+    sizes = {"context_length": context, "batch_size": train.batch_size // train.accumulate}
     evaluators = {
         name: TaskEvaluator(
             functions.log_probabilities, encoded[name].sequences, split.examples, task, **sizes
@@ -144,11 +143,12 @@ def _problem(
     }
     params = None
     if loaded is not None:
-        layers, seed = section.transfer_layers, config.train.seed
+        layers, seed = section.transfer_layers, train.seed
         params = partial(start.initial_params, config.model, task, loaded, layers, seed)
     facts = {name: to_plain(_facts(split)) for name, split in data.splits.items()}
     problem = fingerprint(_identity(config, task, positions))
     return Problem(
+        called=task.name,
         tokenizer=tokenizer,
         objective=functions.objective,
         batches=batches,

@@ -139,6 +139,7 @@ def _problem(
         return {**means, "perplexity": perplexity(means["loss"], valid).perplexity}
 
     return Problem(
+        called="pretrain",
         tokenizer=tokenizer,
         objective=lm(config.model),
         batches=batches,

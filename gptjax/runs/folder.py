@@ -65,7 +65,7 @@ class RunFolder:
         """Remove everything that a run writes, and nothing else."""
         names = [item.name for item in vars(RunFolder).values() if isinstance(item, _Item)]
         # The last is what older runs called their task head's file.
-        names += ["metrics.jsonl", "tensorboard", "wandb-id.txt", "adapter.safetensors"]
+        names += ["metrics.jsonl", "tensorboard", "wandb", "wandb-id.txt", "adapter.safetensors"]
         for item in (*map(self.path.joinpath, names), *self.path.glob("predictions-*.tsv")):
             shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
 

@@ -31,6 +31,7 @@ from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
 from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig
+from gptjax.training.weights_and_biases import Identity
 
 PyTree = Any
 Outcome = TypeVar("Outcome")
@@ -92,6 +93,7 @@ def with_length(config: C, typed: TrainConfig, otherwise: int | None = None) -> 
 class Problem(Generic[Outcome]):
     """What is trained, on what, and what is made of it."""
 
+    called: str  # what is learnt, in a word: the task's name, or pretrain
     tokenizer: Tokenizer  # the run keeps a copy of it
     objective: Objective  # what is minimised
     batches: Batches  # the training data
@@ -231,7 +233,8 @@ def _train(
         data = dict(problem.facts)
         folder.update_meta(status="running", **made, fingerprints=fingerprints, data=data)
 
-    with recorded(folder), Tracker(folder.path, config.tracking) as tracker:
+    identity = _identity(config, folder, problem.called)
+    with recorded(folder), Tracker(folder.path, config.tracking, identity) as tracker:
         result = fit(
             problem.objective,
             problem.batches,
@@ -246,6 +249,14 @@ def _train(
             on_start=on_start,
         )
     return _trained(folder, result)
+
+
+def _identity(config: RunConfig, folder: RunFolder, called: str) -> Identity:
+    """task/name/seed, and task/name of the runs that differ by the seed alone."""
+    path, seed = folder.path.resolve(), config.train.seed
+    name = path.parent.name if path.name == f"seed-{seed}" else path.name
+    group = f"{called}/{name}"
+    return Identity(f"{group}/{seed}", group, configs.to_table(config))
 
 
 def _trained(folder: RunFolder, result: FitResult) -> Trained:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from gptjax.training.growing import EventFile, GrowingFile
 from gptjax.training.screen import SCREEN
+from gptjax.training.weights_and_biases import Identity, WeightsAndBiases
 
 SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal to draw a bar on
 
@@ -42,14 +43,18 @@ class Tracker:
     Args:
         folder: the run folder.
         config: the section `tracking`.
+        identity: what the run is called at Weights & Biases.
     """
 
-    def __init__(self, folder: str | Path, config: TrackingConfig) -> None:
+    def __init__(
+        self, folder: str | Path, config: TrackingConfig, identity: Identity | None = None
+    ) -> None:
         self._folder = Path(folder)
         self._config = config
+        self._identity = identity or Identity()
         self._metrics: GrowingFile | None = None
         self._tensorboard: EventFile | None = None
-        self._wandb: Any = None
+        self._wandb: WeightsAndBiases | None = None
         self._bar: tqdm | None = None
         self._failed: set[Path] = set()  # what it was said of
         self._total = 0
@@ -76,8 +81,8 @@ class Tracker:
         if self._config.tensorboard:
             self._tensorboard = EventFile(self._folder / "tensorboard", step)
         if self._config.wandb:
-            with self._wandb_may_fail():
-                self._start_wandb()
+            project = self._config.wandb_project
+            self._wandb = WeightsAndBiases(self._folder, project, self._identity, self.message)
         if self._config.progress and SCREEN.isatty():
             # The time left is by the mean pace, which evaluations are a part of.
             self._bar = tqdm(
@@ -109,8 +114,7 @@ class Tracker:
             with self._file_may_fail(self._tensorboard):
                 self._tensorboard.add(scalars, step)
         if self._wandb is not None:
-            with self._wandb_may_fail():
-                self._wandb.log(scalars, step=step)
+            self._wandb.log(scalars, step)
         if split != "train":
             shown = ", ".join(f"{name} {x:.4g}" for name, x in numbers.items())
             self.message(f"step {step}: {split} {shown}")
@@ -148,22 +152,8 @@ class Tracker:
             if file is not None and (lost := file.close()):
                 self.message(f"{file.path}: the last {lost:,} bytes could not be written")
         if self._wandb is not None:
-            with self._wandb_may_fail():
-                self._wandb.finish()
+            self._wandb.finish()
         self._bar = self._tensorboard = self._metrics = self._wandb = None
-
-    def _start_wandb(self) -> None:
-        import wandb  # an extra, and slow to import
-
-        # A resumed run continues under the id that its folder keeps.
-        config, folder = self._config, self._folder
-        path = folder / "wandb-id.txt"
-        if not path.exists():
-            path.write_text(wandb.util.generate_id(), encoding="utf-8")
-        run = path.read_text(encoding="utf-8")
-        self._wandb = wandb.init(
-            project=config.wandb_project, name=folder.name, id=run, resume="allow", dir=str(folder)
-        )
 
     @contextmanager
     def _file_may_fail(self, file: GrowingFile) -> Iterator[None]:
@@ -176,15 +166,6 @@ class Tracker:
                     f"{file.path}: cannot be written ({error.strerror}); the run goes on, and "
                     "tries again with each number"
                 )
-
-    @contextmanager
-    def _wandb_may_fail(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._wandb = None
-            name = type(error).__name__
-            self.message(f"wandb failed, the run goes on without it: {name}: {error}")
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -24,6 +24,7 @@ from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import load
 from gptjax.runs.results import Seeds, SplitResult, TaskRun, read_as, write_results
+from tests import wandb_files
 from tests.commands.conftest import TINY, last_step, metrics
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -334,11 +335,19 @@ def test_transferred_layers(options, pretrained, tmp_path):
         assert ours.ndim == 1 or np.abs(ours - theirs).max() > 0.01
 
 
-def test_seeds_and_comparison(options, tuned, tmp_path, capsys):
+def test_seeds_and_comparison(options, tuned, tmp_path, capsys, monkeypatch):
     out = tmp_path / "seeds"
     words = [*options, *ONE_STEP, "--seeds", "1", "2", "--out", str(out)]
-    assert main(words) == 0
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main([*words, "--tracking.wandb"]) == 0
     assert "2 seeds (1, 2)" in capsys.readouterr().out
+    for seed in (1, 2):
+        (shown,) = wandb_files.read(out / f"seed-{seed}")
+        name = load(out / f"seed-{seed}").task.name
+        assert (shown["name"], shown["group"]) == (f"{name}/seeds/{seed}", f"{name}/seeds")
+        config = configs.read_resolved(FinetuneConfig, out / f"seed-{seed}/config.toml")
+        assert shown["config"] == configs.to_table(config)
+        assert [one["_step"] for one in shown["history"]] == [1]
     summary = results(out)
     values = summary["splits"]["valid"]["metrics"]["accuracy"]
     each = [results(out / f"seed-{seed}") for seed in (1, 2)]

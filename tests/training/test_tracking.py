@@ -1,8 +1,6 @@
 """Metrics on the disk, and that nothing about showing them can stop a run."""
 
 import json
-import sys
-import types
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -105,57 +103,3 @@ def test_the_bars_time_left_begins_after_the_first_update(tmp_path, capsys, monk
         tracker.progress(2, 2.5, 1.0)
     # 99 updates of ten seconds.
     assert "00:10<16:30" in capsys.readouterr().err
-
-
-def test_weights_and_biases_gets_the_records_under_one_id(tmp_path, monkeypatch):
-    calls = []
-
-    class Run:
-        def log(self, values, step):
-            calls.append((step, values))
-
-        def finish(self):
-            calls.append("finish")
-
-    def init(**options):
-        calls.append((options["id"], options["resume"]))
-        return Run()
-
-    fake = types.SimpleNamespace(
-        init=init, util=types.SimpleNamespace(generate_id=lambda: f"id{len(calls)}")
-    )
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    config = TrackingConfig(tensorboard=False, progress=False, wandb=True)
-    for step in (1, 2):
-        with Tracker(tmp_path, config) as tracker:
-            tracker.start(step - 1, 10)
-            tracker.log(record(step))
-    assert calls == [
-        *(("id0", "allow"), (1, {"train/loss": 1.0}), "finish"),
-        *(("id0", "allow"), (2, {"train/loss": 0.5}), "finish"),
-    ]
-
-
-@pytest.mark.parametrize("failing", ["import", "init", "log", "finish"])
-def test_weights_and_biases_never_stops_a_run(tmp_path, monkeypatch, capsys, failing):
-    def fail(*_, **__):
-        raise OSError("no network")
-
-    def work(*_, **__):
-        return run
-
-    run = types.SimpleNamespace(
-        log=fail if failing == "log" else work, finish=fail if failing == "finish" else work
-    )
-    fake = types.SimpleNamespace(
-        init=fail if failing == "init" else work,
-        util=types.SimpleNamespace(generate_id=lambda: "id"),
-    )
-    monkeypatch.setitem(sys.modules, "wandb", None if failing == "import" else fake)
-    config = TrackingConfig(tensorboard=False, progress=False, wandb=True)
-    with Tracker(tmp_path, config) as tracker:
-        tracker.start(0, 10)
-        for step in (1, 2, 3):
-            tracker.log(record(step))
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
-    assert capsys.readouterr().err.count("goes on without it") == 1

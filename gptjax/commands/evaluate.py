@@ -36,7 +36,8 @@ class EvaluateConfig(Reading):
     split: str = "test"
     """Which split of a folder or of the hub; the name of what a single file is."""
     columns: tuple[str, ...] = ()
-    """PART=COLUMN for a task's files with other column names."""
+    """PART=COLUMN for a task's files with other column names. A column of this name must be
+    there."""
     strict: bool = False
     """Stop at the first row that cannot be used instead of leaving it out."""
     context: int | None = None

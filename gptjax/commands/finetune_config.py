@@ -9,7 +9,7 @@ from gptjax import config as configs
 from gptjax.config import alias
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.table import find_task
-from gptjax.data.tasks.task import Task, with_columns
+from gptjax.data.tasks.task import Task, as_before, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
@@ -39,7 +39,11 @@ class TaskConfig:
     """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
     hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
     columns: Annotated[tuple[str, ...], alias("--columns")] = ()
-    """PART=COLUMN for files with other column names, such as text=review label=stars."""
+    """PART=COLUMN for files with other column names, such as text=review label=stars. A column of
+    this name must be there; meta.text is the key text of the column meta."""
+    exact_columns: bool | None = True
+    """A column that is named must be in the file, and a column serves one part. None: as runs from
+    before this was asked read their files; they go on so."""
     strict: Annotated[bool, alias("--strict")] = False
     """Stop at the first row that cannot be used instead of leaving it out."""
     encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
@@ -210,7 +214,8 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
             f"--task {task.name}: a test set without training data; fine-tune on "
             f"{task.trained_as}, and evaluate that run with --task {task.name}"
         )
-    return with_columns(task, config.task.columns)
+    task = with_columns(task, config.task.columns)
+    return task if config.task.exact_columns else as_before(task)
 
 
 def task_folder(config: FinetuneConfig) -> Path | None:

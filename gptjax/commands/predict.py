@@ -26,7 +26,8 @@ class PredictConfig(Reading):
     """TSV file to write: index (the row's number, from 0), gold, prediction, a probability for
     each class, and the number of tokens."""
     columns: tuple[str, ...] = ()
-    """PART=COLUMN for files with other column names, such as text=review."""
+    """PART=COLUMN for files with other column names, such as text=review. A column of this name
+    must be there."""
     encoding_errors: EncodingErrors = "strict"
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     batch_size: int = 32
@@ -42,7 +43,12 @@ def run(config: PredictConfig) -> SplitScores:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
     task = with_columns(loaded.task, config.columns)
     split = read_split(
-        Path(config.data), task, "rows", encoding_errors=config.encoding_errors, labels=False
+        Path(config.data),
+        task,
+        "rows",
+        encoding_errors=config.encoding_errors,
+        labels=False,
+        required=[word.partition("=")[0] for word in config.columns],
     )
     if notice := sample_notice(loaded):
         print(notice)

@@ -16,7 +16,7 @@ from safetensors import numpy as safetensors
 
 from gptjax import config
 from gptjax.data.tasks.table import find_task
-from gptjax.data.tasks.task import Task, with_columns
+from gptjax.data.tasks.task import Task, as_before, with_columns
 from gptjax.data.tasks.task_file import parse_task
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
@@ -111,7 +111,8 @@ def load_task(path: str | Path) -> Task | None:
     own = RunFolder(Path(path)).task_file
     task = find_task(str(own) if own.exists() else section["name"])
     name = Path(section["name"]).stem if own.exists() else task.name
-    return with_columns(replace(task, name=name), tuple(section.get("columns", ())))
+    task = with_columns(replace(task, name=name), tuple(section.get("columns", ())))
+    return task if section.get("exact_columns") else as_before(task)
 
 
 def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
@@ -192,6 +193,7 @@ def save_head(run: Run) -> None:
         "task": run.task.name,
         "task_file": own.read_text(encoding="utf-8") if own.exists() else "",
         "backbone": backbone_fingerprint(run.backbone),
+        "exact_columns": "" if run.task.share_columns else "yes",
     }
     head = {f"head.{name}": array for name, array in adapter["head"].items()}
     flat = {"special_embedding": adapter["special_embedding"], **head}
@@ -219,6 +221,8 @@ def attach_head(run: Run, path: str | Path) -> Run:
         task = parse_task(description["task_file"], description["task"], str(path))
     else:
         task = find_task(description["task"])
+    if not description.get("exact_columns"):  # of a run from before columns were exact
+        task = as_before(task)
     adapter = {
         "special_embedding": flat["special_embedding"],
         "head": {"kernel": flat["head.kernel"], "bias": flat["head.bias"]},

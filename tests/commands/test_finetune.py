@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import re
 import shutil
 import signal
 import zipfile
@@ -215,6 +216,50 @@ def test_the_python_object(tuned, pretrained):
     assert found[1] == 0
     assert found[0] < 0
     assert found[2] < found[0]
+
+
+def test_a_column_that_is_named_is_exact(tuned, tmp_path, capsys):
+    """Wherever columns are named; what is wrong is said before anything is trained."""
+    file = tmp_path / "new.csv"
+    file.write_text("text,label,gold\nthe red house,1,0\nwalked slowly,0,1\n")
+    out = str(tmp_path / "answers.tsv")
+    run, data = ("--run", str(tuned)), ("--data", str(file))
+    for words in (
+        ["predict", *run, *data, "--out", out, "--columns", "text=clean_text"],
+        ["predict", *run, *data, "--out", out, "--columns", "label=clean_text"],
+        ["evaluate", *run, *data, "--columns", "text=clean_text"],
+        ["evaluate", *run, *data, "--columns", "label=clean_text"],
+        [
+            *("finetune", "--task", "sst2", "--init", str(tuned), "--out", str(tmp_path / "run")),
+            *(*data, "--columns", "text=text", "label=clean_text"),
+        ],
+    ):
+        assert main(words) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "no column 'clean_text' for the" in said
+        assert "it has 'text', 'label', 'gold'" in said
+        assert "--columns" in said
+    assert not (tmp_path / "run" / "config.toml").exists()
+    assert main(["predict", *run, *data, "--out", out, "--columns", "label=gold"]) == 0
+    assert [row[1] for row in table(Path(out))[1:]] == ["negative", "positive"]
+
+
+def test_runs_from_before_columns_were_exact_go_on_as_they_were(tuned, tmp_path):
+    """Their config does not know the key; they are trained and asked as they were begun."""
+    assert load(tuned).task.share_columns is False
+    old = tmp_path / "old"
+    shutil.copytree(tuned, old)
+    lines = (old / "config.toml").read_text().splitlines()
+    lines = [line for line in lines if not line.startswith("exact_columns")]
+    lines = [re.sub(r"^columns = .*", 'columns = ["text=clean"]', line) for line in lines]
+    (old / "config.toml").write_text("\n".join(lines))
+    task = load(old).task
+    assert (task.named, task.share_columns) == (frozenset(), True)
+    resumed = defaults_of("--task", "sst2", "--out", str(old), "--resume", "auto")
+    assert finetune_config.task_of(resumed, RunFolder(old)) == task
+    assert resumed.task.exact_columns is None
+    fresh = defaults_of("--task", "sst2", "--init", str(tuned))
+    assert fresh.task.exact_columns is True
 
 
 def test_log_probabilities_are_those_of_the_model(pretrained):

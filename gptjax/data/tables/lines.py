@@ -25,16 +25,20 @@ def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
             position += len(line)
 
 
-def clean_text(text: str, where: str, encoding_errors: EncodingErrors) -> str:
+REPLACE = "or put U+FFFD in its place: set `encoding_errors=replace`"
+
+
+def clean_text(
+    text: str, where: str, encoding_errors: EncodingErrors, advice: str = REPLACE
+) -> str:
     """The text of a cell, CRLF as LF; ``strict`` refuses NUL and half of a surrogate pair."""
     if "\0" in text and encoding_errors == "strict":
-        raise nul_error(f"{where}: character {text.index(chr(0))}")
+        raise nul_error(f"{where}: character {text.index(chr(0))}", advice)
     text = text.replace("\r\n", "\n").replace("\0", "\ufffd")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         if encoding_errors == "strict":
             raise UserError(
-                f"{where}: half of a surrogate pair, which is no text; correct it, or put U+FFFD "
-                "in its place: set `encoding_errors=replace`"
+                f"{where}: half of a surrogate pair, which is no text; correct it, {advice}"
             )
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
@@ -48,9 +52,6 @@ def utf8_error(where: str, position: int) -> UserError:
     )
 
 
-def nul_error(where: str) -> UserError:
+def nul_error(where: str, advice: str = REPLACE) -> UserError:
     """The refusal of a NUL character."""
-    return UserError(
-        f"{where} is a NUL character (a binary file?); remove it, or put U+FFFD in its place: set "
-        "`encoding_errors=replace`"
-    )
+    return UserError(f"{where} is a NUL character (a binary file?); remove it, {advice}")

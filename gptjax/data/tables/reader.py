@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from gptjax.data.tables.columns import absent, listed
 from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, read_lines
 from gptjax.errors import UserError
 
@@ -38,6 +39,7 @@ class TableFormat:
     kind: Kind | None = None
     encoding_errors: EncodingErrors = "strict"
     column: str | None = None  # the only one to read, which must be there; None reads all
+    header: bool | None = None  # whether the first row names the columns; None: `known` tells
     known: frozenset[str] = frozenset()  # a first row with one of them (lower case) is a header
     headerless: tuple[str, ...] = ()  # without a header, the names by column ("" is not read)
     ragged: int = 0  # by how many columns a row may differ from the header
@@ -76,8 +78,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def missing_column(where: str, format: TableFormat, columns: Sequence[str]) -> UserError:
     """The refusal of a table or row without its one column."""
-    there = ", ".join(map(repr, columns)) or "none"
-    return UserError(f"{where}: no column {format.column!r}; it has {there}: {format.hint}")
+    return UserError(f"{where}: {absent(str(format.column), columns)}: {format.hint}")
 
 
 def name_classes(cells: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -205,11 +206,15 @@ def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
     for number, first in rows:  # The first one only.
         names = tuple(name.strip() for name in first)
         fewer, last = format.ragged, names[-1] if names[-1].lower() in format.last else None
-        if not any(name.lower() in format.known for name in names):
-            if not 0 <= len(first) - len(format.headerless) <= format.ragged:
+        if not format.header and not any(name.lower() in format.known for name in names):
+            if (
+                not format.headerless
+                or not 0 <= len(first) - len(format.headerless) <= format.ragged
+            ):
                 raise UserError(
                     f"{file}: line {number} names none of the columns that are known "
-                    f"({', '.join(sorted(format.known))}); {format.hint}"
+                    f"({', '.join(sorted(format.known))}); {format.hint} (the line has "
+                    f"{listed(names)})"
                 )
             names, fewer, last = format.headerless, 0, None
             rows = chain([(number, first)], rows)

@@ -1,16 +1,21 @@
 """A task's rows as examples: texts and a target, with every refusal counted and named."""
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from gptjax.data.tables.columns import with_nested
 from gptjax.data.tables.lines import EncodingErrors, clean_text
 from gptjax.data.tables.reader import Row
+from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
-from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, names_of
+from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, named_columns, names_of
 from gptjax.data.text.documents import hash_files
 from gptjax.errors import UserError
 
@@ -27,6 +32,7 @@ def read_split(
     strict: bool = False,
     encoding_errors: EncodingErrors = "strict",
     labels: bool = True,
+    required: Collection[str] = ANNOTATIONS,
 ) -> Split:
     """The examples of a file or folder; see `to_split`."""
     present = [file for file in files_of(path) if file.exists()]
@@ -39,6 +45,7 @@ def read_split(
         strict=strict,
         encoding_errors=encoding_errors,
         labels=labels,
+        required=required,
     )
 
 
@@ -52,6 +59,8 @@ def to_split(
     strict: bool = False,
     encoding_errors: EncodingErrors = "strict",
     labels: bool = True,
+    required: Collection[str] = ANNOTATIONS,
+    advice: Advice = FILES,
 ) -> Split:
     """Examples from rows.
 
@@ -60,18 +69,21 @@ def to_split(
     columns, an empty text or an unknown label. ``strict`` stops at the first of them. Without
     ``labels`` no row is left out for its label, and those that cannot be used are None.
 
+    A column that was named by hand (`Task.named`) has to be there; of the label and the category,
+    if ``required``, in one row. ``advice`` says what errors tell people to do.
+
     Raises:
-        UserError: a column is missing; a label number, a score or a number of options outside its
-            range; nothing left, or less than half.
+        UserError: a column is missing, or is named for two parts; a label number, a score or a
+            number of options outside its range; nothing left, or less than half.
     """
-    reader = _Reader(task, encoding_errors, labels)
+    reader = _Reader(task, encoding_errors, labels, advice)
     examples: list[Example] = []
     dropped: dict[str, int] = {}
     first: dict[str, str] = {}
 
     def drop(reason: str, where: str) -> None:
         if strict:
-            raise UserError(f"{where}: {reason}; correct or remove the row, or leave out `strict`")
+            raise UserError(f"{where}: {reason}; {advice.row}")
         dropped[reason] = dropped.get(reason, 0) + 1
         first.setdefault(reason, where)
 
@@ -81,6 +93,7 @@ def to_split(
             drop(result, row.where)
         else:
             examples.append(result)
+    reader.matcher.check(required)
     if labels and any(example.target is not None for example in examples):
         for example in examples:
             if example.target is None:
@@ -99,22 +112,24 @@ def to_split(
 
 
 class _Reader:
-    """Rows to examples; finds the columns once per layout."""
+    """Rows to examples."""
 
-    def __init__(self, task: Task, encoding_errors: EncodingErrors, labels: bool) -> None:
+    def __init__(
+        self, task: Task, encoding_errors: EncodingErrors, labels: bool, advice: Advice
+    ) -> None:
         self.task = task
         self.encoding_errors = encoding_errors
         self.labels = labels
-        self._columns: dict[frozenset[str], dict[str, Column | None]] = {}
+        self.advice = advice
+        self.matcher = Matcher(task, advice)
+        self._nested = [name for name in named_columns(task) if "." in name]
         self._labels = {label: number for number, label in enumerate(task.labels)}
         self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
 
     def read(self, row: Row, index: int) -> Example | str:
         """The example, or why there is none."""
-        layout = frozenset(row.cells)
-        if layout not in self._columns:
-            self._columns[layout] = self._match(row)
-        columns = self._columns[layout]
+        row = row._replace(cells=with_nested(row.cells, self._nested))
+        columns = self.matcher.columns(row)
         texts: list[str] = []
         for part in self.task.parts:
             column = columns[part]
@@ -144,43 +159,21 @@ class _Reader:
             target = None
         return Example(tuple(texts), target, row.where, index, category)
 
-    def _match(self, row: Row) -> dict[str, Column | None]:
-        there = {name.lower().strip(): name for name in row.cells}
-        found: dict[str, Column | None] = {}
-        for part in (*self.task.parts, LABEL, CATEGORY):
-            found[part] = None
-            # A column that only happens to be called category is none, unless the task says so.
-            own = (part,) if part != CATEGORY else ()
-            columns = (*self.task.columns.get(part, ()), *own)
-            for column in columns:
-                wanted = [name.lower() for name in names_of(column)]
-                if all(name in there for name in wanted):
-                    names = tuple(there[name] for name in wanted)
-                    found[part] = names[0] if isinstance(column, str) else names
-                    break
-            if found[part] is None and part not in (*OPTIONAL, LABEL, CATEGORY):
-                known = ", ".join(dict.fromkeys(" + ".join(names_of(one)) for one in columns))
-                raise UserError(
-                    f"{row.where}: no column for the {part} ({known}); it has "
-                    f"{', '.join(map(repr, row.cells)) or 'none'}: set `columns={part}=COLUMN`"
-                )
-        return found
-
     def _text(self, row: Row, column: Column | None) -> str:
         texts = (self._clean(row, row.cells[name], name) for name in names_of(column or ()))
         return " ".join(text for text in texts if text)
 
     def _clean(self, row: Row, value: Any, name: str) -> str:
         where = f"{row.where}: {name}"
+        value = _plain(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if value is not None and not isinstance(value, str):
-            raise UserError(
-                f"{where}: a {type(value).__name__}, not text; name another column: set "
-                "`columns=PART=COLUMN`"
-            )
+            other = self.advice.column.format(part="PART")
+            raise UserError(f"{where}: a {type(value).__name__}, not text; another column? {other}")
         # Line ends and repeated spaces are how a table was written, not what it says.
-        return " ".join(clean_text(value or "", where, self.encoding_errors).split())
+        text = clean_text(value or "", where, self.encoding_errors, self.advice.character)
+        return " ".join(text.split())
 
     def _options(self, row: Row, column: Column | None) -> list[str]:
         if isinstance(column, tuple):
@@ -188,6 +181,7 @@ class _Reader:
         else:
             assert column is not None
             values = row.cells[column]
+            values = values.tolist() if isinstance(values, np.ndarray) else values
             if isinstance(values, str) and values.startswith("["):
                 with suppress(ValueError):
                     values = json.loads(values)
@@ -202,6 +196,7 @@ class _Reader:
         return options
 
     def _target(self, row: Row, value: Any) -> int | float | str | None:
+        value = _plain(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         text = "" if value is None else str(value).strip()
@@ -217,6 +212,12 @@ class _Reader:
                 f"{row.where}: the label {text} is out of range; {self.task.name} knows {known}"
             )
         return f"the unknown label {text[:40]!r} (known: {known})"
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of numpy as Python's; NaN, which tables have for a missing value, as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _score(text: str, low: int, high: int, where: str) -> float:

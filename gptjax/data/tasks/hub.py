@@ -7,6 +7,7 @@ import datasets
 
 from gptjax.data.tables.reader import Row, name_classes
 from gptjax.data.tasks.examples import to_split
+from gptjax.data.tasks.match import annotations_of
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
 from gptjax.data.text.hub import asking, locate
@@ -46,6 +47,7 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
             source=f"{name} ({config}, {wanted[ours]})",
             fingerprint=f"{content}:{config}:{wanted[ours]}",
             strict=strict,
+            required=annotations_of(ours),
         )
         for ours, split in loaded.items()
     }

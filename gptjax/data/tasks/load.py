@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
+from gptjax.data.tasks.match import annotations_of
 from gptjax.data.tasks.samples import SIZES, sample_split
 from gptjax.data.tasks.splits import Split, draw, hold_back
 from gptjax.data.tasks.task import Task
@@ -48,7 +49,14 @@ def load_task_data(
     """
 
     def read(path: Path, name: str) -> Split:
-        return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors)
+        return read_split(
+            path,
+            task,
+            name,
+            strict=strict,
+            encoding_errors=encoding_errors,
+            required=annotations_of(name),
+        )
 
     files = find_task_files(data, task, folder)
     if files is not None:

@@ -36,6 +36,7 @@ def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict"
     format = TableFormat(
         encoding_errors=encoding_errors,
         known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
+        header=True if task.named else None,  # columns with names have a header
         headerless=task.headerless,
         ragged=task.ragged,
         last=frozenset(_names(task, LABEL)),

@@ -36,7 +36,7 @@ def sample_split(task: Task, name: str) -> Split:
         Row(f"sample {name} {i}", dict(zip(columns, cells, strict=True)))
         for i, cells in enumerate(_generate(kind)[name])
     )
-    plain = replace(task, columns={part: (part,) for part in columns})
+    plain = replace(task, columns={part: (part,) for part in columns}, named=frozenset())
     source = "the offline sample (made by a grammar)"
     fingerprint = f"sample {kind} {name} {VERSION}"
     return to_split(rows, plain, name, source=source, fingerprint=fingerprint, strict=True)

@@ -85,6 +85,10 @@ class Task:
     paper_split: str = "test"  # where the paper measured it
     submission: Submission | None = None
     own_files: frozenset[str] = frozenset()  # splits whose file a task file names: it has to exist
+    # Parts, "label" and "category" whose columns were named by hand: no other column is taken.
+    named: frozenset[str] = frozenset()
+    # Whether a column may serve several parts, as it could in runs from before it was refused.
+    share_columns: bool = False
     trained_as: str | None = None  # of a test set without training data, whose models answer it
 
     @property
@@ -96,6 +100,11 @@ class Task:
     def num_classes(self) -> int:
         """C: the classes, the options of a choice, or the points of the scale."""
         return len(self.labels) if self.scores is None else self.scores[1] - self.scores[0] + 1
+
+
+def named_columns(task: Task) -> list[str]:
+    """The columns that were named by hand, of all parts."""
+    return [name for part in sorted(task.named) for name in names_of(task.columns[part][0])]
 
 
 TABLES = ("tsv", "jsonl", "csv", "parquet", "json", "txt")
@@ -116,8 +125,12 @@ def usual_names(*names: str) -> tuple[str, ...]:
 
 
 def with_columns(task: Task, given: tuple[str, ...]) -> Task:
-    """The task with columns named by hand, ``part=COLUMN`` each (commas between several)."""
+    """The task with columns named by hand, ``part=COLUMN`` each (commas between several).
+
+    A column that is named has to be in the file; see `Task.named`.
+    """
     columns, parts = dict(task.columns), (*task.parts, LABEL, CATEGORY)
+    named = set(task.named)
     for word in given:
         part, _, column = word.partition("=")
         if not column or part not in parts:
@@ -127,4 +140,14 @@ def with_columns(task: Task, given: tuple[str, ...]) -> Task:
             )
         several = tuple(column.split(","))
         columns[part] = (several if len(several) > 1 else column,)
-    return replace(task, columns=columns)
+        named.add(part)
+    return replace(task, columns=columns, named=frozenset(named))
+
+
+def as_before(task: Task) -> Task:
+    """The task as runs read it from before columns were exact.
+
+    A column that is named and absent is replaced by a column with the part's own name, and a column
+    may serve several parts.
+    """
+    return replace(task, named=frozenset(), share_columns=True)

@@ -95,6 +95,7 @@ def parse_task(text: str, name: str, where: str) -> Task:
         labels=given.labels,
         scores=scores,
         columns=columns,
+        named=frozenset(columns),
         files={
             split: (file, *usual) if (file := getattr(given.files, split)) is not None else usual
             for split, usual in usual_files().items()

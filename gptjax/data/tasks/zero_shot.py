@@ -18,7 +18,8 @@ from itertools import starmap
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gptjax.data.tables.lines import read_lines
+from gptjax.data.tables.columns import absent
+from gptjax.data.tables.lines import clean_text, read_lines
 from gptjax.data.tasks.load import load_split
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
@@ -121,16 +122,30 @@ def read_winograd(path: Path) -> list[Question]:
 def _xml_schemas(path: Path) -> Iterator[Question]:
     try:
         root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{path}: is not XML ({error})") from None
+    number = 0
     for number, schema in enumerate(root.iter("schema"), start=1):
         where = f"{path}: schema {number}"
-        parts = {name: schema.findtext(f"text/{name}") for name in ("txt1", "pron", "txt2")}
-        answers = [_tidy(answer.text or "") for answer in schema.iter("answer")]
-        letter = (schema.findtext("correctAnswer") or "").strip(" .\n\t")
-        if None in (parts["pron"], parts["txt2"]) or len(answers) != 2 or letter not in "AB":
-            raise UserError(f"{where}: has no text, pronoun, two answers and A or B")
-        yield _schema(parts["txt1"] or "", parts["txt2"] or "", answers, "AB".index(letter), where)
+        before, pronoun, after = (
+            _inside(schema.find(f"text/{t}")) for t in ("txt1", "pron", "txt2")
+        )
+        answers = [_inside(answer) for answer in schema.iter("answer")]
+        letter = _inside(schema.find("correctAnswer")).strip(" .")
+        right = [found for found in ("A", "B") if found == letter]
+        if not (pronoun and after and len(answers) == 2 and all(answers) and right):
+            raise UserError(
+                f"{where}: has no text, pronoun, two answers and A or B (the correct answer is "
+                f"{letter[:40]!r}); correct or remove it"
+            )
+        yield _schema(before, after, answers, "AB".index(letter), where)
+    if not number:
+        raise UserError(f"{path}: no <schema> in it; give a file of Winograd schemas")
+
+
+def _inside(element: ElementTree.Element | None) -> str:
+    """All the text of an element, that of inner ones too; none of an absent one."""
+    return "" if element is None else _tidy("".join(element.itertext()))
 
 
 def _line_schemas(path: Path) -> Iterator[Question]:
@@ -169,13 +184,11 @@ def read_lambada(path: Path) -> list[Question]:
     if not path.is_file():
         raise UserError(f"`data={path}`: no such file")
     questions = []
+    rows_of_json = path.suffix.lower() in (".json", ".jsonl", ".ndjson")
     for number, line in enumerate(read_lines(path, "strict"), start=1):
         where, text = f"{path}: line {number}", line.strip()
-        if text.startswith("{"):
-            try:
-                text = str(json.loads(text)["text"]).strip()
-            except (ValueError, KeyError) as error:
-                raise UserError(f"{where}: is no JSON object with a text ({error})") from None
+        if rows_of_json or text.startswith("{"):
+            text = _json_text(text, where) if text else ""
         if not text:
             continue
         last = re.search(r"\s\S+$", text)
@@ -186,6 +199,20 @@ def read_lambada(path: Path) -> list[Question]:
     if not questions:
         raise UserError(f"{path}: no texts in it")
     return questions
+
+
+def _json_text(line: str, where: str) -> str:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: is no JSON object with a text ({error})") from None
+    text = value.get("text") if isinstance(value, dict) else value
+    if not isinstance(value, dict) or not isinstance(text, str):
+        there = f"the text is a {type(text).__name__}" if isinstance(value, dict) else "no object"
+        if isinstance(value, dict) and "text" not in value:
+            there = absent("text", value)
+        raise UserError(f"{where}: is no JSON object with a text ({there}); correct or remove it")
+    return clean_text(text, where, "strict").strip()
 
 
 def _tidy(text: str) -> str:

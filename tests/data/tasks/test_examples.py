@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gptjax.data.tasks.examples import read_split
+from gptjax.data.tables.reader import Row
+from gptjax.data.tasks.examples import read_split, to_split
 from gptjax.data.tasks.load import load_task_data
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.table import TASKS
@@ -411,3 +412,25 @@ def test_labels_by_the_numbers_of_the_hub(read):
     assert [example.target for example in split.examples] == [0, 1, 2]
     split = read("rte", "y.tsv", "sentence1\tsentence2\tlabel\nA\tB\t1\n")
     assert TASKS["rte"].labels[split.examples[0].target] == "not_entailment"
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": "b"}, True, b"x"])
+@pytest.mark.parametrize("part", ["sentence1", "options"])
+def test_what_is_no_text_is_refused(value, part):
+    """Where a text is expected, also as an option."""
+    if part == "options":
+        cells, task = {"article": "a", "options": ["a", "b", "c", value], "answer": "A"}, "race"
+    else:
+        cells, task = {"sentence1": value, "sentence2": "b", "label": "0"}, "rte"
+    message = rf"row 0: {part}: a {type(value).__name__}, not text"
+    with pytest.raises(UserError, match=message):
+        to_split([Row("row 0", cells)], TASKS[task], "x", source="x", fingerprint="")
+
+
+def test_nan_is_a_missing_value(read):
+    """As tables of other programs have it, in a text and in a label."""
+    rows = [("a", 1.0), (float("nan"), 1.0), ("c", float("nan")), ("d", np.float64(0)), ("e", 1)]
+    cells = [Row("row", {"sentence": text, "label": label}) for text, label in rows]
+    split = to_split(cells, TASKS["sst2"], "x", source="x", fingerprint="")
+    assert found(split) == [("a", 1), ("d", 0), ("e", 1)]
+    assert sorted(split.dropped) == ["an empty text", "no label that the annotators agreed on"]

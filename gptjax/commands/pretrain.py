@@ -102,6 +102,7 @@ def run(config: PretrainConfig) -> LanguageModelling:
         raise UserError(BEGIN)
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
+    config = _as_before(config, RunFolder(Path(out)))
 
     def prepare(folder: RunFolder, resume: str) -> Problem[LanguageModelling]:
         source = None
@@ -116,6 +117,16 @@ def run(config: PretrainConfig) -> LanguageModelling:
     return train_run(config, out, prepare)
 
 
+def _as_before(config: PretrainConfig, folder: RunFolder) -> PretrainConfig:
+    """A run that goes on keeps to what its config lacks: it is older than these settings."""
+    if config.resume == "never" or not folder.config.exists():
+        return config
+    recorded = configs.read_resolved(PretrainConfig, folder.config).corpus
+    names = ("hold_back",)
+    older: dict[str, Any] = {name: None for name in names if getattr(recorded, name) is None}
+    return replace(config, corpus=replace(config.corpus, **older))
+
+
 def _problem(
     config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None
 ) -> Problem[LanguageModelling]:
@@ -128,6 +139,8 @@ def _problem(
     say(f"training text: {train}")
     say(f"  {batches.report()}")
     say(f"validation text: {valid}")
+    if config.corpus.validation is None:
+        say(f"  {corpus.held_back(train, valid, config.corpus)}")
     # The validation text in order, every token predicted once, a micro-batch at a time. Perplexity
     # is over the tokens, whatever the loss runs over.
     size //= config.train.accumulate

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.text.control import checked
 from gptjax.data.text.corpus import CorpusConfig
 from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
@@ -43,7 +44,7 @@ def run(config: TokenizerConfig) -> Tokenizer:
     if out.exists() and not config.overwrite:
         raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
     source = open_source(config.data, config.text_column, config.encoding_errors)
-    documents = (document.chunks for document in source.documents())
+    documents = (document.chunks for document in checked(source.documents()))
     tokenizer, report = train_sentencepiece(documents, config.vocab_size, config.vocabulary)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

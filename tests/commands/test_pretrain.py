@@ -135,6 +135,24 @@ def test_resume_takes_the_runs_own_config(trained, tmp_path):
     assert results(copy) == results(trained)
 
 
+def test_a_run_from_before_a_setting_goes_on_without_it(tmp_path, capsys):
+    """Two long files: today the end of one is held back, of an older run a whole one."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for i in range(2):
+        (data / f"{i}.txt").write_text(text(i, 900), encoding="utf-8")
+    command = ["pretrain", "--data", str(data), *TINY]
+    words = [*command, "--train.steps", "2", "--out", str(out)]
+    assert main([*words, "--corpus.hold-back", "documents"]) == 0
+    assert "1 whole document (--corpus.validation-fraction asks for 5.0%" in capsys.readouterr().err
+    recorded = configs.read_table(out / "config.toml", "config")
+    del recorded["corpus"]["hold_back"]
+    configs.write_table(recorded, out / "config.toml")
+    assert main([*words, "--resume", "auto"]) == 0
+    assert "notice: corpus" not in capsys.readouterr().err
+    assert "hold_back" not in (out / "config.toml").read_text(encoding="utf-8")
+
+
 def test_init_continues_from_the_parameters(trained, books, valid, tmp_path):
     out = tmp_path / "more"
     words = ["pretrain", "--init", str(trained), "--data", str(books), "--out", str(out)]

@@ -24,6 +24,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from gptjax.data.text.control import checked
 from gptjax.data.text.documents import Document, Source
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer
 from gptjax.errors import UserError
@@ -132,7 +133,7 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
             streams = [stack.enter_context((temporary / name).open("wb")) for name in FILES]
             bar = stack.enter_context(tqdm(total=source.total_bytes, desc=label, **BAR))
             writer = _Writer(streams, tokenizer, bar)
-            for document in source.documents():
+            for document in checked(source.documents()):
                 writer.add(document)
             writer.flush()
             for stream in streams:

@@ -11,7 +11,9 @@ import numpy as np
 
 from gptjax.config import alias, cache_folder
 from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.text import holding
 from gptjax.data.text.cache import EncodedCorpus, encoded
+from gptjax.data.text.control import checked
 from gptjax.data.text.documents import Source
 from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.open import load_tokenizer
@@ -34,8 +36,11 @@ class CorpusConfig:
     """Validation text, in the same forms. Absent: some of the training documents are held
     back."""
     validation_fraction: float = 0.05
-    """Share of the tokens to hold back (0 to 1, at least one document) when no validation text
-    is given. Of a single document, its end."""
+    """Share of the tokens to hold back (between 0 and 1) when no validation text is given."""
+    hold_back: Literal["parts", "documents"] | None = "parts"
+    """What is held back: whole documents, or the end of the longest one where whole documents
+    come to less than half or more than twice the share (parts); always whole documents, and of a
+    single document its end (documents). None: documents, as in runs from before this setting."""
     text_column: Annotated[str, alias("--text-column")] = "text"
     """Name of the column with the text, where the data has columns."""
     encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
@@ -92,11 +97,14 @@ class Corpus:
     def locate(self, position: int) -> str:
         """The file, document and token that a position of ``tokens`` is, for messages."""
         document = int(np.searchsorted(self.starts, position, side="right")) - 1
-        index = int(self.indices[document])
+        offset = position - int(self.starts[document])
+        return f"{self.origin(int(self.indices[document]))} token {offset}"
+
+    def origin(self, index: int) -> str:
+        """The file, and the document in it, that has this number in the whole data."""
         firsts = [first for first, _ in self.origins]
         first, file = self.origins[bisect_right(firsts, index) - 1]
-        offset = position - int(self.starts[document])
-        return f"{file} document {index - first} token {offset}"
+        return f"{file} document {index - first}"
 
 
 def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]:
@@ -104,9 +112,10 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
 
     Without validation text, documents are held back: in an order that depends on their number
     alone, until they make up ``validation_fraction`` of the tokens. Documents that would
-    overshoot twofold are passed over, and the shortest is taken if all would. Of a single
-    document the end is held back, cut at a piece (about 4,096 characters) that ends with a line
-    if it can.
+    overshoot twofold are passed over, and the shortest is taken if all would. Where that comes to
+    less than half or more than twice the share, the end of the longest document is held back
+    instead, unless ``hold_back`` is documents. Of a single document it always is the end. An end is
+    cut at a piece (about 4,096 characters), after a line if it can.
 
     Raises:
         UserError: bad data (see `gptjax.data.text.sources.open_source`), nothing trainable, nothing
@@ -123,15 +132,41 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
         raise UserError(
             f"`corpus.validation_fraction={config.validation_fraction}` is not between 0 and 1"
         )
-    if len(train.documents) == 1:
-        return _cut_tail(train, config, tokenizer)
-    lengths = np.diff(np.asarray(train.pieces[train.documents - 1, 0]), prepend=0)
-    held = _hold_back(lengths, config.validation_fraction)
+    bounds, fraction = _bounds(train), config.validation_fraction
+    total, lengths = bounds[-1, 0], np.diff(bounds[:, 0])
+    longest, name = int(np.argmax(lengths)), config.data
+    if len(lengths) == 1:
+        if len(train.pieces) < 2:
+            raise UserError(
+                f"`data={name}`: a single document of {int(bounds[1, 1]):,} bytes is too short "
+                "to hold some of it back; give more text, or set `corpus.validation`"
+            )
+        cut = holding.last_pieces(train, 0, (1 - fraction) * total)
+        return _without_end(train, name, tokenizer, 0, cut)
+    held = holding.whole_documents(lengths, fraction)
+    if config.hold_back == "parts":
+        cut = holding.last_pieces(train, longest, bounds[longest + 1, 0] - fraction * total)
+        tokens = lengths[held].sum(), bounds[longest + 1, 0] - cut[0]
+        if holding.end_is_better(*(count / total / fraction for count in tokens)):
+            return _without_end(train, name, tokenizer, longest, cut)
     kept = np.delete(np.arange(len(lengths)), held)
-    return (
-        _select(train, config.data, tokenizer, kept),
-        _select(train, config.data, tokenizer, held),
-    )
+    return _select(train, name, tokenizer, kept), _select(train, name, tokenizer, held)
+
+
+def held_back(train: Corpus, valid: Corpus, config: CorpusConfig) -> str:
+    """One line for people: what `prepare` held back, and how much of the tokens that is."""
+    share = valid.num_tokens / max(train.num_tokens + valid.num_tokens, 1)
+    line = f"held back to validate: {share:.1%} of the tokens, "
+    if np.isin(valid.indices, train.indices).any():
+        line += f"the end of {valid.origin(int(valid.indices[0]))}"
+    else:
+        line += f"{valid.num_documents:,} whole document{'s'[: valid.num_documents > 1]}"
+    if not 1 / 2 <= share / config.validation_fraction <= 2:
+        line += (
+            f" (`corpus.validation_fraction` asks for {config.validation_fraction:.1%}, but the "
+            "documents are too few or too short; give more text, or set `corpus.validation`)"
+        )
+    return line
 
 
 def prepare_whole(config: CorpusConfig, tokenizer: Tokenizer) -> Corpus:
@@ -158,7 +193,7 @@ def prepare_tokenizer(
     """
     if vocabulary.tokenizer is not None:
         return load_tokenizer(vocabulary.tokenizer, size, vocabulary.mode), None
-    documents = (document.chunks for document in open_source_of(corpus).documents())
+    documents = (document.chunks for document in checked(open_source_of(corpus).documents()))
     try:
         return train_sentencepiece(documents, size, vocabulary)
     except UserError as error:
@@ -204,18 +239,6 @@ def _encode(
     return encoded(source, tokenizer, settings, cache, label)
 
 
-def _hold_back(lengths: np.ndarray, fraction: float) -> np.ndarray:
-    """Sorted numbers of the documents to hold back; at least one and never all."""
-    target = fraction * lengths.sum()
-    order = np.random.default_rng(0).permutation(len(lengths))
-    order = order[lengths[order] <= 2 * target]
-    if not len(order):
-        return np.array([np.argmin(lengths)])
-    before = np.cumsum(lengths[order]) - lengths[order]
-    held = order[before < target]
-    return np.sort(held[: len(lengths) - 1])
-
-
 def _select(
     data: EncodedCorpus, name: str, tokenizer: Tokenizer, chosen: np.ndarray | None = None
 ) -> Corpus:
@@ -224,28 +247,37 @@ def _select(
     chosen = numbers if chosen is None else chosen.astype(np.int64)
     whole = len(chosen) == len(numbers)
     choice = "" if whole else hashlib.sha256(chosen.tobytes()).hexdigest()
-    bounds = np.concatenate([np.zeros((1, 3), np.int64), data.pieces[data.documents - 1]])
+    bounds = _bounds(data)
     return _corpus(data, name, tokenizer, bounds[chosen], bounds[chosen + 1], choice, chosen)
 
 
-def _cut_tail(
-    data: EncodedCorpus, config: CorpusConfig, tokenizer: Tokenizer
+def _bounds(data: EncodedCorpus) -> np.ndarray:
+    """Tokens, bytes and words before each document, and after the last one, int64 [D + 1, 3]."""
+    return np.concatenate([np.zeros((1, 3), np.int64), data.pieces[data.documents - 1]])
+
+
+def _without_end(
+    data: EncodedCorpus, name: str, tokenizer: Tokenizer, number: int, cut: np.ndarray
 ) -> tuple[Corpus, Corpus]:
-    pieces = np.asarray(data.pieces)
-    total = pieces[-1]
-    if len(pieces) < 2:
-        raise UserError(
-            f"`data={config.data}`: a single document of {int(total[1]):,} bytes is too short "
-            "to hold some of it back; give more text, or set `corpus.validation`"
-        )
-    target = (1 - config.validation_fraction) * total[0]
-    cut = pieces[max(int(np.searchsorted(pieces[:, 0], target, side="right")) - 1, 0)]
-
-    def part(start: np.ndarray, end: np.ndarray) -> Corpus:
-        choice, first = f"{start[0]}:{end[0]}", np.zeros(1, np.int64)
-        return _corpus(data, config.data, tokenizer, start[None], end[None], choice, first)
-
-    return part(np.zeros(3, np.int64), cut), part(cut - np.array([1, 0, 0]), total)
+    """All the documents, one without its end; and that end, with a token before it as context."""
+    bounds = _bounds(data)
+    starts, ends = bounds[:-1], bounds[1:].copy()
+    start, end = cut - np.array([1, 0, 0]), bounds[number + 1]
+    ends[number] = cut
+    whole = f"0:{cut[0]}" if len(starts) == 1 else f"without {cut[0]}:{end[0]}"
+    numbers = np.arange(len(starts))
+    return (
+        _corpus(data, name, tokenizer, starts, ends, whole, numbers),
+        _corpus(
+            data,
+            name,
+            tokenizer,
+            start[None],
+            end[None],
+            f"{start[0]}:{end[0]}",
+            np.array([number]),
+        ),
+    )
 
 
 def _corpus(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pytest
 from gptjax.data.text import cache as cache_module
 from gptjax.data.text.corpus import (
     CorpusConfig,
-    _hold_back,
+    held_back,
     prepare,
     prepare_tokenizer,
     prepare_whole,
     token_counts,
     unigram_perplexity,
 )
+from gptjax.data.text.holding import whole_documents
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig
 from gptjax.errors import UserError
 
@@ -119,7 +121,7 @@ def test_the_held_back_share_is_close_to_what_was_asked_for(fraction):
     for seed in range(200):
         rng = np.random.default_rng(seed)
         lengths = np.ceil(10 * rng.pareto(0.7, rng.integers(20, 200)) + 1).astype(np.int64)
-        held = _hold_back(lengths, fraction)
+        held = whole_documents(lengths, fraction)
         assert 0 < len(held) < len(lengths)
         assert (np.diff(held) > 0).all()
         share, fits = lengths[held].sum() / lengths.sum(), lengths <= 2 * fraction * lengths.sum()
@@ -132,7 +134,7 @@ def test_the_held_back_share_is_close_to_what_was_asked_for(fraction):
 
 
 def test_the_held_back_documents_are_drawn_from_everywhere():
-    held = _hold_back(np.full(1000, 7), 0.1)
+    held = whole_documents(np.full(1000, 7), 0.1)
     assert len(held) == 100
     assert abs(held.mean() - 999 / 2) < 3 * np.sqrt((1000**2 - 1) / 12 / 100)
 
@@ -163,6 +165,85 @@ def test_end_of_a_single_document(tmp_path, tokenizer, prose):
     file.write_text("too short", encoding="utf-8")
     with pytest.raises(UserError, match="single document of 9 bytes is too short"):
         prepare(CorpusConfig(data=str(file)), tokenizer)
+
+
+def folder_of(folder, texts):
+    folder.mkdir()
+    for i, text in enumerate(texts):
+        (folder / f"{i}.txt").write_text(text, encoding="utf-8")
+    return CorpusConfig(data=str(folder))
+
+
+@pytest.mark.parametrize("words", [(6000, 6000), (20_000, 200), (7000, 9000, 8000)])
+def test_the_end_of_a_document_where_whole_ones_are_too_coarse(tmp_path, tokenizer, prose, words):
+    texts = [prose(count, seed) for seed, count in enumerate(words)]
+    config = folder_of(tmp_path / "few", texts)
+    train, valid = prepare(config, tokenizer)
+    share = valid.num_tokens / (train.num_tokens + valid.num_tokens)
+    assert 0.05 <= share <= 0.1
+    longest = int(np.argmax([len(ids) for ids in tokenizer.encode(texts)]))
+    assert train.num_documents == len(texts)
+    end = tokenizer.decode(valid.tokens[valid.starts[0] + 1 : valid.ends[0]])
+    rest = texts_of(train, tokenizer)
+    assert end
+    assert rest[longest].endswith("\n")
+    assert [rest[i] + end * (i == longest) for i in range(len(texts))] == texts
+    for part, expected in ((train, "\n".join(rest)), (valid, end)):
+        assert part.words == len(expected.split())
+    assert train.bytes + valid.bytes == sum(len(text.encode()) for text in texts)
+    assert token_counts(train).sum() == train.num_tokens
+    assert (
+        valid.locate(int(valid.starts[0]) + 1) == f"{tmp_path}/few/{longest}.txt document 0 token 1"
+    )
+    line = held_back(train, valid, config)
+    assert f"{share:.1%} of the tokens, the end of {tmp_path}/few/{longest}.txt" in line
+    assert "asks for" not in line
+    again = prepare(config, tokenizer)
+    assert [part.fingerprint for part in again] == [train.fingerprint, valid.fingerprint]
+
+
+def test_runs_from_before_hold_back_whole_documents(tmp_path, tokenizer, prose):
+    config = folder_of(tmp_path / "two", [prose(6000, 1), prose(5000, 2)])
+    older = [prepare(replace(config, hold_back=rule), tokenizer) for rule in (None, "documents")]
+    for train, valid in older:
+        assert texts_of(valid, tokenizer) == [prose(5000, 2)]
+        assert texts_of(train, tokenizer) == [prose(6000, 1)]
+    assert older[0][0].fingerprint == older[1][0].fingerprint
+    assert older[0][0].fingerprint != prepare(config, tokenizer)[0].fingerprint
+    line = held_back(*older[0], config)
+    assert "45" in line.partition("%")[0]
+    assert "1 whole document (`corpus.validation_fraction` asks for 5.0%" in line
+
+
+def test_whole_documents_where_they_come_close(books, tokenizer):
+    config = CorpusConfig(data=str(books), validation_fraction=0.2)
+    older = prepare(replace(config, hold_back="documents"), tokenizer)
+    newer = prepare(config, tokenizer)
+    assert [part.fingerprint for part in newer] == [part.fingerprint for part in older]
+    assert "tokens, 1 whole document" in held_back(*newer, config)
+
+
+def test_documents_of_one_piece_are_held_back_whole(tmp_path, tokenizer, prose):
+    config = folder_of(tmp_path / "short", [prose(100, seed) for seed in range(3)])
+    train, valid = prepare(config, tokenizer)
+    assert (train.num_documents, valid.num_documents) == (2, 1)
+    assert "asks for 5.0%" in held_back(train, valid, config)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("rule", ["parts", "documents", None])
+def test_a_single_document_is_cut_as_ever(tmp_path, tokenizer, prose, fraction, rule):
+    text = prose(9000)
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    config = CorpusConfig(
+        data=str(tmp_path / "book.txt"), validation_fraction=fraction, hold_back=rule
+    )
+    train, valid = prepare(config, tokenizer)
+    lengths = [len(ids) for ids in tokenizer.encode(list(tokenizer.cut([text])))]
+    ends = 1 + np.cumsum(lengths)
+    cut = ends[max(np.searchsorted(ends, (1 - fraction) * ends[-1], side="right") - 1, 0)]
+    assert (train.ends.tolist(), valid.starts.tolist()) == ([cut], [cut - 1])
+    assert f"the end of {tmp_path}/book.txt" in held_back(train, valid, config)
 
 
 def test_given_validation(books, tmp_path, tokenizer):

@@ -9,7 +9,6 @@ another value, a file says "None", as the command line does.
 import dataclasses
 import difflib
 import os
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ import tomli_w
 import tyro
 
 from gptjax.errors import UserError
+from gptjax.files import read_toml
 from gptjax.variant import Variant
 
 T = TypeVar("T")
@@ -136,12 +136,7 @@ def read(cls: type[T], path: str | Path, base: T | None = None) -> T:
 
 def read_table(path: str | Path, what: str) -> dict[str, Any]:
     """The content of a TOML file; ``what`` it should be is said where there is none."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as TOML: {error}") from None
+    return read_toml(Path(path), what)
 
 
 def read_resolved(cls: type[T], path: str | Path) -> T:

@@ -5,11 +5,31 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
+LONGEST = 1000  # characters of a message
+_END = 250  # of them the end, where what to do stands
+
+
+def one_line(message: str) -> str:
+    """A message as people see it: one line, without control characters, of a length to be read.
+
+    What others wrote (a library, a file) may have line ends, a terminal's commands, or a megabyte.
+    """
+    if len(message) > 4 * LONGEST:
+        message = f"{message[: 2 * LONGEST]} {message[-2 * LONGEST :]}"
+    printable = (c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in message)
+    line = " ".join("".join(printable).split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - _END - 3]} … {line[-_END:]}"
+    return line
+
 
 class GptjaxError(Exception):
     """Base of the errors that end a command with one line instead of a traceback."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UserError(GptjaxError):
@@ -74,6 +94,11 @@ _ADVICE = {
     errno.EISDIR: "is a folder, where a file is wanted; choose another path",
     errno.EEXIST: "is there already; choose another path",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOENT: "no such file or folder (any more)",
+    errno.ELOOP: "is a link that leads to itself; choose another path",
+    errno.EIO: "the disk cannot be read or written; check it",
+    errno.EFBIG: "the file would be larger than the system allows; choose another folder",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
 
 
@@ -84,6 +109,8 @@ def explain(error: BaseException) -> GptjaxError | None:
     if isinstance(error, OSError) and error.errno in _ADVICE:
         where = f"{error.filename}: " if error.filename else ""
         return UserError(where + _ADVICE[error.errno])
+    if isinstance(error, MemoryError):
+        return UserError("out of memory; give less data at a time, or a smaller model")
     if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it, in a RuntimeError
         return UserError(
             "out of device memory; try a smaller `train.batch_size`, a larger "

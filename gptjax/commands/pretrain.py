@@ -33,7 +33,7 @@ from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
 
 # Nobody means the model of the paper on a text of 5 MB when they type no option.
-BEGIN = """pretrain: no option says what to train. To begin:
+BEGIN = """to begin:
   gptjax pretrain --config tiny                   a small model, on text that is on every machine
   gptjax pretrain --config small --data FOLDER    on your own .txt files
   gptjax pretrain --help                          every option"""
@@ -99,7 +99,8 @@ def _over_source(
 def run(config: PretrainConfig) -> LanguageModelling:
     """Prepare the text, train, evaluate, and print where everything lies and a sample."""
     if config == PretrainConfig():
-        raise UserError(BEGIN)
+        say(BEGIN)
+        raise UserError("pretrain: no option says what to train")
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
     config = _as_before(config, RunFolder(Path(out)))

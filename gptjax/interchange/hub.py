@@ -3,14 +3,14 @@
 Reading needs no PyTorch, except for the older file.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
+from gptjax import files
 from gptjax.errors import UnreachableError, UserError
 from gptjax.models import convert
 from gptjax.models.transformer import TransformerConfig
@@ -113,12 +113,9 @@ def read_config(folder: Path) -> TransformerConfig:
 
 def read_json(file: Path, what: str) -> Any:
     """The content of a file that belongs to ``what``."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file; is this a folder of {what}?") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    if not file.exists():
+        raise UserError(f"{file}: no such file; is this a folder of {what}?")
+    return files.read_json(file)
 
 
 def read_params(folder: Path, config: TransformerConfig) -> Any:
@@ -137,9 +134,9 @@ def read_params(folder: Path, config: TransformerConfig) -> Any:
 
 def _read_shards(file: Path) -> dict[str, np.ndarray]:
     try:
-        places: Mapping[str, str] = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
+        places: Mapping[str, str] = files.read_json(file)["weight_map"]
         names = sorted({str(name) for name in places.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: cannot be read as an index of weights ({error})") from None
     tensors: dict[str, np.ndarray] = {}
     for name in names:
@@ -154,10 +151,12 @@ def _read_shards(file: Path) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    files.check_regular(file)
     try:
         with safe_open(file, "numpy") as content:
             return {name: content.get_tensor(name) for name in sorted(content.keys())}
-    except (OSError, SafetensorError, TypeError, AttributeError) as error:
+    # What a damaged file makes of its reader: a type that numpy does not know is one of them.
+    except Exception as error:
         reason = f"it is missing, truncated or damaged ({error})"
         raise UserError(f"{file}: cannot be read, {reason}") from None
 

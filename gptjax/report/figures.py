@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from gptjax import config
 from gptjax.errors import UserError
-from gptjax.runs.folder import read_json
+from gptjax.files import read_json
 
 FILE = "figures.json"
 Kind = Literal["lines", "bars", "heatmap"]

@@ -13,6 +13,7 @@ from gptjax.errors import UserError
 from gptjax.report import figures
 from gptjax.report.entries import Sources
 from gptjax.report.readers import add_results, add_tuned, incomplete, read_drawn, read_pretrained
+from gptjax.report.report import build
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import read_table
 
@@ -77,23 +78,26 @@ def _shown(given: str, base: Path, folder: Path) -> str:
 
 def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
     """Add what a folder itself holds; ``inside`` of an experiment no measurement."""
-    run = RunFolder(folder)
+    run, own = RunFolder(folder), Sources()
     try:
         if (folder / figures.FILE).exists():
-            sources.drawn.append(read_drawn(folder, shown))
+            own.drawn.append(read_drawn(folder, shown))
         if seeds := [seed.path for seed in run.seeds()]:
-            add_tuned(shown, {path: f"{shown}/{path.name}" for path in seeds}, sources)
+            add_tuned(shown, {path: f"{shown}/{path.name}" for path in seeds}, own)
         elif run.config.exists():
             if "task" in read_table(folder):
-                add_tuned(shown, {folder: shown}, sources)
+                add_tuned(shown, {folder: shown}, own)
             elif reason := incomplete(folder):
-                sources.left_out.append(f"{shown}: {reason}")
+                own.left_out.append(f"{shown}: {reason}")
             else:
-                sources.pretrained.append(read_pretrained(folder, shown))
+                own.pretrained.append(read_pretrained(folder, shown))
         elif run.results.exists() and not inside:
-            add_results(folder, shown, sources)
-    except (KeyError, TypeError, AttributeError) as error:
+            add_results(folder, shown, own)
+        build(own)  # numbers that do not go together show here, where their folder is known
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {error}"
         raise UserError(
             f"{folder}: its files are damaged, or of another version of gptjax ({what})"
         ) from None
+    for name, found in vars(own).items():
+        getattr(sources, name).extend(found)

@@ -3,7 +3,6 @@
 Whatever a page is to show of it comes without absolute paths.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,13 +12,15 @@ from typing import Any
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
+from gptjax.files import parse_json, read_text
 from gptjax.report import entries, figures
 from gptjax.report.entries import Made, Origin, Sources
 from gptjax.runs import results as kinds
-from gptjax.runs.folder import RunFolder, read_json
+from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import load_config, load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
 
+LARGEST = 1e300  # a number that can be drawn and converted
 ABSOLUTE = re.compile(r"(?<![\w.…~])/(?:[^\s/'\"]+/)*(?=[^\s/'\"])")
 
 
@@ -33,7 +34,7 @@ def incomplete(folder: Path) -> str | None:
     run = RunFolder(folder)
     if not run.meta.exists():
         return "has no meta.json, so that the run never began"
-    meta = read_json(run.meta)
+    meta = run.read_meta()
     if (status := meta["status"]) != "finished":
         return f"is not finished ({status})"
     if "imported" not in meta and not run.results.exists():
@@ -43,7 +44,7 @@ def incomplete(folder: Path) -> str | None:
 
 def _made(folder: Path, shown: str) -> Made:
     run = RunFolder(folder)
-    meta = read_json(run.meta)
+    meta = run.read_meta()
     commits = [once["commit"] for once in (meta, *meta.get("resumed", []))]
     made = Made(
         shown,
@@ -89,15 +90,27 @@ def _made_of(folder: Path) -> list[Made]:
 
 
 def _read_records(folder: Path) -> list[Mapping[str, Any]]:
-    """The lines of a run's metrics.jsonl."""
+    """The lines of a run's metrics.jsonl, each with its step, its split, and numbers or None."""
     path, records = folder / "metrics.jsonl", []
     if path.exists():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             try:
-                records.append(json.loads(line))
+                record = parse_json(line)
+                records.append(_checked(record))
             except ValueError as error:
                 raise UserError(f"{path}, line {number}: is damaged, no JSON ({error})") from None
     return records
+
+
+def _checked(record: Any) -> Mapping[str, Any]:
+    if not isinstance(record, dict) or not isinstance(record.get("split"), str):
+        raise ValueError("it has no split")
+    for name, value in record.items():
+        if name == "split" or (value is None and name != "step"):
+            continue
+        if type(value) not in (int, float) or abs(value) > LARGEST:
+            raise ValueError(f"{name} is {value!r}")
+    return record
 
 
 def read_pretrained(folder: Path, shown: str) -> entries.PretrainedRun:
@@ -109,12 +122,12 @@ def read_pretrained(folder: Path, shown: str) -> entries.PretrainedRun:
     return entries.PretrainedRun(
         origin=Origin(shown, kind, (_made(folder, shown),)),
         model=load_config(folder),
-        settings=without_absolute(run.config.read_text(encoding="utf-8")),
+        settings=without_absolute(read_text(run.config)),
         batch_size=0 if imported else read_table(folder)["train"]["batch_size"],
         results=None if imported else kinds.read_as(kinds.LanguageModelling, run.results),
         records=_read_records(folder),
         data={} if imported else meta["data"],
-        samples=run.samples.read_text(encoding="utf-8") if run.samples.exists() else "",
+        samples=read_text(run.samples) if run.samples.exists() else "",
     )
 
 

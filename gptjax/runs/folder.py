@@ -23,10 +23,20 @@ from typing import Any
 
 from gptjax import __version__
 from gptjax.errors import UserError
+from gptjax.files import read_json
 from gptjax.runs.records import keyed
 from gptjax.training.checkpoint import has_checkpoint
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+
+# What is read of meta.json, and its types.
+_META: dict[str, Any] = {
+    **dict.fromkeys(("status", "started", "command", "devices", "imported"), str),
+    **dict.fromkeys(("data", "fingerprints", "versions"), dict),
+    "commit": str | None,
+    "resumed": list,
+}
 
 
 class _Item:
@@ -70,8 +80,17 @@ class RunFolder:
             shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
 
     def read_meta(self) -> dict[str, Any]:
-        """The content of meta.json, empty if there is none yet."""
-        return json.loads(self.meta.read_text(encoding="utf-8")) if self.meta.exists() else {}
+        """The content of meta.json, empty if there is none yet; a UserError if it is damaged."""
+        if not self.meta.exists():
+            return {}
+        content = read_json(self.meta)
+        if not isinstance(content, dict):
+            raise UserError(f"{self.meta}: is damaged, or of another version (no table)")
+        for key, kind in _META.items():
+            if key in content and not isinstance(content[key], kind):
+                what = f"{key} is {content[key]!r}"
+                raise UserError(f"{self.meta}: is damaged, or of another version ({what})")
+        return content
 
     def update_meta(self, **values: Any) -> None:
         """Set keys of meta.json; the file is replaced whole, so that it is never torn."""
@@ -83,16 +102,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; a UserError names one that is absent or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged, no JSON ({error})") from None
 
 
 def open_folder(

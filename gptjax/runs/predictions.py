@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Num
 
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
+from gptjax.files import read_text
 
 TOKENS = "tokens"
 """The last column; files from before it was recorded do not have it."""
@@ -66,16 +67,13 @@ def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predic
     Raises:
         UserError: none there, unreadable, without labels, or of another task.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: no predictions can be read ({error.strerror})") from error
+    lines = read_text(path, "predictions").splitlines()
     head, rows = lines[0].split("\t") if lines else [], [line.split("\t") for line in lines[1:]]
     columns = class_names(task)
     end = 3 + len(columns)
     recorded = head[end:] == [TOKENS]
     width = end + recorded
-    if not rows or any(len(row) != width for row in rows):
+    if head[3:end] != list(columns) or not rows or any(len(row) != width for row in rows):
         raise UserError(f"{path}: not predictions of {task.name} (its rows have {width} columns)")
     if labelled and not all(row[1] for row in rows):
         raise UserError(f"{path}: has no gold labels, without which nothing can be said of it")
@@ -88,9 +86,11 @@ def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predic
         gold, predicted = (np.array([value(row[i]) for row in rows]) for i in (1, 2))
         if np.isnan(predicted).any():
             raise ValueError("a row has no prediction")
-        index = np.array([int(row[0]) for row in rows])
+        index = np.array([int(row[0]) for row in rows], np.int64)
         scores = np.array([row[3:end] for row in rows], np.float64)
-        tokens = np.array([int(row[-1]) for row in rows]) if recorded else None
-    except (KeyError, ValueError) as error:
+        if any(np.isinf(found).any() for found in (gold, predicted, scores)):
+            raise ValueError("a number is infinite")
+        tokens = np.array([int(row[-1]) for row in rows], np.int64) if recorded else None
+    except (KeyError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not predictions of {task.name} ({error})") from error
     return Predictions(task.labels, columns, index, gold, predicted, scores, tokens)

@@ -86,7 +86,7 @@ def _convert(value: Any, hint: Any, where: str, key: str | None = None) -> Any:
         return {name: _convert(v, arguments[1], f"{where}.{name}") for name, v in value.items()}
     if origin is Literal and value in arguments:
         return value
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if type(value) is hint:
         return value

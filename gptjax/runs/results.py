@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from gptjax.errors import UserError
-from gptjax.runs.folder import Provenance, read_json, write_json
+from gptjax.files import read_json
+from gptjax.runs.folder import Provenance, write_json
 from gptjax.runs.records import from_plain, keyed, to_plain
 
 LANGUAGE_MODELLING = "language-modelling"

@@ -1,16 +1,16 @@
 """What the runs of a sweep came to: one table, as results.json, summary.tsv, text and figures."""
 
 import csv
-import json
 import math
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.errors import UserError
+from gptjax.files import read_json
 from gptjax.report import drawing
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
 from gptjax.runs import results as kinds
@@ -41,11 +41,16 @@ class Note:
 def read_note(point: PlannedPoint) -> Note:
     """What the sweep noted of a run earlier; a new note where it never began with it."""
     path = point.beside(".json")
-    try:
-        return Note(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return Note(settings=point.settings)
-    except (OSError, ValueError, TypeError) as error:
+    try:
+        found = Note(**read_json(path))
+        status, types = found.status in get_args(kinds.Status), (dict, str, int | None, str)
+        values = (found.settings, found.status, found.exit_code, found.error)
+        if not status or not all(map(isinstance, values, types)):
+            raise TypeError("a field is of another type")
+        return replace(found, seconds=float(found.seconds))
+    except (UserError, ValueError, TypeError, OverflowError) as error:
         again = f"remove {point.folder} and what lies beside it to run it again"
         what = f"is no note of a sweep ({error}); {again}, or give another out"
         raise UserError(f"{path}: {what}") from None

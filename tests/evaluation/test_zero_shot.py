@@ -214,9 +214,14 @@ def test_winograd_schemas(tmp_path):
     (tmp_path / "a.xml").write_text("<collection><schema></schema></collection>")
     with pytest.raises(UserError, match="schema 1: has no text"):
         read_winograd(tmp_path / "a.xml")
-    (tmp_path / "a.xml").write_text("<collection>")
-    with pytest.raises(UserError, match="is not XML"):
-        read_winograd(tmp_path / "a.xml")
+    for broken in ("<collection>", '<?xml version="1.0" encoding="x-none"?><collection/>'):
+        (tmp_path / "a.xml").write_text(broken)
+        with pytest.raises(UserError, match="is not XML"):
+            read_winograd(tmp_path / "a.xml")
+    for empty in ("<collection/>", "", "\n \n"):
+        (tmp_path / "a.xml").write_text(empty)
+        with pytest.raises(UserError, match=r"a\.xml: no "):
+            read_winograd(tmp_path / "a.xml")
 
 
 def test_lambada(tmp_path, run):
@@ -228,14 +233,16 @@ def test_lambada(tmp_path, run):
     result = judge(ZERO_SHOT["lambada"], [found], scores, tokens)
     assert result.metrics["perplexity"] == pytest.approx(math.exp(-scores[0][0]))
     assert result.metrics["accuracy"] == float(tokens[0][0].likeliest.all())
-    for content, message in (
-        ("word\n", "one word alone"),
-        ("{}\n", "no JSON object"),
-        ("", "no t"),
+    for name, content, message in (
+        ("l.txt", "word\n", "one word alone"),
+        ("l.jsonl", "word\n", "no JSON object"),
+        ("l.jsonl", "{}\n", "no JSON object"),
+        ("l.jsonl", "[" * 20_000 + "\n", "no JSON object"),
+        ("l.jsonl", "", "no t"),
     ):
-        file.write_text(content)
+        (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=message):
-            read_lambada(file)
+            read_lambada(tmp_path / name)
 
 
 def test_the_command(tmp_path, capsys):

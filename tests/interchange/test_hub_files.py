@@ -155,7 +155,7 @@ def test_damaged_files(folder, published, tmp_path, capsys):
     with pytest.raises(UserError, match=r"config\.json: is no JSON object"):
         hub_files.read_config(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON"):
+    with pytest.raises(UserError, match=r"config\.json: is damaged, no JSON"):
         hub_files.read_config(folder)
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json: no such file"):

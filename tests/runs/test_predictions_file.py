@@ -92,5 +92,5 @@ def test_damaged_predictions_are_named(tmp_path, damage, message):
     with pytest.raises(UserError, match=message) as raised:
         read_predictions(path, TASK)
     assert str(path) in str(raised.value)
-    with pytest.raises(UserError, match="no predictions can be read"):
+    with pytest.raises(UserError, match="no such predictions"):
         read_predictions(tmp_path / "other.tsv", TASK)

@@ -265,7 +265,7 @@ def test_another_kind_than_is_wanted_is_refused(tmp_path):
     write_results(path, ONE_OF_EACH[2])
     with pytest.raises(UserError, match="is of the kind seeds, and task-run is wanted"):
         read_as(TaskRun, path)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no such file"):
         read_results(tmp_path / "none.json")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from gptjax.errors import UserError
+from gptjax.files import open_file
 
 EncodingErrors = Literal["strict", "replace"]
 
@@ -14,7 +15,7 @@ BYTE_ORDER_MARK = "\ufeff"
 def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
     """The lines of a file with their ends, decoded one by one so that errors have a position."""
     position = 0
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 text = line.decode("utf-8", encoding_errors)

@@ -5,16 +5,17 @@ only JSON in which one value spans several lines is held whole.
 """
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gptjax.data.tables.columns import absent, listed
 from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, read_lines
 from gptjax.errors import UserError
+from gptjax.files import check_regular, open_file, parse_json
 
 Kind = Literal["json", "csv", "tsv", "parquet"]
 PARQUET_MAGIC = b"PAR1"
@@ -90,7 +91,7 @@ def name_classes(cells: dict[str, Any], names: Mapping[str, Sequence[str]]) -> d
 
 
 def _kind_of(file: Path) -> Kind:
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
         head = stream.read(HEAD_BYTES)
     if head.startswith(PARQUET_MAGIC):
         return "parquet"
@@ -116,7 +117,7 @@ def _json_rows(file: Path, format: TableFormat) -> Iterator[Row]:
         where, may_be_all = f"{file}: line {number}", first and format.kind is None
         first = False
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError as error:
             if may_be_all:  # The first of several lines of one value.
                 yield from _collection(_json_whole(file, format), str(file))
@@ -130,11 +131,13 @@ def _json_rows(file: Path, format: TableFormat) -> Iterator[Row]:
 
 def _json_whole(file: Path, format: TableFormat) -> Any:
     try:
-        return json.loads("".join(read_lines(file, format.encoding_errors)))
-    except json.JSONDecodeError as error:
+        return parse_json("".join(read_lines(file, format.encoding_errors)))
+    except JSONDecodeError as error:
         raise UserError(
             f"{file}: line {error.lineno} is not JSON ({error.msg}); correct or remove it"
         ) from error
+    except ValueError as error:
+        raise UserError(f"{file}: is not JSON ({error}); correct it") from error
 
 
 def _collection(value: Any, where: str) -> Iterator[Row]:
@@ -235,9 +238,9 @@ def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
 
 
 def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
-    import pyarrow  # Takes a moment to import, and only this format needs it.
-    from pyarrow import parquet
+    from pyarrow import parquet  # Takes a moment to import, and only this format needs it.
 
+    check_regular(file)
     number = 0
     try:
         with parquet.ParquetFile(file) as table:
@@ -250,21 +253,26 @@ def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
             else:
                 raise missing_column(str(file), format, schema.names)
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
+                batch.validate()  # a damaged length would be read outside of its memory
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True))
                 for place in range(batch.num_rows):
                     number += 1
                     cells = {name: values[place].as_py() for name, values in columns.items()}
                     yield Row(f"{file}: row {number}", name_classes(cells, names))
-    except pyarrow.ArrowException as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file}: not a readable parquet file ({reason})") from error
+    except UserError:
+        raise
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: row {number} is not UTF-8; correct it") from error
+    # Whatever a damaged file makes of its reader: errors of Arrow, of the file system, of dates
+    # that there are not, of names that are no text.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{file}: not a readable parquet file ({reason})") from error
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """The names of labels that `datasets` wrote into a parquet file beside their numbers."""
-    described = json.loads(metadata.get(b"huggingface", b"{}"))
+    described = parse_json(metadata.get(b"huggingface", b"{}").decode())
     features = described.get("info", {}).get("features", {})
     return {
         column: feature["names"]

@@ -1,6 +1,5 @@
 """A task's rows as examples: texts and a target, with every refusal counted and named."""
 
-import json
 import math
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from gptjax.data.tasks.splits import Example, Split
 from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, named_columns, names_of
 from gptjax.data.text.documents import hash_files
 from gptjax.errors import UserError
+from gptjax.files import parse_json
 
 # A split of which more rows than this share cannot be used was read wrongly.
 MOST_UNUSABLE = 0.5
@@ -184,7 +184,7 @@ class _Reader:
             values = values.tolist() if isinstance(values, np.ndarray) else values
             if isinstance(values, str) and values.startswith("["):
                 with suppress(ValueError):
-                    values = json.loads(values)
+                    values = parse_json(values)
             if not isinstance(values, list | tuple):
                 raise UserError(f"{row.where}: {column} is no list of options")
             options = [self._clean(row, value, column) for value in values]

@@ -1,6 +1,5 @@
 """A task of one's own, from a TOML file."""
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from gptjax.data.tasks.task import (
     usual_files,
 )
 from gptjax.errors import UserError
+from gptjax.files import parse_toml, read_text
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,7 @@ class _TaskFile:
 
 def read_task_file(path: Path) -> Task:
     """A task from a TOML file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"`task={path}`: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"`task={path}`: cannot be read: {error}") from None
-    return parse_task(text, path.stem, str(path))
+    return parse_task(read_text(path), path.stem, str(path))
 
 
 def parse_task(text: str, name: str, where: str) -> Task:
@@ -74,8 +68,8 @@ def parse_task(text: str, name: str, where: str) -> Task:
         UserError: not TOML, an unknown key, or a task that contradicts itself.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = parse_toml(text)
+    except ValueError as error:
         raise UserError(f"{where}: cannot be read as TOML: {error}") from None
     if "format" not in table:
         raise UserError(f"{where}: says no format; one of {', '.join(PARTS)}")

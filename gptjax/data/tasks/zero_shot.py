@@ -9,7 +9,6 @@ A question has candidates, each a context that is read and a target whose tokens
 - lambada: a text; its last word.
 """
 
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
+from gptjax.files import parse_json
 
 Name = Literal["cola", "sst2", "race", "race-middle", "race-high", "winograd", "lambada"]
 
@@ -116,12 +116,16 @@ def read_winograd(path: Path) -> list[Question]:
     if not path.is_file():
         raise UserError(f"`data={path}`: no such file")
     head = path.read_bytes()[:256].lstrip()
-    return list(_xml_schemas(path) if head.startswith(b"<") else _line_schemas(path))
+    found = list(_xml_schemas(path) if head.startswith(b"<") else _line_schemas(path))
+    if not found:
+        raise UserError(f"{path}: no schemas in it")
+    return found
 
 
 def _xml_schemas(path: Path) -> Iterator[Question]:
     try:
         root = ElementTree.parse(path).getroot()
+    # Of an encoding that it does not know, the parser says so by other errors than its own.
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{path}: is not XML ({error})") from None
     number = 0
@@ -203,8 +207,8 @@ def read_lambada(path: Path) -> list[Question]:
 
 def _json_text(line: str, where: str) -> str:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line)
+    except ValueError as error:
         raise UserError(f"{where}: is no JSON object with a text ({error})") from None
     text = value.get("text") if isinstance(value, dict) else value
     if not isinstance(value, dict) or not isinstance(text, str):

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from gptjax.data.tables.lines import clean_text
 from gptjax.data.tables.reader import Row, TableFormat, missing_column
 from gptjax.errors import UserError
+from gptjax.files import open_file
 
 BLOCK_BYTES = 1 << 20
 COLUMN_HINT = "set `text_column` to one of these"  # of a `TableFormat` with one column
@@ -64,7 +65,7 @@ def hash_files(root: Path, files: Iterable[Path]) -> str:
     for file in files:
         relative = file.name if file == root else file.relative_to(root).as_posix()
         try:
-            with file.open("rb") as stream:
+            with open_file(file) as stream:
                 digest.update(f"\0{relative}\0{os.fstat(stream.fileno()).st_size}\0".encode())
                 while block := stream.read(BLOCK_BYTES):
                     digest.update(block)

@@ -20,6 +20,7 @@ from gptjax.data.tokenizers.bpe_files import Bpe
 from gptjax.data.tokenizers.gpt1_text import NEWLINE, ExactWords
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode, check_texts
 from gptjax.errors import UserError
+from gptjax.files import read_json
 
 WORD_END = "</w>"  # on the last piece of a word of GPT-1
 UNKNOWN = "<unk>"
@@ -60,8 +61,8 @@ def _saved_mode(folder: Path) -> Mode:
     if not file.exists():
         return "exact"
     try:
-        mode: Mode = json.loads(file.read_text(encoding="utf-8"))["mode"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        mode: Mode = read_json(file)["mode"]
+    except (KeyError, TypeError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if mode not in ("exact", "fast"):
         raise UserError(f"{file}: the mode is {mode!r}; known are exact and fast")

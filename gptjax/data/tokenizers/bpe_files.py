@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.errors import UserError
+from gptjax.files import read_json, read_text
 
 HUB = ("vocab.json", "merges.txt")
 OPENAI_GPT1 = ("encoder_bpe_40000.json", "vocab_40000.bpe")
@@ -70,23 +71,16 @@ def write(bpe: Bpe, folder: Path, names: tuple[str, str] = HUB) -> None:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from None
+    content = read_json(file)
     if not isinstance(content, dict):
         raise UserError(f"{file}: is no JSON object")
     return content
 
 
 def _read_merges(file: Path) -> list[tuple[str, str]]:
-    try:
-        # Not splitlines: a piece may be a character that Unicode counts among the line ends.
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
     merges = []
-    for number, line in enumerate(lines, start=1):
+    # Not splitlines: a piece may be a character that Unicode counts among the line ends.
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         line = line.rstrip("\r")
         if not line or (number == 1 and line.startswith("#version")):
             continue

@@ -7,6 +7,7 @@ from gptjax.data.tokenizers import bpe as bpe_tokenizer
 from gptjax.data.tokenizers import sentencepiece as sentencepiece_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
+from gptjax.files import check_regular
 
 
 def load_tokenizer(
@@ -24,6 +25,7 @@ def load_tokenizer(
         UserError: nothing usable lies there, or its size is another.
     """
     path = Path(path)
+    check_regular(path)
     file = path / sentencepiece_tokenizer.MODEL_FILE
     tokenizer: Tokenizer
     if path.is_dir() and not file.exists() and bpe_tokenizer.is_there(path):

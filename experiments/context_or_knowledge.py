@@ -43,8 +43,8 @@ from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Table, markdown
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import shape_fingerprint
 from gptjax.runs.results import LanguageModelling, read_as
-from gptjax.runs.train import shape_fingerprint
 from gptjax.sweep.plan import Sweep
 
 SHUFFLED, SNIPPETS = "shuffled sentences", "snippets"

@@ -20,9 +20,11 @@ import tyro
 
 from gptjax.errors import UserError
 from gptjax.files import read_toml
+from gptjax.finite import is_finite
 from gptjax.variant import Variant
 
 T = TypeVar("T")
+NOT_FINITE = "it must be a finite number, as float32 has it"
 PRESETS = Path(__file__).parent / "configs"
 
 
@@ -76,14 +78,26 @@ def parse(
     """
     markers = (tyro.conf.AvoidSubcommands,)
     if defaults is None:
-        return tyro.cli(cls, prog=prog, args=list(arguments), config=markers)
+        return finite(tyro.cli(cls, prog=prog, args=list(arguments), config=markers))
     # Only the choosing options are read here: the others may be wrong above the defaults of the
     # dataclass and right above those that are chosen.
     (wanted,) = (hint for name, hint in typing.get_type_hints(defaults).items() if name != "return")
     known = [word for word in arguments if word not in ("-h", "--help")]
     given, _ = tyro.cli(wanted, args=known, return_unknown_args=True, config=markers)
     base, words = _of_typed_kinds(defaults(given), list(arguments))
-    return tyro.cli(cls, prog=prog, args=words, default=base, config=markers)
+    return finite(tyro.cli(cls, prog=prog, args=words, default=base, config=markers))
+
+
+def finite(config: T, prefix: str = "") -> T:
+    """The config, where every number in it is finite; a UserError names one that is not."""
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            finite(value, f"{name}.")
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, float) and not is_finite(item):
+                raise UserError(f"`{name}={item}`: {NOT_FINITE}")
+    return config
 
 
 def _of_typed_kinds(base: T, arguments: list[str]) -> tuple[T, list[str]]:
@@ -252,7 +266,9 @@ def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
     if origin is tuple:
         if isinstance(value, list):
             return tuple(_convert(item, arguments[0], where, name) for item in value)
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not is_finite(value):
+            raise UserError(f"{where}: {name} = {str(value)[:40]}: {NOT_FINITE}")
         return float(value)
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value

@@ -54,6 +54,9 @@ def test_toml_round_trip(tmp_path):
         ("section = 3\n", "'section' is a section"),
         ("out = 'x'\n", "unknown key 'out'"),
         ("[section\n", "cannot be read as TOML"),
+        ("[section]\nrate = inf\n", "section.rate = inf: it must be a finite number"),
+        ("[section]\nrate = nan\n", "section.rate = nan: it must be a finite number"),
+        ("[section]\nrate = -1e39\n", "section.rate = -1e+39: it must be a finite number"),
     ],
 )
 def test_bad_toml_is_one_line(tmp_path, text, message):
@@ -87,6 +90,16 @@ def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
 
     value = config.parse(Root, ["--section.rate", "0.25"], prog="x", defaults=defaults)
     assert value.section == Section(rate=0.25, steps=7)
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e39"])
+def test_an_option_is_a_finite_number(number):
+    def base_of(given: Root) -> Root:
+        return Root()
+
+    for defaults in (None, base_of):
+        with pytest.raises(UserError, match=r"`section\.rate=\S+`: it must be a finite number"):
+            config.parse(Root, [f"--section.rate={number}"], prog="x", defaults=defaults)
 
 
 def test_an_unknown_option_exits_2_and_names_the_nearest(capsys):

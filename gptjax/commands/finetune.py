@@ -7,14 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gptjax.commands.finetune_config import FinetuneConfig, default_out, task_folder, task_of
+from gptjax.commands.finetune_config import (
+    FinetuneConfig,
+    TaskConfig,
+    default_out,
+    task_folder,
+    task_of,
+)
 from gptjax.commands.finetune_config import defaults as defaults
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
-from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation import task_scores
@@ -24,10 +29,11 @@ from gptjax.models.task_head import head_only
 from gptjax.runs import open as runs
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.records import to_plain
 from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
-from gptjax.runs.train import Problem, Trained, create, fingerprint, joined, say, train_run
+from gptjax.runs.train import Problem, Trained, create, joined, say, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
 
@@ -56,7 +62,8 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         if data.sample and parallel.is_main():
             _warn(task)
         if resume != "never":
-            tokenizer, loaded = load_tokenizer(folder.tokenizer, config.model.vocabulary_size), None
+            size = config.model.vocabulary_size
+            tokenizer, loaded = open_tokenizer(folder, expected_size=size), None
         else:
             tokenizer, loaded = start.open_source(
                 config.model, config.init, config.like, config.tokenizer, config.vocabulary.mode
@@ -141,12 +148,11 @@ def _problem(
         for name, split in data.splits.items()
         if name != "train"
     }
-    params = None
+    layers, seed, params = section.transfer_layers, train.seed, None
     if loaded is not None:
-        layers, seed = section.transfer_layers, train.seed
         params = partial(start.initial_params, config.model, task, loaded, layers, seed)
     facts = {name: to_plain(_facts(split)) for name, split in data.splits.items()}
-    problem = fingerprint(_identity(config, task, positions))
+    same = _identity(section, task, positions)
     return Problem(
         called=task.name,
         tokenizer=tokenizer,
@@ -156,7 +162,8 @@ def _problem(
         evaluate=lambda params: evaluators["valid"](params).metrics,
         conclude=lambda trained: _conclude(config, task, data, evaluators, trained),
         best=Best(task.metrics[0], "max"),
-        content={"task": problem, "data": data.splits["train"].fingerprint},
+        content={"task": fingerprint(same), "data": data.splits["train"].fingerprint},
+        identity={"task": same},
         facts={**facts, "sample": data.sample},
         params=params,
         source=None if loaded is None else loaded.backbone,
@@ -165,20 +172,13 @@ def _problem(
     )
 
 
-def _identity(config: FinetuneConfig, task: Task, positions: int | None) -> dict[str, Any]:
-    """What makes the training problem the same problem."""
-    return {
-        # Only where it is not as usual, so that runs from before there was a choice go on.
-        **({"fidelity": "released", "positions": positions} if positions is not None else {}),
-        "task": task.name,
-        "format": task.format,
-        "labels": task.labels,
-        "scores": task.scores,
-        "columns": {part: list(names) for part, names in task.columns.items()},
-        "aliases": dict(task.aliases),
-        "lm_coefficient": config.task.lm_coefficient,
-        "freeze_backbone": config.task.freeze_backbone,
-    }
+def _identity(section: TaskConfig, task: Task, positions: int | None) -> dict[str, Any]:
+    return task_identity(
+        task,
+        lm_coefficient=section.lm_coefficient,
+        freeze_backbone=section.freeze_backbone,
+        positions=positions,
+    )
 
 
 def _facts(split: Split) -> Data:
@@ -198,7 +198,7 @@ def _conclude(
     config: FinetuneConfig, task: Task, data: TaskData, evaluators: Evaluators, trained: Trained
 ) -> TaskRun:
     """The scores of every split at the best checkpoint, written and shown."""
-    best = runs.load(trained.folder.path, trained.kind) if parallel.is_main() else None
+    best = runs.load(trained.folder.path, trained.checkpoint) if parallel.is_main() else None
     # Process 0 alone is sure to see the folder; all of them evaluate.
     params = parallel.broadcast_arrays(best.params if best else parallel.fetch(trained.params))
     scores = {name: evaluator(params) for name, evaluator in evaluators.items()}

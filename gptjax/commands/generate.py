@@ -29,7 +29,7 @@ class GenerateConfig(Reading):
 def run(config: GenerateConfig) -> list[str]:
     """Print the samples, the prompt included."""
     samples = continuations(
-        config.open(),
+        config.open(substitute=True),
         [config.prompt],
         max_tokens=config.max_tokens,
         temperature=config.temperature,

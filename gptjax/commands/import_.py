@@ -11,9 +11,9 @@ from gptjax.models.objective import lm, num_parameters
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import open as runs
 from gptjax.runs.folder import Provenance, open_folder
+from gptjax.runs.identity import file_digests, shape_fingerprint
 from gptjax.runs.published import is_published
 from gptjax.runs.records import to_plain
-from gptjax.runs.train import shape_fingerprint
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 
@@ -54,7 +54,14 @@ def run(config: ImportConfig) -> None:
     tokenizer.save(folder.tokenizer)
     checkpoints.wait()
     made = to_plain(Provenance.now("none"))
-    folder.update_meta(status="finished", imported=config.init, **made, fingerprints=fingerprints)
+    folder.update_meta(
+        status="finished",
+        imported=config.init,
+        **made,
+        fingerprints=fingerprints,
+        identity={"model": model.shape()},
+        files=file_digests(folder),
+    )
     assert isinstance(model, TransformerConfig)
     size = num_parameters(lm(model))
     print(

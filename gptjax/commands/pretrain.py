@@ -9,7 +9,6 @@ from gptjax import config as configs
 from gptjax.data.text import corpus
 from gptjax.data.text.corpus import Corpus, CorpusConfig, unigram_perplexity
 from gptjax.data.text.windows import Windows
-from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import perplexity, show_per_word
@@ -17,6 +16,7 @@ from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.start import check_not_source, load_source
 from gptjax.runs.train import (
@@ -177,7 +177,7 @@ def _tokenizer(
         recorded = configs.read_resolved(PretrainConfig, folder.config)
         # The run has its own copy of what its config names; another one is for comparing.
         if named is None or named == recorded.vocabulary.tokenizer:
-            return load_tokenizer(folder.tokenizer, expected_size=config.model.vocabulary_size)
+            return open_tokenizer(folder, expected_size=config.model.vocabulary_size)
     elif named is None and source is not None:
         return source.tokenizer
     if named is None:
@@ -226,7 +226,7 @@ def _conclude(
     if not parallel.is_main():
         return results
     write_results(folder.results, results)
-    loaded = runs.load(folder.path, trained.kind)
+    loaded = runs.load(folder.path, trained.checkpoint)
     ((sample,),) = continuations(
         loaded, [""], max_tokens=120, temperature=1.0, top_k=40, top_p=1.0, num_samples=1, seed=seed
     )

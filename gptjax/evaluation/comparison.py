@@ -10,8 +10,10 @@ from gptjax.data.tasks.metrics import measure
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import notices
 from gptjax.runs.open import load_task
 from gptjax.runs.predictions import read_predictions
+from gptjax.runs.train import say
 
 LEVEL = 0.95
 
@@ -168,6 +170,8 @@ def _read(folder: Path, file: str) -> Group:
     task = load_task(folder)
     if task is None:
         raise UserError(f"{folder}: not a fine-tuned run")
+    for notice in notices(RunFolder(folder)):
+        say(f"notice: {notice}")
     found = read_predictions(folder / file, task)
     return Group(task, found.index, found.gold, [found.predicted])
 

@@ -20,6 +20,7 @@ from safetensors import numpy as safetensors
 
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
+from gptjax.finite import non_finite
 from gptjax.interchange import hub as hub_files
 from gptjax.interchange import tokenizer as hub_tokenizer
 from gptjax.models import convert
@@ -86,6 +87,8 @@ def write(
             content = {"head": formula, "labels": list(head.labels)}
             (folder / HEAD_FACTS).write_text(json.dumps(content, indent=2) + "\n")
     tensors = {**convert.to_hub(backbone, config), **extra}
+    if fault := non_finite(tensors.items()):
+        raise UserError(f"{folder}: is not written, since {fault}")
     safetensors.save_file(tensors, folder / hub_files.WEIGHTS, {"format": "pt"})
     name = FAMILIES[config.norm] + name
     # GPT-1's vocabulary has nothing for either end.

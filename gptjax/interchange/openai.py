@@ -17,6 +17,7 @@ from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
+from gptjax.finite import non_finite
 from gptjax.interchange.hub import read_json
 from gptjax.models import convert
 from gptjax.models.transformer import TransformerConfig
@@ -62,6 +63,8 @@ def write(folder: Path, params: Any, config: TransformerConfig, tokenizer: Token
     if not isinstance(tokenizer, Gpt1Tokenizer):
         raise UserError("OpenAI's format has GPT-1's tokenizer; this run has another kind")
     tensors = convert.to_openai(params, config)
+    if fault := non_finite((f"tensor {n}", tensor) for n, tensor in enumerate(tensors)):
+        raise UserError(f"{folder}: is not written, since {fault}")
     folder.mkdir(parents=True, exist_ok=True)
     shapes = [list(tensor.shape) for tensor in tensors]
     (folder / SHAPES).write_text(json.dumps(shapes), encoding="utf-8")

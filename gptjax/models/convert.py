@@ -11,6 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gptjax.errors import UserError
+from gptjax.finite import non_finite
 from gptjax.models.transformer import TransformerConfig
 
 PyTree = Any
@@ -176,4 +177,8 @@ def _checked(tensor: np.ndarray, shape: tuple[int, ...], name: str, where: str) 
         raise UserError(
             f"{where}: the tensor {name} holds {tensor.dtype}; quantised weights cannot be read"
         )
-    return np.asarray(tensor, np.float32)
+    with np.errstate(over="ignore"):  # of a larger type: infinite, and refused for it
+        array = np.asarray(tensor, np.float32)
+    if fault := non_finite([(name, array)]):
+        raise UserError(f"{where}: the tensor {fault}; no model can be computed with that")
+    return array

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,13 +22,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gptjax import __version__
+from gptjax import __version__, finite
 from gptjax.errors import UserError
 from gptjax.files import read_json
 from gptjax.runs.records import keyed
 from gptjax.training.checkpoint import has_checkpoint
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+CHECKSUM = "checksum"  # of meta.json's other content
 
 
 # What is read of meta.json, and its types.
@@ -90,17 +93,33 @@ class RunFolder:
             if key in content and not isinstance(content[key], kind):
                 what = f"{key} is {content[key]!r}"
                 raise UserError(f"{self.meta}: is damaged, or of another version ({what})")
+        # Files of earlier versions have no checksum.
+        if content.pop(CHECKSUM, None) not in (None, checksum(content)):
+            raise UserError(
+                f"{self.meta}: is damaged, or was edited (its checksum is another); put back what "
+                f"was there, or remove the key {CHECKSUM!r} to use it as it is"
+            )
         return content
 
     def update_meta(self, **values: Any) -> None:
         """Set keys of meta.json; the file is replaced whole, so that it is never torn."""
-        write_json(self.meta, {**self.read_meta(), **values})
+        content = {**self.read_meta(), **values}
+        write_json(self.meta, {**content, CHECKSUM: checksum(content)})
+
+
+def checksum(content: Any) -> int:
+    """CRC-32 of what a JSON file holds."""
+    return zlib.crc32(json.dumps(finite.or_null(content), sort_keys=True).encode())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file by replacing it, so that a reader or a crash never sees half of it."""
+    """Write a JSON file by replacing it, so that a reader or a crash never sees half of it.
+
+    NaN and infinity are written as null.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(finite.or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
@@ -132,7 +151,7 @@ def open_folder(
             f"{folder.path}: is not empty; {resumed}replace it with `overwrite`, or choose another "
             "`out`"
         )
-    if resume != "never" and "imported" in folder.read_meta():
+    if resume != "never" and "imported" in _meta_to_go_on(folder):
         raise UserError(
             f"{folder.path}: was imported, so that there is no training to go on with; start from "
             f"it with `init={folder.path}` and another `out`"
@@ -140,6 +159,13 @@ def open_folder(
     if resume == "auto" and not has_checkpoint(folder.checkpoints):
         resume = "never"  # nothing to go on from was ever saved
     return folder, resume
+
+
+def _meta_to_go_on(folder: RunFolder) -> dict[str, Any]:
+    try:
+        return folder.read_meta()
+    except UserError as error:
+        raise UserError(f"{error}; or remove the file, to go on without what it says") from None
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,16 @@
 It is a run folder, or what others published (see `gptjax.runs.published`).
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors import numpy as safetensors
 
 from gptjax import config
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, as_before, with_columns
-from gptjax.data.tasks.task_file import parse_task
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
 from gptjax.errors import UserError
@@ -25,10 +20,15 @@ from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.models.task_head import TaskHeadConfig
-from gptjax.runs import published
+from gptjax.runs import identity, published
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.head import backbone_fingerprint, read_head, write_head
 from gptjax.runs.published import is_published, published_folder
+from gptjax.runs.train import say
+from gptjax.training.archive import OtherError
 from gptjax.training.checkpoint import restore_params
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
     if is_published(path):
         model = published.read_config(path, num_heads)
     else:
-        where = str(RunFolder(Path(path)).config)
-        model = config.from_table(ModelConfig, read_table(path)["model"], where=where)
+        folder = RunFolder(Path(path))
+        model = config.from_table(ModelConfig, read_table(path)["model"], where=str(folder.config))
+        identity.check(folder, "model", (identity.shape_fingerprint(model),), model.shape())
     if num_heads not in (None, model.num_heads):
         raise UserError(
             f"`heads={num_heads}`: {path} has {model.num_heads} heads; this is for openai:FOLDER"
@@ -105,21 +106,50 @@ def load_config(path: str | Path, num_heads: int | None = None) -> ModelConfig:
 
 def load_task(path: str | Path) -> Task | None:
     """The task that a run was fine-tuned on, or None."""
-    section = read_table(path).get("task")
+    folder, table = RunFolder(Path(path)), read_table(path)
+    section = table.get("task")
     if section is None:
+        identity.check(folder, "task", ())
         return None
-    own = RunFolder(Path(path)).task_file
-    task = find_task(str(own) if own.exists() else section["name"])
-    name = Path(section["name"]).stem if own.exists() else task.name
-    task = with_columns(replace(task, name=name), tuple(section.get("columns", ())))
+    name = _setting(folder, section, "name", str)
+    own = folder.task_file
+    task = find_task(str(own) if own.exists() else name)
+    task = replace(task, name=Path(name).stem if own.exists() else task.name)
+    task = with_columns(task, tuple(map(str, section.get("columns", ()))))
+    _check_task(folder, table, task)
     return task if section.get("exact_columns") else as_before(task)
+
+
+def _check_task(folder: RunFolder, table: Mapping[str, Any], task: Task) -> None:
+    """Refuse a task that is another than the run recorded."""
+    released = table["model"].get("fidelity") == "released"
+    # The longest sequence is part of the hash where the released code's oddities are asked for.
+    longest = range(1, load_config(folder.path).context_length + 1) if released else (None,)
+    values = [
+        identity.task_identity(
+            task,
+            lm_coefficient=_setting(folder, table["task"], "lm_coefficient", float),
+            freeze_backbone=_setting(folder, table["task"], "freeze_backbone", bool),
+            positions=positions,
+        )
+        for positions in longest
+    ]
+    identity.check(folder, "task", [*map(identity.fingerprint, values)], values[0])
+
+
+def _setting(folder: RunFolder, section: Any, name: str, kind: type[T]) -> T:
+    """A setting of the section `task` of a run's config."""
+    value = section.get(name) if isinstance(section, Mapping) else None
+    if type(value) is not kind:
+        raise UserError(f"{folder.config}: task.{name} = {value!r} is no {kind.__name__}")
+    return value
 
 
 def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
     """The tokenizer that a model was trained with."""
     if is_published(path):
         return load_tokenizer(published_folder(path, weights=False), mode=mode)
-    return load_tokenizer(RunFolder(Path(path)).tokenizer, mode=mode)
+    return identity.open_tokenizer(RunFolder(Path(path)), mode)
 
 
 def load(
@@ -129,8 +159,12 @@ def load(
     *,
     num_heads: int | None = None,
     mode: Mode | None = None,
+    substitute: bool = False,
 ) -> Run:
-    """Open a trained model; arguments and errors as of `gptjax.load`."""
+    """Open a trained model; arguments and errors as of `gptjax.load`.
+
+    ``substitute`` takes the next checkpoint in the place of a damaged one, and says so.
+    """
     model = load_config(path, num_heads)
     if is_published(path):
         if checkpoint != "auto":
@@ -140,13 +174,38 @@ def load(
         files, tokenizer, params = published.read(path, model, mode)
         run = Run(RunFolder(files), model, tokenizer, params, 0, "published")
     else:
-        folder, task = RunFolder(Path(path)), load_task(path)
-        tokenizer = load_tokenizer(folder.tokenizer, mode=mode)
-        learnt = lm(model) if task is None else objective.task(model, head_config(task)).objective
-        target = jax.eval_shape(learnt.init, jax.random.key(0))
-        params, step, kind = restore_params(folder.checkpoints, target, checkpoint)
-        run = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
+        run = _load_own(RunFolder(Path(path)), model, checkpoint, mode, substitute)
     return run if head is None else attach_head(run, head)
+
+
+def _load_own(
+    folder: RunFolder, model: ModelConfig, checkpoint: str, mode: Mode | None, substitute: bool
+) -> Run:
+    """Open a run folder; arguments as of `load`."""
+    for notice in identity.notices(folder):
+        say(f"notice: {notice}")
+    task = load_task(folder.path)
+    tokenizer = identity.open_tokenizer(folder, mode)
+    learnt = lm(model) if task is None else objective.task(model, head_config(task)).objective
+    target = jax.eval_shape(learnt.init, jax.random.key(0))
+    recorded = identity.recorded(folder)
+    if missing := [name for name in identity.WHOLE if name not in recorded]:
+        say(
+            f"notice: {folder.path}: recorded no fingerprint of its {' and '.join(missing)}, so "
+            "that a change there would not be noticed"
+        )
+    try:
+        params, step, kind = restore_params(
+            folder.checkpoints,
+            target,
+            checkpoint,
+            {"model": (identity.shape_fingerprint(model), None)},
+            substitute=substitute,
+            say=lambda line: say(f"notice: {line}"),
+        )
+    except OtherError as error:
+        raise identity.other(folder, error.name, error.stored, model.shape()) from None
+    return Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +215,23 @@ class Opening:
     run: str
     """Run folder, openai:FOLDER or hf:ID_OR_FOLDER."""
     checkpoint: str = "auto"
-    """best, last, or a step; auto is the best where one was kept, else the last."""
+    """best, last, a step, or both as in last/120; auto is the best where one was kept, else the
+    last."""
     heads: int | None = None
     """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
 
-    def open(self, head: str | None = None, mode: Mode | None = None) -> Run:
+    def open(
+        self, head: str | None = None, mode: Mode | None = None, *, substitute: bool = False
+    ) -> Run:
         """See `load`."""
-        return load(self.run, self.checkpoint, head, num_heads=self.heads, mode=mode)
+        return load(
+            self.run,
+            self.checkpoint,
+            head,
+            num_heads=self.heads,
+            mode=mode,
+            substitute=substitute,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,60 +240,31 @@ class Reading(Opening):
 
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
 
-    def open(self, head: str | None = None, mode: Mode | None = None) -> Run:
+    def open(
+        self, head: str | None = None, mode: Mode | None = None, *, substitute: bool = False
+    ) -> Run:
         """See `load`; without a ``mode`` it is the option's."""
-        return super().open(head, mode or self.vocabulary.mode)
-
-
-def backbone_fingerprint(backbone: Any) -> str:
-    """sha256 (hex) of a backbone's parameters."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(backbone):
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape}\0".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+        return super().open(head, mode or self.vocabulary.mode, substitute=substitute)
 
 
 def save_head(run: Run) -> None:
     """Write a fine-tuned run's task head apart from its backbone, with its task."""
     assert run.task is not None
-    own, adapter = run.folder.task_file, run.params["adapter"]
-    description = {
-        "task": run.task.name,
-        "task_file": own.read_text(encoding="utf-8") if own.exists() else "",
-        "backbone": backbone_fingerprint(run.backbone),
-        "exact_columns": "" if run.task.share_columns else "yes",
-    }
-    head = {f"head.{name}": array for name, array in adapter["head"].items()}
-    flat = {"special_embedding": adapter["special_embedding"], **head}
-    safetensors.save_file(flat, run.folder.head, description)
+    own = run.folder.task_file
+    text = own.read_text(encoding="utf-8") if own.exists() else ""
+    write_head(run.folder.head, run.task, text, run.backbone, run.params["adapter"])
 
 
 def attach_head(run: Run, path: str | Path) -> Run:
     """A pre-trained run with a task head that `save_head` wrote for the same backbone."""
-    try:
-        with safe_open(path, "numpy") as file:
-            description = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in list(file.keys())}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: no task head can be read there ({error})") from error
-    if not {"task", "task_file", "backbone"} <= description.keys():
-        raise UserError(f"{path}: is no task head of `gptjax finetune`")
-    fingerprint = backbone_fingerprint(run.backbone)
-    if description["backbone"] != fingerprint:
+    head, fingerprint = read_head(path, run.model.width), backbone_fingerprint(run.backbone)
+    if head.backbone != fingerprint:
         raise UserError(
             f"{path}: this task head was trained on another backbone (fine-tuning keeps its "
             "backbone only with `task.freeze_backbone`): its fingerprint is "
-            f"{description['backbone'][:16]}…, that of {run.folder.path} {fingerprint[:16]}…"
+            f"{head.backbone[:16]}…, that of {run.folder.path} {fingerprint[:16]}…"
         )
-    if description["task_file"]:
-        task = parse_task(description["task_file"], description["task"], str(path))
-    else:
-        task = find_task(description["task"])
-    if not description.get("exact_columns"):  # of a run from before columns were exact
-        task = as_before(task)
-    adapter = {
-        "special_embedding": flat["special_embedding"],
-        "head": {"kernel": flat["head.kernel"], "bias": flat["head.bias"]},
-    }
-    return replace(run, params={"backbone": run.backbone, "adapter": adapter}, task=task)
+    if head.notice:
+        say(f"notice: {head.notice}")
+    params = {"backbone": run.backbone, "adapter": head.params}
+    return replace(run, params=params, task=head.task)

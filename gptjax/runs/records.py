@@ -1,10 +1,12 @@
 """Frozen dataclasses to and from the plain values of a JSON file.
 
 A field whose default is None is left out of the file where it is None. A field with a default may
-be absent. What a file has besides the fields is ignored, so that it may be of a later version.
+be absent. A number that is not finite is null in the file, and NaN when it is read. What a file has
+besides the fields is ignored, so that it may be of a later version.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import MISSING
@@ -69,6 +71,8 @@ def _convert(value: Any, hint: Any, where: str, key: str | None = None) -> Any:
     """The value if it fits the field's type; an integer also fits a float."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
         errors = []
         for option in arguments:
             try:
@@ -88,6 +92,8 @@ def _convert(value: Any, hint: Any, where: str, key: str | None = None) -> Any:
         return value
     if hint is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
+    if hint is float and value is None:  # JSON has no NaN
+        return math.nan
     if type(value) is hint:
         return value
     raise ValueError(f"{where} is {value!r}, no {getattr(hint, '__name__', hint)}")

@@ -12,9 +12,10 @@ from gptjax.errors import UserError
 from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import init_task_head, transfer
+from gptjax.runs import identity
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.published import HUB, OPENAI
+from gptjax.runs.published import HUB, OPENAI, is_published
 from gptjax.runs.train import check_same_shape, say
 
 PRETRAINED = Path("runs/pretrain")
@@ -25,7 +26,11 @@ def find_newest_run() -> Path | None:
     """The newest finished run under runs/pretrain, if there is one."""
     finished = []
     for meta in PRETRAINED.glob("*/meta.json"):
-        content = RunFolder(meta.parent).read_meta()
+        try:
+            content = RunFolder(meta.parent).read_meta()
+        except UserError as error:
+            say(f"notice: {error}; this run is passed over")
+            continue
         if content.get("status") == "finished":
             finished.append((content.get("started", ""), meta.parent))
     return max(finished)[1] if finished else None
@@ -74,6 +79,9 @@ def open_source(
         loaded = load_source(model, source, mode)
         return loaded.tokenizer, loaded
     check_same_shape(model, runs.load_config(source, model.num_heads), source)
+    if not is_published(source):
+        for notice in identity.notices(RunFolder(Path(source))):
+            say(f"notice: {notice}")
     say(f"model and tokenizer as in {source}, untrained")
     return runs.load_own_tokenizer(source, mode), None
 

@@ -3,8 +3,6 @@
 Pre-training and fine-tuning give it what differs: a `Problem`, and what is made of a trained run.
 """
 
-import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +19,8 @@ from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
-from gptjax.runs.open import backbone_fingerprint
+from gptjax.runs.head import backbone_fingerprint
+from gptjax.runs.identity import file_digests, fingerprint, notices, shape_fingerprint
 from gptjax.runs.records import to_plain
 from gptjax.training import parallel
 from gptjax.training.agreement import check_same
@@ -105,6 +104,8 @@ class Problem(Generic[Outcome]):
     # Fingerprints of the data and of what is learnt; a run goes on with the same ones only.
     content: Mapping[str, str]
     facts: Mapping[str, Any]  # what meta.json says of the data, as JSON
+    # What fingerprints of `content` are hashes of, where meta.json is to say it.
+    identity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     best: Best = field(default_factory=lambda: Best("loss", "min"))  # decides about checkpoints
     # Settings beside the seed that decide about the order of the data.
     order: Mapping[str, Any] = field(default_factory=dict)
@@ -143,6 +144,7 @@ def train_run(
         UserError: a setting, the folder or the data are refused; one line says what to do.
         NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
     """
+    configs.finite(config)
     with joined(config):
         devices = parallel.describe_devices()
         say(f"devices: {devices}")
@@ -212,8 +214,8 @@ def _train(
     update = resolve_update(config.optimizer, config.model.fidelity)
     optimizer = make_optimizer(update, steps, problem.trainable)
     if resume != "never":
-        for difference in _differences(folder, config):
-            say(f"notice: {difference}")
+        for notice in (*notices(folder), *_differences(folder, config)):
+            say(f"notice: {notice}")
     elif config.overwrite and parallel.is_main():
         folder.clear()
     say(
@@ -230,8 +232,14 @@ def _train(
             made = {"resumed": [*folder.read_meta().get("resumed", []), made]}
         configs.write(config, folder.config)
         problem.tokenizer.save(folder.tokenizer)
-        data = dict(problem.facts)
-        folder.update_meta(status="running", **made, fingerprints=fingerprints, data=data)
+        folder.update_meta(
+            status="running",
+            **made,
+            fingerprints=fingerprints,
+            identity={"model": config.model.shape(), **problem.identity},
+            files=file_digests(folder),
+            data=dict(problem.facts),
+        )
 
     identity = _identity(config, folder, problem.called)
     with recorded(folder), Tracker(folder.path, config.tracking, identity) as tracker:
@@ -265,6 +273,8 @@ def _trained(folder: RunFolder, result: FitResult) -> Trained:
     # alone is sure to see the folder.
     there = {"kept": (folder.checkpoints / best).exists()} if parallel.is_main() else None
     kept = parallel.broadcast_json(there)["kept"]
+    if not kept and history.best_metrics:
+        say(f"notice: the best checkpoint is lost; what follows is of last/{result.step}")
     return Trained(
         folder,
         result.step,
@@ -284,16 +294,6 @@ def create(folder: RunFolder) -> None:
     """Make the folder, on process 0: before anything that takes long."""
     if parallel.is_main():
         folder.path.mkdir(parents=True, exist_ok=True)
-
-
-def fingerprint(value: Mapping[str, Any]) -> str:
-    """A hash (hex) of plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def shape_fingerprint(model: ModelConfig) -> str:
-    """A hash of what makes a model the same model."""
-    return fingerprint(model.shape())
 
 
 def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> None:

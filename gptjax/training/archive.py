@@ -8,7 +8,7 @@ of its own.
 import json
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gptjax.errors import UserError
+from gptjax.errors import NonFiniteError, UserError
+from gptjax.finite import non_finite
 
 PyTree = Any
 Items = Mapping[str, PyTree]  # trees of arrays by name: params, optimizer
@@ -24,7 +25,18 @@ Json = Mapping[str, Any]
 
 
 class DamagedError(Exception):
-    """A checkpoint does not read back as it was written."""
+    """A checkpoint does not read back as it was written, or holds NaN or infinity."""
+
+
+class OtherError(UserError):
+    """A checkpoint is intact, but of something else: of another ``name``, such as the model."""
+
+    def __init__(self, path: Path, name: str, stored: str | None, value: str) -> None:
+        super().__init__(
+            f"{path}: is a checkpoint of another {name}: its fingerprint is {stored}, "
+            f"that of this run {value}; give the same {name}, or start anew in another `out`"
+        )
+        self.name, self.stored = name, stored
 
 
 def write(
@@ -34,7 +46,15 @@ def write(
 
     ``content`` is ``info`` and ``fingerprints``. The checkpoints to ``remove`` go first; the new
     one must be later than the others. The latest ``keep`` stay, or all if it is None.
+
+    Raises:
+        NonFiniteError: an array holds NaN or infinity; nothing is written.
     """
+    if fault := non_finite(_leaves(items)):
+        raise NonFiniteError(
+            f"{folder / str(step)}: is not saved, since {fault} after {step} updates; try a lower "
+            "optimizer.learning_rate; earlier checkpoints are intact"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     content = {**content, "arrays": {name: _describe(tree) for name, tree in items.items()}}
     arguments = ocp.args.Composite(
@@ -50,31 +70,23 @@ def write(
 
 
 def read(
-    path: Path, targets: Items, fingerprints: Mapping[str, str]
+    path: Path, targets: Items, accepted: Mapping[str, Collection[str | None]]
 ) -> tuple[dict[str, PyTree], dict[str, Any]]:
     """Items of the checkpoint at ``path``, checked, and its info.
 
+    ``accepted`` has the fingerprints that it may have, by name; None among them: it may lack it.
+
     Raises:
         DamagedError: something does not read back as it was written.
-        UserError: it is intact, but of something else.
+        OtherError: it is intact, but has another fingerprint.
+        UserError: it is intact, but its arrays have other names or shapes.
     """
     own = _own_process()
-    try:
-        handler = ocp.JsonCheckpointHandler(multiprocessing_options=own)
-        with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
-            stored = reader.restore((path / "info").absolute())
-        content = stored["content"]
-        intact = stored["crc32"] == _crc_of_json(content)
-    except Exception as error:  # whatever a damaged file makes of its reader
-        raise DamagedError(one_line(error)) from error
-    if not intact:
-        raise DamagedError("checksum of info")
-    for name, value in fingerprints.items():
-        if (stored_value := content["fingerprints"].get(name)) != value:
-            raise UserError(
-                f"{path}: is a checkpoint of another {name}: its fingerprint is {stored_value}, "
-                f"that of this run {value}; give the same {name}, or start anew in another `out`"
-            )
+    content = read_content(path)
+    stored = content.get("fingerprints", {})
+    for name, values in accepted.items():
+        if stored.get(name) not in values:
+            raise OtherError(path, name, stored.get(name), str(next(iter(values))))
     items = {}
     for name, target in targets.items():
         _check_shapes(path, content["arrays"][name], target)
@@ -85,12 +97,35 @@ def read(
             with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
                 items[name] = reader.restore((path / name).absolute(), args=arguments)
             found = _describe(items[name])
+            fault = non_finite(_leaves({name: items[name]}))
         except Exception as error:  # as above
             raise DamagedError(one_line(error)) from error
         for leaf, description in content["arrays"][name].items():
             if found[leaf] != description:
                 raise DamagedError(f"checksum of {name}{leaf}")
+        if fault:
+            raise DamagedError(fault)
     return items, content["info"]
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """What the checkpoint at ``path`` says of itself: info, fingerprints, and its arrays.
+
+    Raises:
+        DamagedError: it does not read back as it was written.
+    """
+    own = _own_process()
+    try:
+        handler = ocp.JsonCheckpointHandler(multiprocessing_options=own)
+        with ocp.Checkpointer(handler, multiprocessing_options=own) as reader:
+            stored = reader.restore((path / "info").absolute())
+        content: dict[str, Any] = stored["content"]
+        intact = stored["crc32"] == _crc_of_json(content)
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise DamagedError(one_line(error)) from error
+    if not intact:
+        raise DamagedError("checksum of info")
+    return content
 
 
 def _check_shapes(path: Path, stored: Json, target: PyTree) -> None:
@@ -143,6 +178,13 @@ def steps(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def _leaves(items: Items) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array, with its item and path as its name."""
+    for name, tree in items.items():
+        for key, leaf in jax.tree.leaves_with_path(tree):
+            yield name + jax.tree_util.keystr(key), np.asarray(leaf)
 
 
 def _describe(tree: PyTree) -> dict[str, dict[str, Any]]:

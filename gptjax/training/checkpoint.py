@@ -5,7 +5,7 @@ Which are written, kept, removed and used is decided here; `archive.py` has the 
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ class Restored(NamedTuple):
     params: PyTree
     optimizer_state: PyTree
     info: dict[str, Any]
+    best: int | None
+    """The step of the best checkpoint, if there is an intact one."""
     notices: list[str]
     """What people should know, one line each."""
 
@@ -60,14 +62,23 @@ class Checkpoints:
         config: the section `checkpoint`.
         fingerprints: what a checkpoint belongs to (model, tokenizer, data, ...), by name;
             resuming with others is refused.
+        earlier: what earlier versions recorded as the fingerprint of the same thing, by name.
     """
 
     def __init__(
-        self, folder: str | Path, config: CheckpointConfig, fingerprints: Mapping[str, str]
+        self,
+        folder: str | Path,
+        config: CheckpointConfig,
+        fingerprints: Mapping[str, str],
+        earlier: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._folder = Path(folder)
         self._config = config
         self._fingerprints = dict(fingerprints)
+        earlier = earlier or {}
+        self._accepted = {
+            name: (value, *earlier.get(name, ())) for name, value in fingerprints.items()
+        }
         # Damaged, or of updates that are undone by going back: removed by the next save.
         self._stale: dict[str, set[int]] = {LAST: set(), BEST: set(), CURVE: set()}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
@@ -151,13 +162,27 @@ class Checkpoints:
         wanted = [int(resume)] if resume != "auto" else reversed(steps)
         paths = {f"checkpoint {step}": self._folder / LAST / str(step) for step in wanted}
         targets = {"params": params, "optimizer": optimizer_state}
-        path, items, info, notices = _first_good(self._folder, paths, targets, self._fingerprints)
+        path, items, info, notices = _first_good(self._folder, paths, targets, self._accepted)
         step = int(path.name)
         if notices:
             notices.append(f"using checkpoint {step} instead")
         for kind in self._stale:
             self._stale[kind] = {n for n in archive.steps(self._folder / kind) if n > step}
-        return Restored(step, items["params"], items["optimizer"], info, notices)
+        best = self._intact_best(params, notices)
+        return Restored(step, items["params"], items["optimizer"], info, best, notices)
+
+    def _intact_best(self, params: PyTree, notices: list[str]) -> int | None:
+        """The step of the best checkpoint; a damaged one is stale, and gets a notice."""
+        for step in archive.steps(self._folder / BEST):
+            if step in self._stale[BEST]:
+                continue
+            try:
+                archive.read(self._folder / BEST / str(step), {"params": params}, self._accepted)
+                return step
+            except (archive.DamagedError, UserError) as error:
+                notices.append(f"best/{step} is damaged ({error})")
+                self._stale[BEST].add(step)
+        return None
 
     def _write(self, kind: str, step: int, items: Items, info: Json) -> None:
         self.wait()  # one at a time, and an error of the one before surfaces here
@@ -192,14 +217,37 @@ def has_checkpoint(folder: str | Path) -> bool:
     return bool(archive.steps(Path(folder) / LAST))
 
 
-def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTree, int, str]:
+def recorded_fingerprints(folder: str | Path) -> dict[str, str]:
+    """The fingerprints in the newest checkpoint that says what it is; empty if none does."""
+    for kind in (LAST, BEST, CURVE):
+        for step in reversed(archive.steps(Path(folder) / kind)):
+            try:
+                content = archive.read_content(Path(folder) / kind / str(step))
+            except archive.DamagedError:
+                continue
+            return dict(content.get("fingerprints", {}))
+    return {}
+
+
+def restore_params(
+    folder: str | Path,
+    target: PyTree,
+    which: str,
+    accepted: Mapping[str, Collection[str | None]] | None = None,
+    *,
+    substitute: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[PyTree, int, str]:
     """The parameters of a finished or interrupted run, for evaluation.
 
     Args:
         folder: holds `last/`, `best/` and `curve/`.
         target: shapes and dtypes.
-        which: "best", "last", "auto" (the best where one was kept, else the last), or the
-            number of a step in any of them.
+        which: "best", "last", "auto" (the best where one was kept, else the last), the number of
+            a step in any of them, or one of them and a step, such as "last/120".
+        accepted: as of `gptjax.training.archive.read`.
+        substitute: take the next one in the place of a damaged one, and ``say`` so.
+        say: is told what people should know, one line each.
 
     Returns:
         The parameters as numpy arrays, their step, and where they were: "best", "last" or "curve".
@@ -210,28 +258,46 @@ def restore_params(folder: str | Path, target: PyTree, which: str) -> tuple[PyTr
     """
     folder = Path(folder)
     steps = {kind: archive.steps(folder / kind) for kind in (BEST, LAST, CURVE)}
+    kind, _, number = which.partition("/")
     if which in (BEST, LAST):
         candidates = [(which, step) for step in reversed(steps[which])]
     elif which == "auto":
         candidates = [(kind, step) for kind in (BEST, LAST) for step in reversed(steps[kind])]
+    elif kind in steps:
+        candidates = [(kind, int(number))] if number in map(str, steps[kind]) else []
     else:
         candidates = [(kind, int(which)) for kind in steps if which in map(str, steps[kind])]
     if not candidates:
         there = ", ".join(f"{kind}/{step}" for kind in steps for step in steps[kind]) or "none"
         raise UserError(f"{folder}: no checkpoint {which!r}; there are: {there}")
     paths = {f"{kind}/{step}": folder / kind / str(step) for kind, step in candidates}
-    path, items, _, _ = _first_good(folder, paths, {"params": target}, {})
+    path, items, info, damages = _first_good(folder, paths, {"params": target}, accepted or {})
+    found = f"{path.parent.name}/{path.name}"
+    if damages and not substitute and not which.isdigit():
+        damaged = next(iter(paths.values()))
+        raise NoCheckpointError(
+            f"{folder}: {'; '.join(damages)}; give `checkpoint={found}` to take that one, which is "
+            f"intact, or remove {damaged}"
+        )
+    for damage in damages:
+        say(f"{damage}; {found} is taken in its place")
+    best = info.get("history", {}).get("best_step")
+    if which == "auto" and not steps[BEST] and best is not None:
+        say(f"the best checkpoint, best/{best}, is no longer there; {found} is taken")
     return items["params"], int(path.name), path.parent.name
 
 
 def _first_good(
-    folder: Path, paths: Mapping[str, Path], targets: Items, fingerprints: Mapping[str, str]
+    folder: Path,
+    paths: Mapping[str, Path],
+    targets: Items,
+    accepted: Mapping[str, Collection[str | None]],
 ) -> tuple[Path, dict[str, PyTree], dict[str, Any], list[str]]:
     """The first intact checkpoint of ``paths`` (by name), and a line for each one before it."""
     damages = []
     for name, path in paths.items():
         try:
-            items, info = archive.read(path, targets, fingerprints)
+            items, info = archive.read(path, targets, accepted)
         except archive.DamagedError as error:
             damages.append(f"{name} is damaged ({error})")
         else:

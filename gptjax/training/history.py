@@ -1,8 +1,11 @@
 """What a run remembers of its evaluations, and which of them was the best."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+from gptjax import finite
 
 
 class Best(NamedTuple):
@@ -32,6 +35,21 @@ class History:
     """What the best evaluation returned."""
     stale: int = 0
     """Evaluations since the best one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON has them: null for a number that is not finite."""
+        return dict(finite.or_null(asdict(self)))
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "History":
+        """What `to_json` made, with NaN for null."""
+        history = cls(**fields)
+
+        def numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
+            return {name: math.nan if x is None else x for name, x in metrics.items()}
+
+        metrics, best = numbers(history.metrics), numbers(history.best_metrics)
+        return replace(history, metrics=metrics, best_metrics=best)
 
     def after(self, step: int, metrics: Mapping[str, float], best: Best) -> "History":
         """The history with one more evaluation."""

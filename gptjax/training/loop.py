@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -131,7 +131,7 @@ def fit(
     )
     del params
     own = tracker if parallel.is_main() else None
-    run = _Run(batches, config, total, best, checkpoints, own, History(**info), state)
+    run = _Run(batches, config, total, best, checkpoints, own, History.from_json(info), state)
     run.start(notices, on_start)
     train_step = make_train_step(objective, optimizer, config.seed, config.accumulate)
     try:
@@ -273,7 +273,7 @@ class _Run:
         raise Interrupted(f"{where}, which is saved: go on with `resume=auto`")
 
     def _info(self) -> dict[str, Any]:
-        return _settings(self.config)._asdict() | {"history": asdict(self.history)}
+        return _settings(self.config)._asdict() | {"history": self.history.to_json()}
 
     def _look_at(self, step: int, device_metrics: dict[str, Any]) -> None:
         metrics = jax.device_get(device_metrics)

@@ -10,7 +10,7 @@ import numpy as np
 from gptjax.batch import Objective
 from gptjax.errors import NoCheckpointError, UserError
 from gptjax.training import parallel
-from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.checkpoint import Checkpoints, Restored
 from gptjax.training.optimizer import Optimizer
 from gptjax.training.step import Progress, TrainState
 
@@ -71,6 +71,16 @@ def _compare(info: Mapping[str, Any], settings: Settings) -> list[str]:
     ]
 
 
+def _without_lost_best(restored: Restored) -> tuple[dict[str, Any], list[str]]:
+    """Info and notices; the history names no best checkpoint that is damaged or gone."""
+    history = restored.info["history"]
+    if (best := history.get("best_step")) in (None, restored.best):
+        return restored.info, restored.notices
+    lost = f"best/{best}, the best so far, is lost: the next better evaluation writes one anew"
+    without = {**restored.info, "history": {**history, "best_step": None}}
+    return without, [*restored.notices, lost]
+
+
 def _replicated(params: PyTree, optimizer_state: PyTree, step: int) -> TrainState:
     progress = Progress(jnp.array(step, jnp.int32), jnp.array(False))
     state: TrainState = parallel.replicate(TrainState(params, optimizer_state, progress))
@@ -89,7 +99,8 @@ def _restore_on_main(
             restored = checkpoints.restore(targets[0], targets[1], resume)
             if restored is not None:
                 arrays = (restored.params, restored.optimizer_state)
-                outcome = {"found": [restored.step, restored.info, restored.notices]}
+                info, notices = _without_lost_best(restored)
+                outcome = {"found": [restored.step, info, notices]}
         except (UserError, NoCheckpointError) as error:
             outcome = {"error": str(error), "refused": isinstance(error, UserError)}
     outcome = parallel.broadcast_json(outcome)

@@ -98,6 +98,14 @@ CHANGES = {
         lambda t, n: t.update({n: t[n].astype(np.int8)}),
         "the tensor {bare} holds int8; quantised",
     ),
+    "NaN": (
+        lambda t, n: t[n].__setitem__((3, 1), np.nan),
+        r"the tensor {bare} holds nan at \[3, 1\]; no model",
+    ),
+    "overflow": (
+        lambda t, n: t.update({n: np.full((8, 32), -1e39)}),
+        r"the tensor {bare} holds -inf at \[0, 0\]; no model",
+    ),
     "another head": (
         lambda t, n: t.update({"lm_head.weight": np.zeros((2, 2), np.float32)}),
         "lm_head.weight is not the token embedding",

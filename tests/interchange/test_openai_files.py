@@ -71,6 +71,10 @@ def damage(folder, what):
         np.save(folder / "params_9.npy", np.load(folder / "params_9.npy")[:-1])
     elif what == "another type":
         np.save(folder / "params_0.npy", np.load(folder / "params_0.npy").astype(np.float64))
+    elif what == "infinity":
+        part = np.load(folder / "params_0.npy")
+        part[5] = np.inf
+        np.save(folder / "params_0.npy", part)
     elif what == "several arrays":
         with (folder / "params_0.npy").open("wb") as file:
             np.savez(file, a=np.zeros(3, np.float32))
@@ -92,6 +96,7 @@ DAMAGES = {
     "part missing": r"params_7\.npy: cannot be read",
     "part truncated": r"params_3\.npy: cannot be read",
     "part shorter": r"the shapes .* need [\d,]+ numbers, and .* hold [\d,]+",
+    "infinity": r"number 0 \(position_embedding\) holds inf at \[0, 5\]",
     "several arrays": r"params_0\.npy: holds several arrays",
     "no archive": r"params_0\.npy: cannot be read",
     "a shape without sizes": "are not positions, tokens and 12 for each block",

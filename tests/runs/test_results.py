@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -54,7 +55,7 @@ ONE_OF_EACH = [
     LanguageModelling(
         split="valid",
         examples=7,
-        metrics={"loss": 1.5, "perplexity": math.inf},
+        metrics={"loss": 1.5, "perplexity": 4.5},
         data=Data(source="books", fingerprint="ab", dropped=(Dropped("too short", 2),)),
         checkpoint="best/4",
         steps=4,
@@ -220,7 +221,8 @@ def test_files_from_before_there_were_kinds(tmp_path, kind):
     assert type(found) is KINDS[kind]
     again = tmp_path / "again.json"
     write_results(again, found)
-    new, old = (json.loads(text, parse_constant=str) for text in (again.read_text(), OLD[kind]))
+    nothing = {"parse_constant": lambda name: None}  # of NaN and infinity JSON has null
+    new, old = (json.loads(text, **nothing) for text in (again.read_text(), OLD[kind]))
     # Nothing that the old file says is lost: every key, with its value.
     assert {name: new[name] for name in old} == old
 
@@ -236,6 +238,23 @@ def test_an_old_file_has_what_it_did_not_record_as_none(tmp_path):
     assert metrics["perplexity"] == math.inf
 
 
+def refuse(constant):
+    raise ValueError(f"{constant} is no JSON")
+
+
+def test_numbers_that_are_not_finite_are_null_and_nan(tmp_path):
+    path = tmp_path / "results.json"
+    results = replace(ONE_OF_EACH[0], metrics={"loss": math.nan, "perplexity": math.inf})
+    write_results(path, results)
+    table = json.loads(path.read_text(), parse_constant=refuse)
+    assert table["metrics"] == {"loss": None, "perplexity": None}
+    assert all(map(math.isnan, read_results(path).metrics.values()))
+    # What may be absent stays None.
+    sweep = replace(ONE_OF_EACH[-1], points=(replace(POINT, mean=math.nan, std=None),))
+    write_results(path, sweep)
+    assert read_results(path).points[0].mean is None
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -245,7 +264,7 @@ def test_an_old_file_has_what_it_did_not_record_as_none(tmp_path):
         (lambda text: text.replace('"seed": 1', '"seed": "1"'), "seed is '1', no int"),
         (lambda text: text.replace('"seed": 1', '"seed": true'), "seed is True, no int"),
         (lambda text: text.replace('"left_out": 1,', ""), r"splits\.valid\.left_out is missing"),
-        (lambda text: text.replace("0.6", "null"), r"metrics\.accuracy is None, no float"),
+        (lambda text: text.replace("0.6", "[]"), r"metrics\.accuracy is \[\], no float"),
         (lambda text: text.replace('"task-run"', '"probe"'), "kind is 'probe', none of"),
         (lambda text: text.replace("false", "0"), "majority_class_only is 0, no bool|sample is 0"),
     ],

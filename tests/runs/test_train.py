@@ -7,7 +7,8 @@ import pytest
 from gptjax.config import from_table
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
-from gptjax.runs.train import check_same_shape, shape_fingerprint
+from gptjax.runs.identity import shape_fingerprint
+from gptjax.runs.train import check_same_shape
 
 
 def test_a_transformers_fingerprint_stays_what_runs_have_recorded():

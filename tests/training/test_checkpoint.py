@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.errors import NoCheckpointError, UserError
+from gptjax.errors import NoCheckpointError, NonFiniteError, UserError
+from gptjax.training import archive
 from gptjax.training.checkpoint import (
     CheckpointConfig,
     Checkpoints,
@@ -128,6 +129,86 @@ def test_a_bit_that_orbax_does_not_notice_is_noticed(tmp_path):
     restored = restore(tmp_path)
     assert_is(restored, 1)
     assert "checksum of params['embedding']" in restored.notices[0]
+
+
+@pytest.mark.parametrize("kind", ["last", "best", "curve"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_never_written(tmp_path, kind, number):
+    save(tmp_path, 1)
+    params, state = tree(2)
+    params["block_0"]["bias"][3] = number
+    writer = checkpoints(tmp_path)
+    if kind == "last":
+        writer.save_last(2, params, state, {})
+    elif kind == "best":
+        writer.save_best(2, params, {})
+    else:
+        writer.save_curve(2, params)
+    with pytest.raises(NonFiniteError, match=r"\['bias'\] holds \S+ at \[3\] after 2 updates"):
+        writer.wait()
+    assert [path.name for path in tmp_path.glob("*/*")] == ["1"]
+
+
+def test_what_is_not_finite_is_never_read(tmp_path, monkeypatch):
+    params, state = tree(2)
+    state[1]["embedding"][1, 2] = np.inf
+    save(tmp_path, 1)
+    writer = checkpoints(tmp_path)
+    monkeypatch.setattr(archive, "non_finite", lambda arrays: None)
+    writer.save_last(2, params, state, {"history": {"best": 2 / 3}})
+    writer.wait()
+    params["embedding"][0, 1] = np.nan
+    writer.save_best(2, params, {})
+    writer.wait()
+    monkeypatch.undo()
+    restored = restore(tmp_path)
+    assert_is(restored, 1)
+    assert "optimizer[1]['embedding'] holds inf at [1, 2]" in restored.notices[0]
+    with pytest.raises(NoCheckpointError, match=r"params\['embedding'\] holds nan at \[0, 1\]"):
+        restore_params(tmp_path, tree(0)[0], "best")
+
+
+def test_a_damaged_best_is_written_anew(tmp_path):
+    writer = checkpoints(tmp_path)
+    writer.save_best(1, tree(1)[0], {})
+    save(tmp_path, 1, 2)
+    assert restore(tmp_path).best == 1
+    for info in (tmp_path / "best").rglob("info/metadata"):
+        flip(info, 0.5)
+    writer = checkpoints(tmp_path)
+    restored = writer.restore(*tree(0), "auto")
+    assert restored.best is None
+    assert "best/1 is damaged" in restored.notices[0]
+    writer.save_last(3, *tree(3), {"history": {"best": 1.0}})
+    writer.wait()
+    assert not list((tmp_path / "best").iterdir())
+    writer.save_best(4, tree(4)[0], {})
+    writer.wait()
+    assert restore_params(tmp_path, tree(0)[0], "auto")[1:] == (4, "best")
+
+
+def test_the_last_one_is_not_replaced_silently_either(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "copy")
+    for info in (tmp_path / "copy/last/3").rglob("info/metadata"):
+        flip(info, 0.5)
+    for which in ("auto", "last"):
+        with pytest.raises(NoCheckpointError, match=r"last/3 is damaged.*`checkpoint=last/2`"):
+            restore_params(tmp_path / "copy", tree(0)[0], which)
+        said = []
+        found = restore_params(
+            tmp_path / "copy", tree(0)[0], which, substitute=True, say=said.append
+        )
+        assert found[1:] == (2, "last")
+        assert "last/2 is taken in its place" in said[0]
+
+
+def test_an_earlier_fingerprint_of_the_same_thing_is_accepted(saved):
+    now = {**FINGERPRINTS, "tokenizer": "t2"}
+    config = CheckpointConfig(every=1)
+    good = Checkpoints(saved, config, now, {"tokenizer": ("t0", "t1")})
+    assert_is(good.restore(*tree(0), "auto"), 3)
+    with pytest.raises(UserError, match="another tokenizer"):
+        Checkpoints(saved, config, now, {"tokenizer": ("t0",)}).restore(*tree(0), "auto")
 
 
 def test_none_good_is_an_error_and_not_a_start_from_zero(saved, tmp_path):

@@ -186,6 +186,46 @@ def test_what_is_not_finite_ends_the_run_before_it_is_saved(tmp_path, start):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, optimizer_state)))
 
 
+@pytest.mark.parametrize("lost", ["damaged", "gone"])
+def test_a_lost_best_is_written_anew_or_the_last_one_counts(whole, tmp_path, capsys, lost):
+    """The history then names none, until an evaluation is better than the lost one."""
+    shutil.copytree(whole, tmp_path / "run")
+    best = state_of(whole, 12)[2]["best_step"]
+    kept = tmp_path / "run/checkpoints/best"
+    shutil.rmtree(kept)
+    if lost == "damaged":
+        (kept / str(best) / "params").mkdir(parents=True)
+    result = run(tmp_path / "run", resume="12", keep=20, every=1)
+    said = capsys.readouterr().err
+    assert f"best/{best}, the best so far, is lost" in said
+    whole_history = state_of(whole, STEPS)[2]
+    assert result.history.best_metrics == whole_history["best_metrics"]
+    better = whole_history["best_step"] > 12
+    assert result.history.best_step == (whole_history["best_step"] if better else None)
+    assert [path.name for path in kept.iterdir()] == [str(STEPS)] * better
+
+
+def test_a_learning_rate_that_overflows_never_reaches_the_disk(tmp_path):
+    config = TrainConfig(steps=6, batch_size=8, log_every=1, evaluate_every=1)
+    rate = OptimizerConfig(learning_rate=3e38, warmup=0.0, schedule="constant")
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(NonFiniteError):
+        fit(
+            objective(),
+            ToyBatches(),
+            config,
+            make_optimizer(rate, 6),
+            evaluate=Evaluator(objective(), ToyBatches(examples=13, shuffle=False)),
+            checkpoints=Checkpoints(folder, CheckpointConfig(every=1, per_doubling=2), {}),
+        )
+    shapes = jax.eval_shape(objective().init, jax.random.key(0))
+    for path in folder.glob("*/*"):
+        restore_params(folder, shapes, f"{path.parent.name}/{path.name}")
+        info = (path / "info/metadata").read_text()
+        assert "NaN" not in info
+        assert "Infinity" not in info
+
+
 def test_the_last_step_is_looked_at_without_anything_else_to_do(tmp_path):
     """Neither evaluation nor checkpoints: its metrics are logged, and a bad loss ends the run."""
     config = TrainConfig(steps=3, batch_size=8, log_every=1)

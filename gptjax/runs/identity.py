@@ -1,0 +1,146 @@
+"""What makes a run the run that it is: what it records of itself, and is compared when opened."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from gptjax.data.tasks.task import Task
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.sentencepiece import MODEL_FILE
+from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
+from gptjax.errors import UserError
+from gptjax.models.config import ModelConfig
+from gptjax.runs.folder import RunFolder
+from gptjax.training.checkpoint import recorded_fingerprints
+
+WHOLE = ("model", "tokenizer")  # what every run records
+Values = Mapping[str, Any]
+
+
+def fingerprint(value: Values) -> str:
+    """A hash (hex) of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def shape_fingerprint(model: ModelConfig) -> str:
+    """A hash of what makes a model the same model."""
+    return fingerprint(model.shape())
+
+
+def task_identity(
+    task: Task, *, lm_coefficient: float, freeze_backbone: bool, positions: int | None
+) -> dict[str, Any]:
+    """What makes a training problem the same problem.
+
+    ``positions`` is the longest sequence, where the released code's oddities are asked for.
+    """
+    return {
+        # Only where it is not as usual, so that runs from before there was a choice go on.
+        **({"fidelity": "released", "positions": positions} if positions is not None else {}),
+        "task": task.name,
+        "format": task.format,
+        "labels": task.labels,
+        "scores": task.scores,
+        "columns": {part: list(names) for part, names in task.columns.items()},
+        "aliases": dict(task.aliases),
+        "lm_coefficient": lm_coefficient,
+        "freeze_backbone": freeze_backbone,
+    }
+
+
+def file_digests(folder: RunFolder) -> dict[str, str]:
+    """sha256 (hex) of the settings that a run writes once, by the name of their file."""
+    files = (folder.config, folder.task_file)
+    return {file.name: _digest(file) for file in files if file.exists()}
+
+
+def notices(folder: RunFolder) -> list[str]:
+    """What people should know of a run folder before they use it, a line each."""
+    try:
+        meta = folder.read_meta()
+    except UserError as error:
+        return [f"{error}; the run is opened by what its checkpoints say"]
+    if not folder.meta.exists():
+        return [f"{folder.path}: has no meta.json; what it says of the run is not known"]
+    there = file_digests(folder)
+    return [
+        f"{folder.path / name}: is not as the run wrote it: it was changed or is damaged"
+        for name, digest in meta.get("files", {}).items()
+        if there.get(name) != digest
+    ]
+
+
+def check(folder: RunFolder, name: str, found: Collection[str], now: Values | None = None) -> None:
+    """Refuse a run folder whose ``name``, such as the model, is not what the run recorded.
+
+    Args:
+        folder: the run folder.
+        name: of a fingerprint.
+        found: the fingerprints that what is there may have.
+        now: what they are hashes of, to name what differs.
+
+    Raises:
+        UserError: the recorded one is none of these; names the file.
+    """
+    stored = recorded(folder).get(name)
+    if stored is not None and stored not in found:
+        raise other(folder, name, stored, now)
+
+
+def other(folder: RunFolder, name: str, stored: str | None, now: Values | None = None) -> UserError:
+    """The refusal of a run whose ``name`` is another than what it recorded."""
+    files = {"model": folder.config, "tokenizer": folder.tokenizer, "task": folder.config}
+    if folder.task_file.exists():
+        files["task"] = folder.task_file
+    return UserError(
+        f"{files.get(name, folder.path)}: is not as it was when the run was made: its {name} is "
+        f"another{_difference(folder, name, stored, now)}; it was changed or is damaged: put back "
+        "what was there"
+    )
+
+
+def _difference(folder: RunFolder, name: str, stored: str | None, now: Values | None) -> str:
+    """What differs from what the run recorded, in words, where that is known."""
+    try:
+        before = folder.read_meta().get("identity", {}).get(name)
+    except UserError:
+        before = None
+    if before is None or now is None or fingerprint(before) != stored:
+        return f" (its fingerprint was {str(stored)[:16]}…)"
+    now = json.loads(json.dumps(now))
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return f" ({'; '.join(f'{key} is {now.get(key)}, and was {before.get(key)}' for key in keys)})"
+
+
+def recorded(folder: RunFolder) -> dict[str, str]:
+    """The fingerprints that a run recorded, by name, in meta.json or else in its checkpoints."""
+    try:
+        found = folder.read_meta().get("fingerprints")
+    except UserError:
+        found = None
+    if isinstance(found, dict) and found:
+        return found
+    return recorded_fingerprints(folder.checkpoints)
+
+
+def open_tokenizer(
+    folder: RunFolder, mode: Mode | None = None, expected_size: int | None = None
+) -> Tokenizer:
+    """A run's own tokenizer, compared with what the run recorded; ``mode`` may be another one.
+
+    Raises:
+        UserError: it is not there, is another one, or is damaged.
+    """
+    model = folder.tokenizer / MODEL_FILE
+    if model.is_file():  # compared first: a damaged one may do anything to its reader
+        check(folder, "tokenizer", (_digest(model),))
+    tokenizer = load_tokenizer(folder.tokenizer, expected_size, mode)
+    saved = tokenizer if mode is None else load_tokenizer(folder.tokenizer)
+    check(folder, "tokenizer", (saved.fingerprint,))
+    return tokenizer
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

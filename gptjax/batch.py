@@ -34,17 +34,18 @@ class Sums(NamedTuple):
     """What an objective returns: numerators, and the one denominator they share.
 
     Sums and not means, so that micro-batches, devices and processes add up exactly and the
-    division happens once: mean = sum / max(weight, 1 if weight is 0).
+    division happens once: mean = sum / max(weight, 1 if weight is 0). In evaluation a metric may be
+    a pair of a sum and a weight of its own; it has a mean only where that weight is not 0.
 
     Attributes:
         loss: float32 [], the sum to minimise.
         weight: float32 [], what to divide by (predicted tokens, or examples).
-        metrics: float32 [] each, further sums over the same weight, by name.
+        metrics: float32 [] each, further sums over the same weight, by name (see above).
     """
 
     loss: Array
     weight: Array
-    metrics: Mapping[str, Array]
+    metrics: Mapping[str, Any]
 
 
 class Objective(NamedTuple):

@@ -38,6 +38,14 @@ def invocation(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"toml": False})
 
 
+def since(before: Any) -> Any:
+    """A field that is None by default, and ``before`` in a run's config from before there was it.
+
+    What None stands for must be settled before a run's config is written.
+    """
+    return dataclasses.field(default=None, metadata={"before": before})
+
+
 def cache_folder() -> Path:
     """Where encoded corpora and compiled programs are kept: $GPTJAX_CACHE or ~/.cache/gptjax."""
     return Path(os.environ.get("GPTJAX_CACHE") or "~/.cache/gptjax").expanduser()
@@ -154,8 +162,22 @@ def read_table(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def read_resolved(cls: type[T], path: str | Path) -> T:
-    """A config from a file that `write` wrote, in which an absent key is None."""
-    return from_resolved(cls, read_table(path, "config file"), where=str(path))
+    """A run's config from the file that `write` wrote, in which an absent key is None.
+
+    A key that is absent because the file is older than its field is what `since` says.
+    """
+    return _as_before(from_resolved(cls, read_table(path, "config file"), where=str(path)))
+
+
+def _as_before(config: T) -> T:
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            changed[field.name] = _as_before(value)
+        elif value is None and "before" in field.metadata:
+            changed[field.name] = field.metadata["before"]
+    return dataclasses.replace(config, **changed)  # type: ignore[type-var]
 
 
 def from_resolved(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:

@@ -87,9 +87,11 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         batch_size=-(-config.batch_size // devices) * devices,
         shuffle=False,
         drop_last=False,
+        predict_end=loaded.predicts_end,
     )
-    means = Evaluator(lm(loaded.model.for_perplexity()), windows)(loaded.params)
-    result = perplexity(means["loss"], corpus)
+    apart = loaded.tokenizer.end if loaded.predicts_end else None
+    means = Evaluator(lm(loaded.model.for_perplexity(), apart), windows)(loaded.params)
+    result = perplexity(means["loss"], corpus, means.get("end_loss"))
     per_word = show_per_word(result.word_perplexity, "{:.3f}")
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")
@@ -97,12 +99,14 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
     print(f"  bits per byte         {result.bits_per_byte:12.4f}")
     print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
+    if result.end_loss is not None:
+        print(f"  loss of the ends      {result.end_loss:12.4f}   (nats, of each document's end)")
     if config.out is not None:
         left_out = dropped(corpus.dropped)
         results = TextEvaluation(
             split=corpus.name,
             examples=corpus.num_tokens,
-            metrics={**means, **dataclasses.asdict(result)},
+            metrics={**means, **result.metrics()},
             data=Data(source=corpus.name, fingerprint=corpus.fingerprint, dropped=left_out),
             checkpoint=loaded.checkpoint,
             run=config.run,

@@ -1,13 +1,13 @@
 """`gptjax pretrain`: train a language model on text."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
 from gptjax.data.text import corpus
-from gptjax.data.text.corpus import Corpus, CorpusConfig, unigram_perplexity
+from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end, unigram_perplexity
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
@@ -113,7 +113,7 @@ def run(config: PretrainConfig) -> LanguageModelling:
             source = load_source(config.model, config.init, config.vocabulary.mode)
         create(folder)
         tokenizer = _tokenizer(config, folder, resume, source)
-        return _problem(config, tokenizer, source)
+        return _problem(_settled(config, tokenizer, folder, resume), tokenizer, source)
 
     return train_run(config, out, prepare)
 
@@ -128,14 +128,29 @@ def _as_before(config: PretrainConfig, folder: RunFolder) -> PretrainConfig:
     return replace(config, corpus=replace(config.corpus, **older))
 
 
+def _settled(
+    config: PretrainConfig, tokenizer: Tokenizer, folder: RunFolder, resume: str
+) -> PretrainConfig:
+    """The settings with `corpus.predict_end` decided; a run that goes on keeps its own."""
+    text = config.corpus
+    if resume != "never" and text.predict_end is None:
+        text = configs.read_resolved(PretrainConfig, folder.config).corpus
+    return replace(config, corpus=replace(config.corpus, predict_end=predicts_end(text, tokenizer)))
+
+
 def _problem(
     config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None
 ) -> Problem[LanguageModelling]:
     train, valid = corpus.prepare(config.corpus, tokenizer)
     context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
-    short = config.corpus.short_documents
+    short, ends = config.corpus.short_documents, bool(config.corpus.predict_end)
     batches = Windows(
-        train, context_length=context, batch_size=size, seed=seed, short_documents=short
+        train,
+        context_length=context,
+        batch_size=size,
+        seed=seed,
+        short_documents=short,
+        predict_end=ends,
     )
     say(f"training text: {train}")
     say(f"  {batches.report()}")
@@ -143,10 +158,18 @@ def _problem(
     if config.corpus.validation is None:
         say(f"  {corpus.held_back(train, valid, config.corpus)}")
     # The validation text in order, every token predicted once, a micro-batch at a time. Perplexity
-    # is over the tokens, whatever the loss runs over.
+    # is over the tokens of the text, whatever the loss runs over.
     size //= config.train.accumulate
-    whole = Windows(valid, context_length=context, batch_size=size, shuffle=False, drop_last=False)
-    evaluator = Evaluator(lm(config.model.for_perplexity()), whole)
+    whole = Windows(
+        valid,
+        context_length=context,
+        batch_size=size,
+        shuffle=False,
+        drop_last=False,
+        predict_end=ends,
+    )
+    apart = tokenizer.end if ends else None
+    evaluator = Evaluator(lm(config.model.for_perplexity(), apart), whole)
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
@@ -161,8 +184,10 @@ def _problem(
         evaluate=evaluate,
         conclude=lambda trained: _conclude(config, trained, train, valid),
         content={"corpus": train.fingerprint},
-        order={"short_documents": short},
+        # Runs from before there was `predict_end` have no such key.
+        order={"short_documents": short, **({"predict_end": True} if ends else {})},
         facts={"train": _facts(train), "valid": _facts(valid)},
+        config=config,
         params=None if source is None else lambda: source.params,
         source=None if source is None else source.params,
     )
@@ -213,11 +238,12 @@ def _conclude(
 ) -> LanguageModelling:
     """results.json, samples.txt, and the last lines that people see."""
     folder, seed = trained.folder, config.train.seed
-    measured, unigram = perplexity(trained.metrics["loss"], valid), unigram_perplexity(train, valid)
+    measured = perplexity(trained.metrics["loss"], valid, trained.metrics.get("end_loss"))
+    unigram = unigram_perplexity(train, valid)
     results = LanguageModelling(
         split="valid",
         examples=valid.num_tokens,
-        metrics={**trained.metrics, **asdict(measured), "unigram_perplexity": unigram},
+        metrics={**trained.metrics, **measured.metrics(), "unigram_perplexity": unigram},
         data=Data(source=valid.name, fingerprint=valid.fingerprint, dropped=dropped(valid.dropped)),
         checkpoint=trained.checkpoint,
         steps=trained.steps,

@@ -20,6 +20,8 @@ class Perplexity:
             on the tokenizer.
         bits_per_byte: bits per byte of UTF-8, likewise.
         tokens, words, bytes: what was counted.
+        end_loss: nats per end of a document, which no other number contains; None where ends are
+            not predicted.
     """
 
     loss: float
@@ -29,6 +31,11 @@ class Perplexity:
     tokens: int
     words: int
     bytes: int
+    end_loss: float | None = None
+
+    def metrics(self) -> dict[str, float]:
+        """All that there is, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def show_per_word(value: float | None, form: str = "{:,.1f}") -> str:
@@ -36,7 +43,7 @@ def show_per_word(value: float | None, form: str = "{:,.1f}") -> str:
     return "-" if value is None or not value < MOST_PER_WORD else form.format(value)
 
 
-def perplexity(loss: float, corpus: Corpus) -> Perplexity:
+def perplexity(loss: float, corpus: Corpus, end_loss: float | None = None) -> Perplexity:
     """All units from the mean loss in nats per token of a corpus; too large ones are infinite."""
     nats = loss * corpus.num_tokens
     return Perplexity(
@@ -47,6 +54,7 @@ def perplexity(loss: float, corpus: Corpus) -> Perplexity:
         tokens=corpus.num_tokens,
         words=corpus.words,
         bytes=corpus.bytes,
+        end_loss=end_loss,
     )
 
 

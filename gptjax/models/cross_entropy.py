@@ -32,15 +32,32 @@ def cross_entropy(
         Σ weight × negative log-likelihood in nats, and Σ weight over the rows where no logit is
         above the target's. Both float32; the second is a metric, without a gradient.
     """
+    (sums,) = cross_entropies(states, table, targets, (weights,), bias)
+    return sums
+
+
+def cross_entropies(
+    states: Float[Array, "N D"],
+    table: Float[Array, "V D"],
+    targets: Int[Array, " N"],
+    weights: tuple[Float[Array, " N"], ...],
+    bias: Float[Array, " V"] | None = None,
+) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], ...]:
+    """What `cross_entropy` returns, for each of several weights; the logits are made once."""
     cast = table.astype(states.dtype)
 
-    def add(sums: tuple[Array, Array], chunk: tuple[Array, Array, Array]) -> Any:
-        x, target, weight = chunk
+    def add(sums: Any, chunk: tuple[Array, Array, tuple[Array, ...]]) -> Any:
+        x, target, several = chunk
         _, _, nll, correct = _softmax(x, cast, bias, target)
-        return (sums[0] + (weight * nll).sum(), sums[1] + (weight * correct).sum()), None
+        return tuple(
+            (loss + (weight * nll).sum(), hits + (weight * correct).sum())
+            for (loss, hits), weight in zip(sums, several, strict=True)
+        ), None
 
-    sums, _ = jax.lax.scan(add, (jnp.float32(0), jnp.float32(0)), _chunks(states, targets, weights))
-    return sums
+    start = ((jnp.float32(0), jnp.float32(0)),) * len(weights)
+    sums, _ = jax.lax.scan(add, start, _chunks(states, targets, weights))
+    found: tuple[tuple[Array, Array], ...] = sums
+    return found
 
 
 def _softmax(
@@ -101,7 +118,7 @@ def _backward(saved: _Saved, g: tuple[Array, Array]) -> tuple[Array | None, ...]
 cross_entropy.defvjp(_forward, _backward)
 
 
-def _chunks(states: Array, targets: Array, weights: Array) -> tuple[Array, Array, Array]:
+def _chunks(states: Array, targets: Array, weights: Any) -> tuple[Array, Array, Any]:
     """Equal chunks of at most ``_ROWS`` rows; what fills up the last weighs 0."""
     rows, count = states.shape[0], -(-states.shape[0] // _ROWS)
     size = -(-rows // count)
@@ -110,4 +127,4 @@ def _chunks(states: Array, targets: Array, weights: Array) -> tuple[Array, Array
         padding = ((0, size * count - rows),) + ((0, 0),) * (x.ndim - 1)
         return jnp.pad(x, padding).reshape(count, size, *x.shape[1:])
 
-    return cut(states), cut(targets), cut(weights)
+    return cut(states), cut(targets), jax.tree.map(cut, weights)

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from gptjax.batch import Batch, Objective, Sums
 from gptjax.models.backbone import for_loss, init_backbone, states, with_rows
 from gptjax.models.config import ModelConfig
-from gptjax.models.cross_entropy import cross_entropy
+from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey
 from gptjax.models.task_head import NUM_SPECIALS, TaskHeadConfig, head_logits, init_task_head
 
@@ -23,13 +23,17 @@ def num_parameters(objective: Objective) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
-def lm(config: ModelConfig) -> Objective:
+def lm(config: ModelConfig, end: int | None = None) -> Objective:
     """Language modelling: predict each token from those before it (paper, equation 1).
 
     A batch has T + 1 tokens per sequence: the model sees all but the last and predicts all but
     the first. The loss sums weight × negative log-likelihood in nats, where a token's weight is
     its ``lm_weights`` times its row's ``weights``; the metric ``accuracy`` sums the weights of
     tokens whose logit is the highest.
+
+    With ``end``, evaluation measures the token with that id apart: loss, weight and ``accuracy``
+    are of all other tokens, as if it had no weight, and the metric ``end_loss`` is its own, with
+    its own weight. Training makes no difference between them.
     """
 
     def init(key: RandomKey) -> Any:
@@ -46,8 +50,15 @@ def lm(config: ModelConfig) -> Objective:
         params, table, bias = for_loss(config, params, drop_key)
         seen = states(config, params, tokens[:, :-1], key)
         rows, targets = seen.reshape(-1, seen.shape[-1]), tokens[:, 1:].reshape(-1)
-        total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
-        return Sums(total, weights.sum(), {"accuracy": correct})
+        if end is None or key is not None:
+            total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
+            return Sums(total, weights.sum(), {"accuracy": correct})
+        ending = jnp.where(tokens[:, 1:] == end, weights, 0.0)
+        weights = jnp.where(tokens[:, 1:] == end, 0.0, weights)
+        both = (weights.reshape(-1), ending.reshape(-1))
+        (total, correct), (end_loss, _) = cross_entropies(rows, table, targets, both, bias)
+        metrics = {"accuracy": correct, "end_loss": (end_loss, ending.sum())}
+        return Sums(total, weights.sum(), metrics)
 
     return Objective(init, loss)
 

@@ -92,6 +92,8 @@ def _section(run: PretrainedRun) -> Section:
         for split, facts in run.data.items()
     ]
     text += [f"Text: {'; '.join(texts)}."] if texts else []
+    if "end_loss" in run.metrics:
+        text.append(f"Loss of the ends of documents: {run.metrics['end_loss']:.3f} nats.")
     written = run.samples.rstrip()
     listings = [("What it writes (samples.txt)", written)] if run.samples else []
     listings.append(("Settings (config.toml)", run.settings))

@@ -58,6 +58,13 @@ class Run:
         """The parameters of the backbone, without a task head."""
         return self.params if self.task is None else self.params["backbone"]
 
+    @property
+    def predicts_end(self) -> bool:
+        """Whether it was pre-trained here to predict where a text ends."""
+        if self.checkpoint == "published":
+            return False
+        return read_table(self.folder.path).get("corpus", {}).get("predict_end") is True
+
 
 def sample_notice(run: Run) -> str | None:
     """What to say of a run that was fine-tuned on the offline sample, or None."""

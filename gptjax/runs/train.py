@@ -109,6 +109,8 @@ class Problem(Generic[Outcome]):
     best: Best = field(default_factory=lambda: Best("loss", "min"))  # decides about checkpoints
     # Settings beside the seed that decide about the order of the data.
     order: Mapping[str, Any] = field(default_factory=dict)
+    # The settings with what preparing has settled; None: nothing was left open.
+    config: RunConfig | None = None
     params: Callable[[], PyTree] | None = None  # to begin with; None: those of objective.init
     source: PyTree | None = None  # the parameters that `init` names, if it does
     # params -> True for each array that is trained; None: all are.
@@ -155,6 +157,7 @@ def train_run(
         total_steps(train, 1)
         folder, resume = open_folder(out, resume=config.resume, overwrite=config.overwrite)
         problem = prepare(folder, resume)
+        config = problem.config or config
         outcome = problem.conclude(_train(config, folder, resume, problem, devices))
         if parallel.is_main():
             folder.update_meta(status="finished")

@@ -21,7 +21,8 @@ class Evaluator:
 
     Calling it with parameters (replicated on the devices, or on the host) returns ``loss`` and
     the objective's metrics, each a sum over all batches divided once by the sum of weights;
-    the sums are added up in float64. The compiled step is kept from call to call.
+    the sums are added up in float64. A metric with a weight of its own is divided by that, and left
+    out where nothing has any. The compiled step is kept from call to call.
     """
 
     def __init__(self, objective: Objective, batches: Batches) -> None:
@@ -37,14 +38,15 @@ class Evaluator:
         Raises:
             UserError: no example has any weight.
         """
-        totals: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros((), np.float64))
+        # By name a sum and its weight.
+        totals: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros(2, np.float64))
         for sums in _over(self._batches, self._step, params):
-            for name, value in {"loss": sums.loss, "": sums.weight, **sums.metrics}.items():
-                totals[name] = totals[name] + np.float64(value)
-        weight = totals.pop("", np.zeros(()))
-        if weight == 0:
+            for name, value in {"loss": sums.loss, **sums.metrics}.items():
+                pair = value if isinstance(value, tuple) else (value, sums.weight)
+                totals[name] += np.asarray(pair, np.float64)
+        if totals["loss"][1] == 0:
             raise UserError("evaluation: the data have nothing to predict (all weights are 0)")
-        return {name: float(value / weight) for name, value in totals.items()}
+        return {name: float(total / weight) for name, (total, weight) in totals.items() if weight}
 
 
 class Predictor:

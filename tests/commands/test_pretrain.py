@@ -16,6 +16,7 @@ from gptjax.commands.pretrain import PretrainConfig, defaults
 from gptjax.errors import UserError
 from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
+from gptjax.runs.train import fingerprint
 from tests.commands.conftest import TINY, metrics, text
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -72,6 +73,7 @@ def test_metrics_and_results(trained):
     assert train[0]["learning_rate"] == 0  # the first update of a warm-up
     last = [record for record in records if record["split"] == "valid"][-1]
     assert last["perplexity"] == pytest.approx(math.exp(last["loss"]))
+    assert last["end_loss"] > 0
     found = results(trained)
     assert found["checkpoint"] == "best/40"
     assert found["metrics"]["perplexity"] == last["perplexity"]
@@ -87,7 +89,8 @@ def test_evaluate_agrees_with_the_run(trained, valid, tmp_path, capsys):
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "context 16, stride 16" in printed
-    for key in ("perplexity", "word_perplexity", "bits_per_byte", "accuracy"):
+    assert "loss of the ends" in printed
+    for key in ("perplexity", "word_perplexity", "bits_per_byte", "accuracy", "end_loss"):
         expected, found = results(trained)["metrics"][key], results(out)["metrics"][key]
         assert found == pytest.approx(expected, rel=1e-5), key
     assert main([*words[:5], "--stride", "4"]) == 0
@@ -126,6 +129,31 @@ def test_resuming_a_finished_run_changes_nothing(trained, options, tmp_path):
     assert main([*options, "--out", str(copy), "--resume", "auto"]) == 0
     assert metrics(copy) == metrics(trained)
     assert results(copy) == results(trained)
+
+
+def test_runs_from_before_ends_were_predicted_go_on_without(options, trained, tmp_path, capsys):
+    """Their config lacks the key, also where their options are given once more."""
+    old = tmp_path / "old"
+    words = [*options, "--corpus.predict-end", "False"]
+    assert main([*words, "--out", str(old), "--train.steps", "20"]) == 0
+    assert all("end_loss" not in record for record in metrics(old))
+    with_ends = json.loads((trained / "meta.json").read_text(encoding="utf-8"))["fingerprints"]
+    meta = json.loads((old / "meta.json").read_text(encoding="utf-8"))
+    assert meta["fingerprints"]["data order"] == fingerprint({"seed": 0, "short_documents": "pad"})
+    assert meta["fingerprints"] | with_ends != meta["fingerprints"]
+    config = (old / "config.toml").read_text(encoding="utf-8")
+    (old / "config.toml").write_text(config.replace("predict_end = false\n", ""), encoding="utf-8")
+    capsys.readouterr()
+    assert main([*options, "--out", str(old), "--train.steps", "21", "--resume", "auto"]) == 0
+    assert "predict_end" not in capsys.readouterr().err
+    assert "predict_end = false" in (old / "config.toml").read_text(encoding="utf-8")
+    assert main(["evaluate", "--run", str(old), "--data", str(options[2])]) == 0
+    assert "loss of the ends" not in capsys.readouterr().out
+    words[-1] = "True"
+    assert main([*words, "--out", str(old), "--train.steps", "22", "--resume", "auto"]) == 2
+    told = capsys.readouterr().err
+    assert "corpus.predict_end was False when the run was started, and is True" in told
+    assert "data order" in told.splitlines()[-1]
 
 
 def test_resume_takes_the_runs_own_config(trained, tmp_path):

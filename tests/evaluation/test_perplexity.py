@@ -19,7 +19,7 @@ from gptjax.training.evaluation import Evaluator
 CONTEXT = 8
 
 
-def sliding(corpus, stride, batch_size):
+def sliding(corpus, stride, batch_size, **options):
     return Windows(
         corpus,
         context_length=CONTEXT,
@@ -27,6 +27,7 @@ def sliding(corpus, stride, batch_size):
         batch_size=batch_size,
         shuffle=False,
         drop_last=False,
+        **options,
     )
 
 
@@ -52,20 +53,23 @@ def setting(tmp_path_factory):
     return tokenizer, corpus, model, params
 
 
-def losses_one_by_one(tokenizer, model, params, stride):
-    """The loss of each token, from a forward pass of its own over the context it is to have."""
+def losses_one_by_one(tokenizer, model, params, stride, ends=False):
+    """The loss of each token, from a forward pass of its own over the context it is to have.
+
+    With ``ends`` that of the end of each text instead.
+    """
     apply = jax.jit(lambda tokens: Transformer(model).apply({"params": params}, tokens))
     table = np.asarray(params["token_embedding"], np.float64)
     losses = []
     for text in TEXTS:
         ids = [tokenizer.separator, *tokenizer.encode([text])[0].tolist()]
-        for t in range(1, len(ids)):
+        for t in [len(ids)] if ends else range(1, len(ids)):
             # The first window that reaches t: it begins at the least multiple k·stride of the
             # stride for which t is among its T targets.
             start = max(0, math.ceil((t - CONTEXT) / stride)) * stride
             state = np.asarray(apply(np.array([ids[start:t]], np.int32)))[0, -1].astype(np.float64)
             logits = table @ state
-            losses.append(np.logaddexp.reduce(logits) - logits[ids[t]])
+            losses.append(np.logaddexp.reduce(logits) - logits[[*ids, tokenizer.end][t]])
     return np.array(losses)
 
 
@@ -78,6 +82,22 @@ def test_equals_a_loop_over_tokens(setting, stride):
     assert expected.std() > 0.5  # otherwise an average could not tell tokens apart
     found = Evaluator(lm(model), windows)(params)["loss"]
     np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [3, CONTEXT])
+def test_ends_are_measured_apart_and_change_no_other_number(setting, stride):
+    tokenizer, corpus, model, params = setting
+    without = Evaluator(lm(model), sliding(corpus, stride, 8))(params)
+    windows = sliding(corpus, stride, 8, predict_end=True)
+    found = Evaluator(lm(model, tokenizer.end), windows)(params)
+    end_loss = found.pop("end_loss")
+    assert found == without  # to the last bit
+    last = losses_one_by_one(tokenizer, model, params, stride, ends=True)
+    assert len(last) == len(TEXTS)
+    np.testing.assert_allclose(end_loss, last.mean(), rtol=1e-5)
+    measured = perplexity(found["loss"], corpus, end_loss)
+    alone = perplexity(found["loss"], corpus).metrics()
+    assert measured.metrics() == {**alone, "end_loss": end_loss}
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5, CONTEXT])

@@ -130,6 +130,17 @@ def test_cross_entropy_in_bfloat16(problem):
         np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.03 * np.abs(b).max())
 
 
+def test_training_is_the_same_program_with_an_end_apart():
+    params, batch = make(TINY), make_batch()
+
+    def program(key, *end):
+        return jax.jit(lm(TINY, *end).loss).lower(params, batch, key).as_text()
+
+    key = jax.random.key(0, impl="rbg")
+    assert program(key, 7) == program(key)
+    assert program(None, 7) != program(None)
+
+
 def test_init_gives_the_transformers_parameters():
     mine = jax.eval_shape(lm(TINY).init, jax.random.key(0))
     assert jax.tree.map(jnp.shape, mine) == jax.tree.map(jnp.shape, make(TINY))

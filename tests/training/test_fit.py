@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from toy import ToyBatches, objective
 
+from gptjax.batch import Objective
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import checkpoint as checkpoint_module
 from gptjax.training import parallel
@@ -298,6 +300,31 @@ def test_evaluation_counts_every_example_once():
     for size in (4, 8, 16):
         found = Evaluator(problem, ToyBatches(size, examples=13, shuffle=False))(params)
         assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_metric_with_a_weight_of_its_own_is_divided_by_that():
+    """And is absent where nothing has any of it."""
+    problem = objective()
+    params = problem.init(jax.random.key(1))
+    batches = ToyBatches(4, examples=13, shuffle=False)
+
+    def of_token(token, params, batch, key):
+        sums = problem.loss(params, batch, key)
+        only = batch.lm_weights * (batch.tokens == token)
+        part = problem.loss(params, batch._replace(lm_weights=only), key)
+        return sums._replace(metrics={"own": (part.loss, part.weight), **sums.metrics})
+
+    whole = batches.batch(0, 0).tokens
+    token = int(np.bincount(whole[:, 0, 1:].ravel()).argmax())
+    found = Evaluator(Objective(problem.init, partial(of_token, token)), batches)(params)
+    everything = ToyBatches(batch_size=13, examples=13, shuffle=False).batch(0, 0)
+    total, weight = of_token(token, params, everything, None).metrics["own"]
+    assert 0 < weight < everything.lm_weights.sum()
+    assert found == pytest.approx(
+        {**Evaluator(problem, batches)(params), "own": float(total / weight)}, rel=1e-6
+    )
+    absent = Evaluator(Objective(problem.init, partial(of_token, -1)), batches)(params)
+    assert absent == Evaluator(problem, batches)(params)
 
 
 def test_evaluation_of_nothing_is_refused():

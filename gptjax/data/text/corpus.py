@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from gptjax.config import alias, cache_folder
+from gptjax.config import alias, cache_folder, since
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.text import holding
 from gptjax.data.text.cache import EncodedCorpus, encoded
@@ -50,6 +50,9 @@ class CorpusConfig:
     """What fills a window where a document ends: padding; other documents' ends, each after a
     separator (pack); or whatever document comes next (cross: all text is one stream, windows
     cross documents)."""
+    predict_end: bool | None = since(before=False)
+    """Whether the end of each document is predicted too, so that the model learns where a text
+    ends. None: if the tokenizer has a token for it (GPT-1's has none)."""
     cache: str | None = None
     """Folder for encoded corpora. Absent: $GPTJAX_CACHE, or ~/.cache/gptjax."""
 
@@ -61,13 +64,13 @@ class Corpus:
     Document i is ``tokens[starts[i]:ends[i]]``. Its first token is context only (the separator;
     for the held-back end of a single document, the token before), so that every token of the
     text has something to be predicted from and counts once.
-
     """
 
     name: str  # what the user called the data
     tokens: np.ndarray  # uint16 or uint32 [N], memory-mapped; of other documents too
     starts: np.ndarray  # int64 [D]
     ends: np.ndarray  # int64 [D]
+    closed: np.ndarray  # bool [D], whether the document's text ends there; False where it is cut
     separator: int  # the id between documents
     vocabulary_size: int
     bytes: int  # of the documents' text in UTF-8 (after CRLF became LF)
@@ -105,6 +108,16 @@ class Corpus:
         firsts = [first for first, _ in self.origins]
         first, file = self.origins[bisect_right(firsts, index) - 1]
         return f"{file} document {index - first}"
+
+
+def predicts_end(config: CorpusConfig, tokenizer: Tokenizer) -> bool:
+    """Whether the ends of documents are predicted; a UserError where they cannot be."""
+    if config.predict_end and tokenizer.end is None:
+        raise UserError(
+            "`corpus.predict_end`: the tokenizer has no token for the end of a text (GPT-1's has "
+            "none); leave the setting out, or take another tokenizer"
+        )
+    return tokenizer.end is not None if config.predict_end is None else config.predict_end
 
 
 def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]:
@@ -291,11 +304,13 @@ def _corpus(
 ) -> Corpus:
     """Documents by the tokens, bytes and words before and up to the end of each, int64 [D, 3]."""
     _, num_bytes, num_words = (ends - starts).sum(axis=0)
+    whole = np.asarray(data.pieces[data.documents - 1, 0])
     return Corpus(
         name=name,
         tokens=data.tokens,
         starts=starts[:, 0].copy(),
         ends=ends[:, 0].copy(),
+        closed=np.isin(ends[:, 0], whole),
         separator=tokenizer.separator,
         vocabulary_size=tokenizer.size,
         bytes=int(num_bytes),

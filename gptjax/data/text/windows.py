@@ -1,8 +1,9 @@
 """Batches for pre-training: windows of T + 1 tokens in which every token is predicted once.
 
 Consecutive windows of a document share one token: the last target of one is the first context
-of the next. A document begins with a separator, the context of its first token. Separators are
-never predicted, so that every setting divides by the same count: the tokens of the text.
+of the next. A document begins with a separator, the context of its first token. A separator is
+predicted only where it is the end of a document, and only if ends are asked for. All else that is
+predicted are the tokens of the text, so that every setting divides by the same count.
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -19,7 +20,9 @@ from gptjax.errors import UserError
 class Pieces(NamedTuple):
     """Which stretches of a corpus lie where in which window."""
 
-    start: np.ndarray  # int64 [P], position in the corpus of the first token (context only)
+    # int64 [P], position in the corpus of the first token (context only). A document's end has the
+    # position after its last token, where the next one's separator is.
+    start: np.ndarray
     length: np.ndarray  # int32 [P], tokens, the context included; from 2 to T + 1
     context: np.ndarray  # int32 [P], how many of them are context only, at the front; at least 1
     offset: np.ndarray  # int32 [P], where in the window it begins
@@ -53,6 +56,8 @@ class Windows:
     # document overlap: the first predicts all of its tokens, each further one its last `stride`,
     # so that they have at least T - stride tokens of context, and every token still counts once.
     stride: int | None = None
+    # Predict the end of each document that has any token, once; where a document is cut is no end.
+    predict_end: bool = False
 
     def __post_init__(self) -> None:
         corpus, length = self.corpus, self.context_length
@@ -61,7 +66,9 @@ class Windows:
             raise UserError(
                 f"`stride={stride}`: it must be from 1 to the context of {length} tokens"
             )
-        self._pieces = _lay_out(corpus, length, stride, self.short_documents)
+        with_end = corpus.closed & (corpus.ends - corpus.starts > 1)
+        self._ends = corpus.ends[with_end & self.predict_end]  # positions, in order
+        self._pieces = _lay_out(corpus, length, stride, self.short_documents, self._ends)
         self.num_windows = len(self._pieces.first) - 1
         self._order = (-1, np.arange(self.num_windows))  # an epoch, and its order
         if self.drop_last and self.num_windows < self.batch_size:
@@ -102,7 +109,8 @@ class Windows:
         pieces_in = np.diff(self._pieces.first)
         lengths = self.corpus.ends - self.corpus.starts - 1
         short = lengths < self.context_length
-        padding = 1 - self.corpus.num_tokens / (self.num_windows * self.context_length)
+        predicted = self.corpus.num_tokens + len(self._ends)
+        padding = 1 - predicted / (self.num_windows * self.context_length)
         line = (
             f"{self.num_windows:,} windows of {self.context_length} tokens, {padding:.1%} of their "
             f"positions without a target; {short.mean():.1%} of the documents "
@@ -135,14 +143,20 @@ class Windows:
         target = (row[piece_row], self._pieces.offset[piece][piece_row] + within)
         shape = (len(windows), self.context_length + 1)
         tokens = np.full(shape, self.corpus.separator, np.int32)
-        tokens[target] = self.corpus.tokens[source]
+        # The end of the very last document is beyond the array.
+        tokens[target] = self.corpus.tokens[np.minimum(source, len(self.corpus.tokens) - 1)]
         new = within >= self._pieces.context[piece][piece_row]
         # The separator before a document is told by its position: GPT-1 has no token of its own
         # for one.
         starts = self.corpus.starts
         separator = starts[np.searchsorted(starts, source, side="right") - 1] == source
+        end = _is_in(self._ends, source)
+        rows, columns = target
+        tokens[rows[end], columns[end]] = self.corpus.separator
+        # Only ones are written: a packed document begins where the end of the one before is.
+        predicted = new & (end | ~separator)
         weights = np.zeros(shape, np.float32)
-        weights[target] = new & ~separator
+        weights[rows[predicted], columns[predicted]] = 1
         return tokens, weights
 
 
@@ -156,11 +170,25 @@ def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return owner, np.arange(len(owner)) + (start - before)[owner]
 
 
-def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: str) -> Pieces:
+def _is_in(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which values are among some numbers in order, bool [N]."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    nearest = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    found: np.ndarray = ordered[nearest] == values
+    return found
+
+
+def _lay_out(
+    corpus: Corpus, context_length: int, stride: int, short_documents: str, predicted: np.ndarray
+) -> Pieces:
+    """The pieces of all documents; ``predicted`` are the positions of the ends to be predicted."""
     if short_documents == "cross":
         starts, ends = stretches(corpus).T
     else:
         starts, ends = corpus.starts, corpus.ends
+    closed = _is_in(predicted, ends)
+    ends = ends + closed
     # Of n tokens after the first, one window predicts T and each further one S; window k begins
     # at token k S.
     targets = ends - starts - 1
@@ -171,8 +199,12 @@ def _lay_out(corpus: Corpus, context_length: int, stride: int, short_documents: 
     length = np.minimum(targets[document] - step * stride, context_length) + 1
     length = length.astype(np.int32)
     context = np.where(step == 0, 1, context_length - stride + 1).astype(np.int32)
+    to_end = closed[document] & (step == counts[document] - 1)
     if short_documents == "pack":
-        return _pack(start, length, context, step > 0, context_length)
+        return _pack(start, length, context, step > 0, to_end, context_length)
+    # Windows with an end and nothing else come last: those of the text are the same without ends.
+    order = np.argsort(to_end & (length == context + 1), kind="stable")
+    start, length, context = start[order], length[order], context[order]
     offset = np.zeros(len(start), np.int32)
     return Pieces(start, length, context, offset, first=np.arange(len(start) + 1))
 
@@ -182,26 +214,31 @@ def _pack(
     length: np.ndarray,
     context: np.ndarray,
     continued: np.ndarray,
+    to_end: np.ndarray,
     context_length: int,
 ) -> Pieces:
     """Full windows first, then the shorter pieces in order, as many to a window as fit.
 
-    A piece that does not begin with the separator of its document gets one before it.
+    A piece that does not begin with the separator of its document gets one before it. Where a piece
+    has the end of its document (``to_end``), that is the separator of the next one too.
     """
     size = context_length + 1
     full = length == size
     order = np.concatenate([np.flatnonzero(full), np.flatnonzero(~full)])
     start, length, context = start[order], length[order], context[order]
     gap = (continued & ~full)[order].astype(np.int64)
-    ends = np.cumsum(length + gap)
+    shared = to_end[order].astype(np.int64)
+    taken = length + gap - shared
+    ends = np.cumsum(taken)
+    reach = ends + shared
     first = list(range(full.sum()))
     at = len(first)
     while at < len(start):
         first.append(at)
         before = ends[at - 1] if at else 0
-        at = int(np.searchsorted(ends, before + size, side="right"))
+        at = int(np.searchsorted(reach, before + size, side="right"))
     first_array = np.array([*first, len(start)], np.int64)
     window_of = np.repeat(np.arange(len(first)), np.diff(first_array))
-    begins = ends - length - gap
+    begins = ends - taken
     offset = begins - begins[first_array[:-1]][window_of] + gap
     return Pieces(start, length, context, offset.astype(np.int32), first_array)

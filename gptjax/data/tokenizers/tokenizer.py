@@ -49,8 +49,8 @@ class Tokenizer(Protocol):
         size: number of ids; every id is in [0, size).
         separator: the id that stands before a document, and that text without context is read
             after.
-        end: the id at which a generated text ends, never produced by encoding a text; None if
-            the vocabulary has none.
+        end: the id at which a text ends, never produced by encoding a text: the separator, or
+            None if the vocabulary has no token of its own for it.
         fingerprint: sha256 (hex) of everything that decides which ids a text gets.
     """
 

@@ -1,6 +1,7 @@
 """The command line: one subcommand per file of commands/."""
 
 import importlib
+import io
 import keyword
 import os
 import sys
@@ -42,6 +43,8 @@ exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see ``USAGE``)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error does; an é is \\xe9 in ASCII
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             code = _run(list(sys.argv[1:] if arguments is None else arguments))

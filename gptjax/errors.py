@@ -1,6 +1,7 @@
 """The ways a command may end other than well, and the exit code of each."""
 
 import errno
+import math
 import re
 from collections.abc import Callable, Collection
 from typing import Any
@@ -73,6 +74,9 @@ class FailedRunsError(GptjaxError):
             self.exit_code = min(codes)
 
 
+LARGEST = 2**31 - 1  # what a count can be: the devices count in int32
+
+
 def check_settings(
     settings: object, section: str, names: str, valid: Callable[[Any], bool], wanted: str
 ) -> None:
@@ -80,7 +84,27 @@ def check_settings(
     for name in names.split():
         value = getattr(settings, name)
         if value is not None and not valid(value):
-            raise UserError(f"{section}.{name} is {value}, but it must be {wanted}")
+            where = (
+                f"{section}.{name} is {shown(value)}, but"
+                if section
+                else f"`{name}={shown(value)}`:"
+            )
+            raise UserError(f"{where} it must be {wanted}")
+
+
+def check_counts(
+    settings: object, section: str, names: str, least: int = 1, most: int = LARGEST
+) -> None:
+    """Refuse a count below ``least``, or one so large that it cannot be meant."""
+    check_settings(settings, section, names, lambda n: n >= least, f"at least {least}")
+    check_settings(settings, section, names, lambda n: n <= most, f"at most {most:,}")
+
+
+def shown(value: object) -> str:
+    """A value for a message; of a very long number how many digits it has."""
+    if isinstance(value, int) and abs(value) >= 10**15:
+        return f"a number of {int(value.bit_length() * math.log10(2)) + 1:,} digits"
+    return str(value)
 
 
 # Errors of the file system that a user can cause and mend.
@@ -94,7 +118,7 @@ _ADVICE = {
     errno.EISDIR: "is a folder, where a file is wanted; choose another path",
     errno.EEXIST: "is there already; choose another path",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    errno.ENOENT: "no such file or folder (any more)",
+    errno.ENOENT: "no such file or folder (any more); choose another path",
     errno.ELOOP: "is a link that leads to itself; choose another path",
     errno.EIO: "the disk cannot be read or written; check it",
     errno.EFBIG: "the file would be larger than the system allows; choose another folder",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import tyro
 
 from gptjax.data.tasks.metrics import LABELS
+from gptjax.errors import check_counts
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 
 
@@ -22,6 +23,10 @@ class CompareConfig:
     """Bootstrap samples."""
     seed: int = 0
     """Of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        check_counts(self, "", "resamples", most=10_000_000)
+        check_counts(self, "", "seed", least=0)
 
 
 def run(config: CompareConfig) -> Comparison:

@@ -10,11 +10,12 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.text.corpus import CorpusConfig, prepare_whole
 from gptjax.data.text.windows import Windows
-from gptjax.errors import UserError
+from gptjax.errors import UserError, check_counts
 from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance
+from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Reading, Run, sample_notice
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.results import Data, TaskEvaluation, TextEvaluation, dropped, write_results
@@ -54,6 +55,9 @@ class EvaluateConfig(Reading):
     out: str | None = None
     """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
+    def __post_init__(self) -> None:
+        check_counts(self, "", "context stride batch_size")
+
 
 def run(config: EvaluateConfig) -> Perplexity | SplitScores:
     """Print perplexity per token and word, and bits per byte; or a task's metrics."""
@@ -75,16 +79,18 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
             f"--context {context}: the model of {config.run} sees from 1 to {whole} tokens"
         )
     stride = context if config.stride is None else config.stride
+    if stride > context:
+        raise UserError(f"--stride {stride}: it must be from 1 to the context of {context} tokens")
     settings = CorpusConfig(
         data=config.data, text_column=config.text_column, encoding_errors=config.encoding_errors
     )
     corpus = prepare_whole(settings, loaded.tokenizer)
-    devices = parallel.device_count()
+    most = corpus.num_tokens // stride + corpus.num_documents
     windows = Windows(
         corpus,
         context_length=context,
         stride=stride,
-        batch_size=-(-config.batch_size // devices) * devices,
+        batch_size=rows_at_once(loaded.model, config.batch_size, most, context),
         shuffle=False,
         drop_last=False,
         predict_end=loaded.predicts_end,

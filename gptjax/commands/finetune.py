@@ -10,6 +10,7 @@ from typing import Any
 from gptjax.commands.finetune_config import (
     FinetuneConfig,
     TaskConfig,
+    check_name,
     default_out,
     task_folder,
     task_of,
@@ -26,8 +27,8 @@ from gptjax.evaluation import task_scores
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator
 from gptjax.models import objective
 from gptjax.models.task_head import head_only
+from gptjax.runs import memory, start
 from gptjax.runs import open as runs
-from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.predictions import write_predictions
@@ -43,6 +44,7 @@ Evaluators = Mapping[str, TaskEvaluator]
 def run(config: FinetuneConfig) -> TaskRun | Seeds:
     """Fine-tune once, or once for each of the seeds and summarise them."""
     with joined(config):
+        check_name(config)
         out = Path(config.out) if config.out is not None else default_out(config)
         return _run_seeds(config, out) if config.seeds else _run_one(config, out)
 
@@ -52,6 +54,8 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
 
     def prepare(folder: RunFolder, resume: str) -> Problem[TaskRun]:
         task = task_of(config, folder)
+        frozen = config.task.freeze_backbone
+        memory.check_training(config.model, config.train, length=1, trainable=not frozen)
         _check_source(config, folder, resume)
         section = config.task
         errors, own = section.encoding_errors, task_folder(config)

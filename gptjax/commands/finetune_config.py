@@ -12,7 +12,7 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, as_before, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
-from gptjax.errors import UserError
+from gptjax.errors import LARGEST, UserError, check_counts, check_settings, shown
 from gptjax.runs import open as runs
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
@@ -62,11 +62,9 @@ class TaskConfig:
     """Probability of dropping a component of the state before the classifier."""
 
     def __post_init__(self) -> None:
-        least = {"max_train": 1, "max_valid": 1, "lm_coefficient": 0, "transfer_layers": 0}
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise UserError(f"task.{name} is {value}: it must be at least {minimum}")
+        check_counts(self, "task", "max_train max_valid")
+        check_counts(self, "task", "transfer_layers", least=0)
+        check_settings(self, "task", "lm_coefficient", lambda x: x >= 0, "at least 0")
         if not 0 <= (dropout := self.classifier_dropout) < 1:
             raise UserError(
                 f"task.classifier_dropout is {dropout}: it must be at least 0 and less than 1"
@@ -113,7 +111,10 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"--seeds {' '.join(map(str, self.seeds))}: a seed occurs twice")
+            raise UserError(f"--seeds {' '.join(map(shown, self.seeds))}: a seed occurs twice")
+        for seed in self.seeds:
+            if not 0 <= seed <= LARGEST:
+                raise UserError(f"--seeds {shown(seed)}: a seed is from 0 to {LARGEST:,}")
 
 
 def defaults(given: FinetuneSelection) -> FinetuneConfig:
@@ -216,6 +217,12 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
         )
     task = with_columns(task, config.task.columns)
     return task if config.task.exact_columns else as_before(task)
+
+
+def check_name(config: FinetuneConfig) -> None:
+    """Refuse a task that does not exist, before anything else is missed."""
+    if config.resume == "never" or not config.task.name:
+        task_of(replace(config, resume="never"), RunFolder(Path()))
 
 
 def task_folder(config: FinetuneConfig) -> Path | None:

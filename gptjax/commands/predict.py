@@ -8,7 +8,7 @@ from gptjax.config import alias
 from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.task import with_columns
-from gptjax.errors import UserError
+from gptjax.errors import UserError, check_counts
 from gptjax.evaluation.task_scores import SplitScores, predict_split
 from gptjax.runs.open import Reading, sample_notice
 from gptjax.runs.predictions import write_predictions
@@ -35,9 +35,16 @@ class PredictConfig(Reading):
     head: Annotated[str | None, alias("--adapter")] = None
     """A head.safetensors, with --run the pre-trained run whose backbone it was trained on."""
 
+    def __post_init__(self) -> None:
+        check_counts(self, "", "batch_size")
+
 
 def run(config: PredictConfig) -> SplitScores:
     """Write the predictions, and say how many."""
+    out = Path(config.out)
+    if out.is_dir() or not out.name:
+        raise UserError(f"--out {config.out}: is a folder; name a file to write")
+    out.parent.mkdir(parents=True, exist_ok=True)
     loaded = config.open(config.head)
     if loaded.task is None:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
@@ -52,13 +59,9 @@ def run(config: PredictConfig) -> SplitScores:
     )
     if notice := sample_notice(loaded):
         print(notice)
-    if config.batch_size < 1:
-        raise UserError(f"--batch-size {config.batch_size}: it must be at least 1")
     for line in split.report():
         print(line)
     scores = predict_split(loaded, split.examples, config.batch_size)
-    out = Path(config.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(out, scores.predictions(task))
     if scores.truncated:
         print(f"{scores.truncated:,} truncated to the model's context")

@@ -14,6 +14,7 @@ from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import perplexity, show_per_word
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
+from gptjax.runs import memory
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import open_tokenizer
@@ -106,6 +107,8 @@ def run(config: PretrainConfig) -> LanguageModelling:
     config = _as_before(config, RunFolder(Path(out)))
 
     def prepare(folder: RunFolder, resume: str) -> Problem[LanguageModelling]:
+        corpus.check(config.corpus)
+        memory.check_training(config.model, config.train, config.model.context_length)
         source = None
         if resume == "never" and config.init is not None:
             if config.overwrite:

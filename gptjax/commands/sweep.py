@@ -9,7 +9,7 @@ import tyro
 from gptjax.commands import finetune_config as finetune
 from gptjax.commands import pretrain
 from gptjax.data.tasks.load import find_task_files
-from gptjax.data.text.corpus import open_source_of
+from gptjax.data.text.corpus import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import SweepPoint, SweepResults
@@ -45,9 +45,7 @@ class SweepConfig:
 
 def _check_pretrain(config: pretrain.PretrainConfig) -> tuple[str, ...]:
     total_steps(config.train, 1)
-    if config.corpus.data.partition(":")[0] not in ("embedded", "hub"):
-        # Only files can be missing, and only they are found without reading them.
-        open_source_of(config.corpus)
+    check_corpus(config.corpus)
     return PRETRAIN_METRICS
 
 

@@ -9,7 +9,7 @@ from gptjax.data.text.corpus import CorpusConfig
 from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
-from gptjax.errors import UserError
+from gptjax.errors import UserError, check_counts
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class TokenizerConfig:
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     """How to train."""
 
+    def __post_init__(self) -> None:
+        check_counts(self, "", "vocab_size", most=10_000_000)
+
 
 def run(config: TokenizerConfig) -> Tokenizer:
     """Train, write the file, and print what was left out and how long it took."""
@@ -43,11 +46,11 @@ def run(config: TokenizerConfig) -> Tokenizer:
         raise UserError(f"--out {config.out}: name a file that ends in .model")
     if out.exists() and not config.overwrite:
         raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
+    out.parent.mkdir(parents=True, exist_ok=True)
     source = open_source(config.data, config.text_column, config.encoding_errors)
     documents = (document.chunks for document in checked(source.documents()))
     tokenizer, report = train_sentencepiece(documents, config.vocab_size, config.vocabulary)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         tokenizer.write(out)
     except OSError as error:
         raise UserError(f"--out {config.out}: cannot be written ({error.strerror})") from error

@@ -8,7 +8,7 @@ import numpy as np
 from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
-from gptjax.errors import UserError
+from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import zero_shot
 from gptjax.evaluation.zero_shot import ZeroShotScores
 from gptjax.runs.folder import Provenance
@@ -42,14 +42,13 @@ class ZeroShotConfig(Reading):
     """Folder for results.json and predictions.tsv; None writes none."""
 
     def __post_init__(self) -> None:
-        for name in ("max_examples", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
+        check_counts(self, "", "max_examples batch_size")
 
 
 def run(config: ZeroShotConfig) -> ZeroShotScores:
     """Ask, judge and print."""
+    if config.out is not None:
+        Path(config.out).mkdir(parents=True, exist_ok=True)
     return measure(config.open(), config)
 
 

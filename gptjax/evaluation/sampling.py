@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 
 from gptjax.data.tokenizers.tokenizer import Tokenizer
+from gptjax.errors import LARGEST, UserError, shown
 from gptjax.models.decode import generate
 from gptjax.runs.open import Run
 
@@ -25,6 +26,8 @@ def continuations(
 
     A prompt is read as the beginning of a document. The texts returned contain the prompts.
     """
+    if not 0 <= seed <= LARGEST:
+        raise UserError(f"`seed={shown(seed)}`: it must be from 0 to {LARGEST:,}")
     separator = run.tokenizer.separator
     ids = [[separator, *encoded.tolist()] for encoded in run.tokenizer.encode(prompts)]
     samples = generate(

@@ -16,14 +16,13 @@ from gptjax.data.tasks.formats import Sequences, encode
 from gptjax.data.tasks.metrics import LABELS, measure
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.task import Task
-from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig
+from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Run, head_config
 from gptjax.runs.predictions import Predictions, class_names
 from gptjax.runs.results import Category, Data, Seeds, SplitSpread, Spread, TaskRun
-from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 
 
@@ -150,12 +149,11 @@ def predict_split(
     """
     assert run.task is not None
     task = run.task if task is None else task
-    if batch_size < 1:
-        raise UserError(f"batch size {batch_size}: it must be at least 1")
-    context, devices = run.model.context_length, parallel.device_count()
+    batch_size = rows_at_once(run.model, batch_size, len(examples))
+    context = run.model.context_length
     encoded = encode(examples, task, run.tokenizer, context)
     predict = _log_probabilities(run.model, head_config(run.task))
-    shape = {"context_length": context, "batch_size": -(-batch_size // devices) * devices}
+    shape = {"context_length": context, "batch_size": batch_size}
     evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
     return dataclasses.replace(evaluator(run.params), truncated=encoded.truncated)
 

@@ -13,8 +13,8 @@ from gptjax.batch import Batch
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.models import backbone
 from gptjax.models.config import ModelConfig
+from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Run
-from gptjax.training import parallel
 from gptjax.training.evaluation import Predictor
 
 LENGTH_MULTIPLE = 32
@@ -117,9 +117,10 @@ def score_spans(run: Run, spans: Sequence[Span], batch_size: int) -> list[TokenS
     Of a fine-tuned run the backbone is asked. ``batch_size`` windows are read at once, rounded up
     to a multiple of the devices.
     """
-    devices = parallel.device_count()
-    batch = -(-batch_size // devices) * devices
-    windows = _SpanWindows(spans, run.model.context_length, batch)
+    context = run.model.context_length
+    most = sum(1 + len(span.target) // context for span in spans)
+    batch = rows_at_once(run.model, batch_size, most)
+    windows = _SpanWindows(spans, context, batch)
     found: list[list[np.ndarray]] = [[] for _ in spans]
     if len(windows):
         rows = Predictor(_token_scores(run.model), windows)(run.backbone)

@@ -4,8 +4,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
-from gptjax.errors import UserError
+from gptjax.errors import LARGEST, UserError, check_counts
 from gptjax.variant import Variant
+
+MOST_PARAMETERS = 10**13
+# A thousand layers are the most that anybody has trained (Wang et al. 2022); a program of many
+# more takes hours to compile.
+LIMITS = {"num_layers": 1000, "vocabulary_size": 10_000_000}
 
 
 @dataclass(frozen=True, init=False)
@@ -56,12 +61,21 @@ class ModelConfig(Variant):
             raise UserError(f"model.kind is {self.kind!r}: this is the config of {self.called}")
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
-            if field.type in (int, int | None) and value is not None and value < 1:
-                raise UserError(f"model.{name} is {value}: it must be at least 1")
+            if field.type in (int, int | None):
+                check_counts(self, "model", name, most=LIMITS.get(name, LARGEST))
             if name.endswith("_dropout") and not 0 <= value < 1:
                 raise UserError(f"model.{name} is {value}: it must be at least 0 and less than 1")
         if not self.initial_std > 0:
             raise UserError(f"model.initial_std is {self.initial_std}: it must be above 0")
+        if (size := self.num_parameters()) > MOST_PARAMETERS:
+            raise UserError(
+                f"model: these settings are {size:.2g} parameters, which no computer holds; choose "
+                "a smaller vocabulary_size, context_length, num_layers or width"
+            )
+
+    def num_parameters(self) -> int:
+        """How many parameters the backbone has, by arithmetic; of any family at least its table."""
+        return self.vocabulary_size * self.width
 
     @property
     def context(self) -> int | None:

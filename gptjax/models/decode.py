@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from gptjax.errors import UserError
+from gptjax.errors import LARGEST, UserError, shown
 from gptjax.models.backbone import empty_cache, extend
 from gptjax.models.backbone import logits as logits_of
 from gptjax.models.config import ModelConfig
+
+MOST_TOKENS = 10_000_000
+MOST_SAMPLES = 100_000
 
 
 def generate(
@@ -186,11 +189,19 @@ def _check(
             f"a prompt has a token outside the vocabulary of {config.vocabulary_size}: "
             "use the run's own tokenizer"
         )
-    if not prompts or max_tokens < 1 or num_samples < 1:
-        raise UserError("generation needs a prompt, max-tokens and num-samples of at least 1")
+    if not prompts:
+        raise UserError("generation needs a prompt")
+    for name, value, most in (
+        ("max_tokens", max_tokens, MOST_TOKENS),
+        ("num_samples", num_samples, MOST_SAMPLES),
+    ):
+        if not 1 <= value <= most:
+            raise UserError(f"`{name}={shown(value)}`: it must be from 1 to {most:,}")
     if not 0 <= temperature < float("inf"):
         raise UserError(f"temperature is {temperature}: it must be 0 (greedy) or positive")
-    if top_k < 0:
-        raise UserError(f"top-k is {top_k}: it must be positive, or 0 for all tokens")
+    if not 0 <= top_k <= LARGEST:
+        raise UserError(
+            f"top-k is {shown(top_k)}: it must be from 1 to {LARGEST:,}, or 0 for all tokens"
+        )
     if not 0 < top_p <= 1:
         raise UserError(f"top-p is {top_p}: it must be above 0 and at most 1")

@@ -44,6 +44,11 @@ class LSTMConfig(ModelConfig):
         """The memory cells of a layer."""
         return self.width if self.units is None else self.units
 
+    def num_parameters(self) -> int:
+        width, cells = self.width, self.cells
+        inputs, recurrent, back = 4 * cells * (width + 1), 4 * cells**2, (cells + 1) * width
+        return self.vocabulary_size * width + self.num_layers * (inputs + recurrent + back)
+
     def shape(self) -> dict[str, int | str]:
         # Runs have recorded the hash of all this since an LSTM had a transformer's settings too.
         old: dict[str, int | str] = {"num_heads": self.num_heads, "norm": "post"}

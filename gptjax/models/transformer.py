@@ -71,6 +71,14 @@ class TransformerConfig(ModelConfig):
                 "or model.attention to einsum"
             )
 
+    def num_parameters(self) -> int:
+        width, hidden = self.width, self.hidden_width
+        attention = 4 * width**2 + 4 * width
+        mlp = 2 * width * hidden + hidden + width
+        tables = (self.vocabulary_size + self.context_length) * width
+        norms = 4 * width * self.num_layers + 2 * width * (self.norm == "pre")
+        return tables + self.num_layers * (attention + mlp) + norms
+
     @property
     def hidden_width(self) -> int:
         """The size of the MLP's hidden layer."""

@@ -27,7 +27,7 @@ from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
 from gptjax.training.history import Best
 from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
-from gptjax.training.optimizer import OptimizerConfig, make_optimizer, resolve_update
+from gptjax.training.optimizer import OptimizerConfig, check_warmup, make_optimizer, resolve_update
 from gptjax.training.parallel import DistributedConfig
 from gptjax.training.tracking import Tracker, TrackingConfig
 from gptjax.training.weights_and_biases import Identity
@@ -154,7 +154,9 @@ def train_run(
             say(f"warning: {warning}")
         train = config.train
         parallel.check_batch_size(train.batch_size, train.accumulate, "train.batch_size")
-        total_steps(train, 1)
+        steps = total_steps(train, 1)
+        if train.steps is not None:
+            check_warmup(config.optimizer, steps)
         folder, resume = open_folder(out, resume=config.resume, overwrite=config.overwrite)
         problem = prepare(folder, resume)
         config = problem.config or config

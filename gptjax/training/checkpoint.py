@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gptjax.errors import NoCheckpointError, UserError, check_settings
+from gptjax.errors import NoCheckpointError, UserError, check_counts
 from gptjax.training import archive
 from gptjax.training.archive import Items, Json
 
@@ -33,8 +33,8 @@ class CheckpointConfig:
     8, … updates), to look at how something is learnt; None keeps none of them."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "checkpoint", "every per_doubling", lambda n: n >= 1, "at least 1")
-        check_settings(self, "checkpoint", "keep", lambda n: n >= 2, "at least 2")
+        check_counts(self, "checkpoint", "every per_doubling")
+        check_counts(self, "checkpoint", "keep", least=2)
 
 
 class Restored(NamedTuple):

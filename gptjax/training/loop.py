@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gptjax.batch import Batches, Objective
-from gptjax.errors import Interrupted, NonFiniteError, UserError, check_settings
+from gptjax.errors import LARGEST, Interrupted, NonFiniteError, UserError, check_counts
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.feed import Feeder
@@ -47,8 +47,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         counts = "steps epochs batch_size accumulate evaluate_every log_every patience"
-        check_settings(self, "train", counts, lambda n: n >= 1, "at least 1")
-        check_settings(self, "train", "seed", lambda n: 0 <= n < 2**31, "from 0 to 2^31 - 1")
+        check_counts(self, "train", counts)
+        check_counts(self, "train", "seed", least=0)
 
 
 class FitResult(NamedTuple):
@@ -78,7 +78,13 @@ def total_steps(config: TrainConfig, batches_per_epoch: int) -> int:
             f"train: the data do not fill one batch of {config.batch_size} examples; give more "
             "data or a smaller train.batch_size"
         )
-    return config.steps or (config.epochs or 0) * batches_per_epoch  # one of the two is None
+    steps = config.steps or (config.epochs or 0) * batches_per_epoch  # one of the two is None
+    if steps > LARGEST:
+        raise UserError(
+            f"train.epochs {config.epochs} are {steps:,} updates; the most that can be counted are "
+            f"{LARGEST:,}"
+        )
+    return steps
 
 
 def fit(

@@ -149,11 +149,7 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
     """
     rate, total = config.learning_rate, total_steps
     warmup = config.warmup * total if config.warmup < 1 else config.warmup
-    if warmup > total:
-        raise UserError(
-            f"optimizer.warmup is {config.warmup:g}, but this run has {total} updates: "
-            "choose fewer, or a fraction such as 0.002"
-        )
+    check_warmup(config, total)
 
     def ramp(step: Any) -> Any:
         return jnp.minimum(step / warmup, 1.0) if warmup > 0 else 1.0
@@ -169,6 +165,15 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
         return rate * ramp(step)
 
     return {"cosine": cosine, "linear": linear, "constant": constant}[config.schedule]
+
+
+def check_warmup(config: OptimizerConfig, total_steps: int) -> None:
+    """Refuse a warm-up that is longer than the run."""
+    if config.warmup > total_steps:
+        raise UserError(
+            f"optimizer.warmup is {config.warmup:g}, but this run has {total_steps} updates: "
+            "choose fewer, or a fraction such as 0.002"
+        )
 
 
 def is_matrix(params: PyTree) -> PyTree:

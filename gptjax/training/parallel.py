@@ -137,6 +137,15 @@ def end_together() -> Iterator[None]:
         os._exit(1 if known is None else known.exit_code)
 
 
+def device_memory() -> int:
+    """Bytes of memory that each device has; those of a CPU share the machine's."""
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if limit:
+        return int(limit)
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(pages // jax.local_device_count())
+
+
 def describe_devices() -> str:
     """One line for people: how many devices of which kind, in how many processes."""
     kind = jax.devices()[0].device_kind

@@ -1,6 +1,9 @@
 """What bad input gets: exit 2, and one line that says what, where and what to do."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +187,99 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
     monkeypatch.setattr("gptjax.runs.train.fit", broken)
     with pytest.raises(KeyError):
         main([*PRETRAIN, "--data", "books", "--out", "run"])
+
+
+HUGE = "1" + "0" * 30
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("train.steps", HUGE, "train.steps is a number of 31 digits"),
+        ("train.batch-size", HUGE, "train.batch_size is a number of 31 digits"),
+        ("train.batch-size", "1000000000", "a smaller --train.batch-size"),
+        ("model.vocabulary-size", "1000000000000", "at most 10,000,000"),
+        ("model.width", "100000", "training a model of 120,035,900,000 parameters"),
+        ("model.context-length", "10000000000", "at most 2,147,483,647"),
+        ("model.num-layers", "10000000", "at most 1,000"),
+        ("model.width", "10000000", "which no computer holds"),
+        ("checkpoint.keep", HUGE, "checkpoint.keep is a number of 31 digits"),
+        ("optimizer.warmup", "3", "optimizer.warmup is 3, but this run has 2 updates"),
+        ("corpus.validation-fraction", "0", "--corpus.validation-fraction 0.0"),
+        ("corpus.validation-fraction", "nan", "--corpus.validation-fraction nan"),
+        ("corpus.validation", "nowhere", "nowhere"),
+        ("vocabulary.training-bytes", "0", "vocabulary.training_bytes is 0"),
+        ("vocabulary.character-coverage", "2", "vocabulary.character_coverage is 2.0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_text_is_read(
+    folder, capsys, monkeypatch, option, value, words
+):
+    def read(*_: object) -> None:
+        raise AssertionError("the text is read")
+
+    monkeypatch.setattr("gptjax.commands.pretrain._tokenizer", read)
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run", f"--{option}", value)
+    assert words in line
+    assert not (folder / "run").exists()
+
+
+def test_too_many_epochs(folder, capsys):
+    words = ("pretrain", *TINY, "--data", "books", "--out", "run", "--train.epochs")
+    assert "a number of 31 digits" in refused(capsys, *words, HUGE)
+    assert "updates; the most" in refused(capsys, *words, "2147483647")
+
+
+def test_a_warm_up_in_a_run_of_epochs(folder, capsys):
+    words = ("--train.epochs", "1", "--optimizer.warmup", "100000")
+    line = refused(capsys, "pretrain", *TINY, "--data", "books", "--out", "run", *words)
+    assert "optimizer.warmup is 100000, but this run has" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("evaluate", "--data", "books", "--batch-size", "0"), "--batch-size 0: it must be at"),
+        (("evaluate", "--data", "books", "--stride", "-1"), "--stride -1: it must be at least 1"),
+        (("evaluate", "--data", "books", "--context", HUGE), "a number of 31 digits"),
+        (("predict", "--data", "d", "--out", "o.tsv", "--batch-size", "-1"), "--batch-size -1"),
+        (("predict", "--data", "d", "--out", "books"), "books: is a folder"),
+        (("predict", "--data", "d", "--out", "/proc/x/o.tsv"), "/proc/x"),
+        (("zeroshot", "--task", "cola", "--data", "d", "--batch-size", HUGE), "31 digits"),
+        (("zeroshot", "--task", "cola", "--data", "d", "--out", "/proc/x"), "/proc/x: no such"),
+        (("evaluate", "--data", "books", "--out", "/proc/x"), "/proc/x: no such file or folder"),
+    ],
+)
+def test_commands_that_open_a_run_look_at_their_options_first(folder, capsys, command, words):
+    assert words in refused(capsys, *command, "--run", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tokenizer", "--data", "books", "--out", "t.model", "--vocab-size", "0"), "at least 1"),
+        (("tokenizer", "--data", "books", "--out", "/proc/x/t.model"), "/proc/x: no such"),
+        (("compare", "a", "b", "--resamples", "0"), "--resamples 0: it must be at least 1"),
+        (("compare", "a", "b", "--seed", "-1"), "--seed -1: it must be at least 0"),
+        (("finetune", "--task", "snlii"), "snlii"),
+        (("finetune",), "--task is missing"),
+        (("finetune", "--task", "sst2", "--seeds", "1", "-1"), "--seeds -1: a seed is from 0"),
+        ((*PRETRAIN, "--data", "books", "--out", "/proc/x"), "/proc/x: no such file or folder"),
+    ],
+)
+def test_other_commands_do_too(folder, capsys, words, said):
+    assert said in refused(capsys, *words)
+
+
+def test_letters_that_the_terminal_cannot_show(folder):
+    """They are escaped, on both streams."""
+    (folder / "ä.toml").write_text("[ö]\n", encoding="utf-8")
+    code = "from gptjax.cli import main; print(main(['pretrain', '--config', 'ä.toml']), 'é')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout.split() == [b"2", b"\\xe9"]
+    assert rb"\xe4.toml: cannot be read" in done.stderr

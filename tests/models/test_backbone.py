@@ -182,3 +182,21 @@ def test_what_a_family_cannot_do_is_said(bag):
     assert backbone.states(BAG, bag, jnp.zeros((1, 99), jnp.int32)).shape == (1, 99, 16)
     with pytest.raises(UserError, match="99 tokens"):
         BOTH[1].check_length(99)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *BOTH,
+        LSTMConfig(**SIZES),
+        TransformerConfig(**SIZES, num_heads=2),
+        TransformerConfig(**{**SIZES, "num_layers": 3}, num_heads=4, mlp_width=7),
+    ],
+)
+def test_parameters_are_counted_without_making_them(config):
+    assert config.num_parameters() == objective.num_parameters(objective.lm(config))
+
+
+def test_a_model_that_no_computer_holds_is_refused():
+    with pytest.raises(UserError, match=r"1e\+15 parameters"):
+        TransformerConfig(**{**SIZES, "vocabulary_size": 10**9, "width": 10**6}, num_heads=2)

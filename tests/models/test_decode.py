@@ -180,8 +180,11 @@ def test_draws_follow_the_truncated_distribution(options, expected):
         ([[1]], {"temperature": -1.0}, "temperature is -1.0"),
         ([[1]], {"top_k": -1}, "top-k is -1"),
         ([[1]], {"top_p": 0.0}, "top-p is 0.0"),
-        ([[1]], {"max_tokens": 0}, "max-tokens"),
-        ([[1]], {"num_samples": 0}, "num-samples"),
+        ([[1]], {"max_tokens": 0}, "max_tokens=0"),
+        ([[1]], {"max_tokens": 10**30}, "a number of 31 digits"),
+        ([[1]], {"num_samples": 10**30}, "num_samples=a number of 31 digits"),
+        ([[1]], {"top_k": 10**30}, "from 1 to 2,147,483,647"),
+        ([[1]], {"num_samples": 0}, "num_samples=0"),
     ],
 )
 def test_bad_options_are_refused(prompts, options, message):

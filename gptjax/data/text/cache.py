@@ -141,7 +141,7 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
                 os.fsync(stream.fileno())
         if not writer.document_count:
             raise UserError(
-                f"`data={source.name}`: nothing to train on, "
+                f"`data={source.name}`: has no text, "
                 f"{writer.dropped['empty']:,} empty documents; name a file or folder with text"
             )
         meta = {

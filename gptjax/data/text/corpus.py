@@ -134,6 +134,7 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
         UserError: bad data (see `gptjax.data.text.sources.open_source`), nothing trainable, nothing
             that can be held back, or a cache that cannot be written.
     """
+    check(config)
     train = _encode(open_source_of(config), tokenizer, config, "encoding")
     if config.validation is not None:
         source = open_source(
@@ -141,10 +142,6 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
         )
         valid = _encode(source, tokenizer, config, "encoding validation")
         return _select(train, config.data, tokenizer), _select(valid, config.validation, tokenizer)
-    if not 0 < config.validation_fraction < 1:
-        raise UserError(
-            f"`corpus.validation_fraction={config.validation_fraction}` is not between 0 and 1"
-        )
     bounds, fraction = _bounds(train), config.validation_fraction
     total, lengths = bounds[-1, 0], np.diff(bounds[:, 0])
     longest, name = int(np.argmax(lengths)), config.data
@@ -180,6 +177,22 @@ def held_back(train: Corpus, valid: Corpus, config: CorpusConfig) -> str:
             "documents are too few or too short; give more text, or set `corpus.validation`)"
         )
     return line
+
+
+def check(config: CorpusConfig) -> None:
+    """Refuse what can be refused before any text is read: a share, or files that are not there."""
+    if config.validation is None:
+        if not 0 < config.validation_fraction < 1:
+            raise UserError(
+                f"`corpus.validation_fraction={config.validation_fraction}`: it must be above 0 "
+                "and below 1"
+            )
+    elif config.validation.partition(":")[0] not in ("embedded", "hub"):
+        open_source(
+            config.validation, config.text_column, config.encoding_errors, split="validation"
+        )
+    if config.data.partition(":")[0] not in ("embedded", "hub"):
+        open_source_of(config)
 
 
 def prepare_whole(config: CorpusConfig, tokenizer: Tokenizer) -> Corpus:

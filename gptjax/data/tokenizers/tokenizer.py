@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from gptjax.config import alias
-from gptjax.errors import UserError
+from gptjax.errors import UserError, check_counts, check_settings
 
 # Documents are encoded in pieces of about so many characters.
 PIECE_CHARACTERS = 4096
@@ -39,6 +39,14 @@ class VocabularyConfig(ModeConfig):
     training_bytes: int = 200_000_000
     """Most bytes of text to train on; a larger corpus is sampled evenly, paragraph by
     paragraph. Memory grows with it."""
+
+    def __post_init__(self) -> None:
+        if self.tokenizer is None:
+            check_counts(self, "vocabulary", "training_bytes", most=2**63 - 1)
+            share = "from 0.98 to 1"
+            check_settings(
+                self, "vocabulary", "character_coverage", lambda x: 0.98 <= x <= 1, share
+            )
 
 
 @runtime_checkable

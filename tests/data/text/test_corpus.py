@@ -146,7 +146,7 @@ def test_hold_back_at_least_one_and_never_all(books, tokenizer):
         )
         assert valid.num_documents >= 1
         assert train.num_documents >= 1
-    with pytest.raises(UserError, match="not between 0 and 1"):
+    with pytest.raises(UserError, match="above 0 and below 1"):
         prepare(CorpusConfig(data=str(books), validation_fraction=0.0), tokenizer)
 
 
@@ -323,7 +323,7 @@ def test_wide_ids_for_large_vocabularies(books, tokenizer):
 
 def test_nothing_to_train_on(tmp_path, tokenizer, cache):
     (tmp_path / "blank.txt").write_text("\n \n", encoding="utf-8")
-    with pytest.raises(UserError, match="nothing to train on, 1 empty documents"):
+    with pytest.raises(UserError, match="has no text, 1 empty documents"):
         prepare(CorpusConfig(data=str(tmp_path / "blank.txt")), tokenizer)
     assert not list(cache.rglob("*.bin"))
 

@@ -6,13 +6,15 @@
 #   make evaluate RUN=… DATA=… [TASK=…]                            make bench
 #   make generate RUN=… PROMPT=…                                   make doctor
 #   make parity (beside transformers and PyTorch, which it installs)
+#   make reliability [HOURS=…] [SEED=…] [OUT=…] (kills, damage, full disks, mutated inputs)
 #
 # PYTHON=python3.12 chooses the interpreter, ACCELERATOR=cpu|gpu|tpu the build of jax, UPGRADE=1
 # the newest versions instead of those in constraints.txt. CONFIG is a preset's name or a file.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity bench bench-parity clean
+.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity reliability bench \
+  bench-parity clean
 
 # The first Python of at least 3.11 that runs (a name on the PATH may be a shim that does not).
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -48,7 +50,7 @@ extra_gpu := [gpu]
 extra_tpu := [tpu]
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,11p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,12p'
 
 setup: $(BASE)
 	@echo "ready: .venv/bin/gptjax --help (or, after source .venv/bin/activate, gptjax --help)"
@@ -113,6 +115,11 @@ bench: $(DEV)
 
 parity: $(DEV) $(PARITY)
 	@GPTJAX_PARITY=1 .venv/bin/python -m pytest tests/parity $(ARGS)
+
+# The same command goes on where it stopped. Without SEED it draws a new one, and prints it.
+reliability: $(DEV)
+	@.venv/bin/python -m tests.reliability --out "$${OUT:-runs/reliability}" $(if $(SEED),--seed $(SEED)) \
+	  $(if $(HOURS),--hours $(HOURS)) $(ARGS)
 
 bench-parity: $(DEV) $(PARITY)
 	@.venv/bin/python experiments/benchmark.py $(ARGS)

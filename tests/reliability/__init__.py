@@ -1,0 +1,1 @@
+"""Kills, damage, full disks, mutated inputs: `python -m tests.reliability --help`."""

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
@@ -52,6 +52,10 @@ class EvaluateConfig(Reading):
     """Name of the column with the text, where the data has columns."""
     encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    encoding: str = UTF_8
+    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
+    suffixes: tuple[str, ...] = ()
+    """Of a pre-trained run: further endings of files that are read as text in a folder."""
     out: str | None = None
     """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
@@ -82,7 +86,11 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     if stride > context:
         raise UserError(f"--stride {stride}: it must be from 1 to the context of {context} tokens")
     settings = CorpusConfig(
-        data=config.data, text_column=config.text_column, encoding_errors=config.encoding_errors
+        data=config.data,
+        text_column=config.text_column,
+        encoding_errors=config.encoding_errors,
+        encoding=config.encoding,
+        suffixes=config.suffixes,
     )
     corpus = prepare_whole(settings, loaded.tokenizer)
     most = corpus.num_tokens // stride + corpus.num_documents
@@ -135,9 +143,9 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             f"{', '.join(trained.labels) or trained.scores}"
         )
     task = with_columns(task, config.columns)
-    errors = config.encoding_errors
+    reading = FileReading(config.encoding, config.encoding_errors)
     split, sample = load_split(
-        config.data, task, config.split, strict=config.strict, encoding_errors=errors
+        config.data, task, config.split, strict=config.strict, reading=reading
     )
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))

@@ -16,6 +16,7 @@ from gptjax.commands.finetune_config import (
     task_of,
 )
 from gptjax.commands.finetune_config import defaults as defaults
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
@@ -58,9 +59,10 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         memory.check_training(config.model, config.train, length=1, trainable=not frozen)
         _check_source(config, folder, resume)
         section = config.task
-        errors, own = section.encoding_errors, task_folder(config)
+        own = task_folder(config)
+        reading = FileReading(section.encoding, section.encoding_errors)
         data = load_task_data(
-            section.data, task, strict=section.strict, encoding_errors=errors, folder=own
+            section.data, task, strict=section.strict, reading=reading, folder=own
         )
         data = for_training(data, task, {"train": section.max_train, "valid": section.max_valid})
         if data.sample and parallel.is_main():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from gptjax import config as configs
 from gptjax.config import alias
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, as_before, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
@@ -48,6 +48,8 @@ class TaskConfig:
     """Stop at the first row that cannot be used instead of leaving it out."""
     encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    encoding: Annotated[str, alias("--encoding")] = UTF_8
+    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
     max_train: Annotated[int | None, alias("--max-train")] = None
     """Train on so many examples, drawn with a fixed seed; None takes all."""
     max_valid: Annotated[int | None, alias("--max-valid")] = None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from gptjax.config import alias
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.task import with_columns
 from gptjax.errors import UserError, check_counts
@@ -30,6 +30,8 @@ class PredictConfig(Reading):
     must be there."""
     encoding_errors: EncodingErrors = "strict"
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
+    encoding: str = UTF_8
+    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
     batch_size: int = 32
     """Rows at once, rounded up to a multiple of the devices."""
     head: Annotated[str | None, alias("--adapter")] = None
@@ -53,7 +55,7 @@ def run(config: PredictConfig) -> SplitScores:
         Path(config.data),
         task,
         "rows",
-        encoding_errors=config.encoding_errors,
+        reading=FileReading(config.encoding, config.encoding_errors),
         labels=False,
         required=[word.partition("=")[0] for word in config.columns],
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 from gptjax import config as configs
 from gptjax.data.text import corpus
-from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end, unigram_perplexity
+from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end
+from gptjax.data.text.unigram import unigram_perplexity
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.errors import UserError

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.text.control import checked
 from gptjax.data.text.corpus import CorpusConfig
-from gptjax.data.text.sources import open_source
+from gptjax.data.text.sources import FileSource, open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError, check_counts
@@ -28,6 +28,10 @@ class TokenizerConfig:
     encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
     """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
     replace them by U+FFFD."""
+    encoding: str = UTF_8
+    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
+    suffixes: tuple[str, ...] = ()
+    """Further endings of files that are read as text in a folder, such as .md .py."""
     overwrite: bool = False
     """Replace the file if it exists."""
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
@@ -47,7 +51,13 @@ def run(config: TokenizerConfig) -> Tokenizer:
     if out.exists() and not config.overwrite:
         raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
     out.parent.mkdir(parents=True, exist_ok=True)
-    source = open_source(config.data, config.text_column, config.encoding_errors)
+    source = open_source(
+        config.data,
+        config.text_column,
+        config.encoding_errors,
+        encoding=config.encoding,
+        suffixes=config.suffixes,
+    )
     documents = (document.chunks for document in checked(source.documents()))
     tokenizer, report = train_sentencepiece(documents, config.vocab_size, config.vocabulary)
     try:
@@ -55,5 +65,7 @@ def run(config: TokenizerConfig) -> Tokenizer:
     except OSError as error:
         raise UserError(f"--out {config.out}: cannot be written ({error.strerror})") from error
     print(report)
+    for reason, count in source.left_out.items() if isinstance(source, FileSource) else ():
+        print(f"left out of {config.data}: {count:,} {reason}")
     print(f"written to {out}")
     return tokenizer

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole, token_counts
+from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.unigram import token_counts
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError

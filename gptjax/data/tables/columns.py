@@ -28,7 +28,7 @@ def absent(name: str, cells: Mapping[str, Any] | Iterable[str], role: str = "") 
     """That there is no such column (``role``: for what), which there are, and the nearest."""
     there = list(dict.fromkeys(_names(cells) if isinstance(cells, Mapping) else cells))
     wanted = f"no column {name!r} {role}".rstrip()
-    return f"{wanted}; it has {listed(there)}{_nearest(name, there)}"
+    return f"{wanted}; it has {listed(there)}{_nearest(name, there)}{_rows_inside(cells)}"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -36,6 +36,13 @@ def listed(names: Iterable[str]) -> str:
     names = [repr(name if len(name) <= 60 else name[:60] + "…") for name in map(str, names)]
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return (", ".join(names[:SHOWN]) or "none") + more
+
+
+def _rows_inside(cells: Mapping[str, Any] | Iterable[str]) -> str:
+    for name, value in cells.items() if isinstance(cells, Mapping) else ():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            return f"; {name!r} is a list of {len(value):,} objects: write these as the file's rows"
+    return ""
 
 
 def _nearest(name: str, there: list[str]) -> str:

@@ -1,32 +1,121 @@
 """Text out of bytes and out of cells; every refusal says where."""
 
+import codecs
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from gptjax.data.tables.files import open_bytes
 from gptjax.errors import UserError
-from gptjax.files import open_file
 
 EncodingErrors = Literal["strict", "replace"]
 
+UTF_8 = "utf-8"
 BYTE_ORDER_MARK = "\ufeff"
+HEAD_BYTES = 1 << 12  # of a file, by which its encoding is told
+# Of text in UTF-16 with letters of Europe every second byte is 0.
+MOSTLY, HARDLY = 0.6, 0.05
+MARKS = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+REPLACE = "or put U+FFFD in its place: set `encoding_errors=replace`"
 
 
-def read_lines(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
+@dataclass(frozen=True)
+class FileReading:
+    """How files are read, where they do not say it themselves."""
+
+    encoding: str = UTF_8  # never guessed
+    errors: EncodingErrors = "strict"  # of bytes that are no text in it, and of NUL characters
+
+    def __post_init__(self) -> None:
+        try:
+            found = codecs.lookup(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)
+            b"a a".decode(self.encoding, "replace")  # refuses those that are not of text
+        except (LookupError, ValueError):
+            raise UserError(
+                f"`encoding={self.encoding}`: no encoding of text has this name; usual ones are "
+                "utf-8, utf-16, cp1252, latin-1, shift_jis and gb18030"
+            ) from None
+        object.__setattr__(self, "encoding", found.name.removesuffix("-sig"))
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether it is UTF-8."""
+        return self.encoding == UTF_8
+
+
+READING = FileReading()  # as usual
+
+
+def read_lines(file: Path, reading: FileReading) -> Iterator[str]:
     """The lines of a file with their ends, decoded one by one so that errors have a position."""
-    position = 0
-    with open_file(file) as stream:
+    with open_bytes(file) as stream:
+        check_encoding(file, stream, reading)
+        if not reading.is_utf8:
+            yield from _other_lines(file, stream, reading)
+            return
+        position = 0
         for number, line in enumerate(stream, start=1):
             try:
-                text = line.decode("utf-8", encoding_errors)
+                text = line.decode(UTF_8, reading.errors)
             except UnicodeDecodeError as error:
                 where = f"{file}: line {number}"
-                raise utf8_error(where, position + error.start) from error
+                raise encoding_error(where, reading, position + error.start) from error
             yield text if position else text.removeprefix(BYTE_ORDER_MARK)
             position += len(line)
 
 
-REPLACE = "or put U+FFFD in its place: set `encoding_errors=replace`"
+def _other_lines(file: Path, stream: Any, reading: FileReading) -> Iterator[str]:
+    """The lines in another encoding, where an end of line is not one byte."""
+    number = 0
+    with io.TextIOWrapper(stream, reading.encoding, reading.errors, newline="\n") as text:
+        try:
+            for number, line in enumerate(text, start=1):
+                yield line if number > 1 else line.removeprefix(BYTE_ORDER_MARK)
+        except UnicodeDecodeError as error:
+            raise encoding_error(f"{file}: after line {number}", reading, None) from error
+
+
+def check_encoding(file: Path, stream: Any, reading: FileReading) -> None:
+    """Refuse a file that evidently is in another encoding: whatever is read would be noise."""
+    head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+    named = evident_encoding(head)
+    wide = reading.encoding.startswith(("utf-16", "utf-32"))
+    if named is not None and not wide:
+        raise UserError(f"{file}: is text in {named.upper()}: set `encoding={named}`")
+    if wide and named is None and head and b"\0" not in head and _is_utf8(head):
+        raise UserError(
+            f"{file}: is text in UTF-8, not in {reading.encoding.upper()}: set `encoding=utf-8`"
+        )
+
+
+def evident_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 by their byte order mark, or by the zeros of UTF-16; None: neither."""
+    for mark, name in MARKS.items():
+        if head.startswith(mark):
+            return name
+    pairs = len(head) // 2
+    if not pairs:
+        return None
+    first, second = (head[place : 2 * pairs : 2].count(0) / pairs for place in (0, 1))
+    if second >= MOSTLY and first <= HARDLY:
+        return "utf-16-le"
+    return "utf-16-be" if first >= MOSTLY and second <= HARDLY else None
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder(UTF_8)().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def clean_text(
@@ -45,11 +134,13 @@ def clean_text(
     return text
 
 
-def utf8_error(where: str, position: int) -> UserError:
-    """The refusal of a byte that is not UTF-8."""
+def encoding_error(where: str, reading: FileReading, position: int | None) -> UserError:
+    """The refusal of a byte that is no text in the encoding."""
+    at = "" if position is None else f" at byte {position}"
+    other = "; name the encoding (that of Windows in the West: set `encoding=cp1252`)"
     return UserError(
-        f"{where}: not UTF-8 at byte {position}; convert the file, or put U+FFFD in the place of "
-        "such bytes: set `encoding_errors=replace`"
+        f"{where}: not {reading.encoding.upper()}{at}{other if reading.is_utf8 else ''}; convert "
+        "the file, or put U+FFFD in the place of such bytes: set `encoding_errors=replace`"
     )
 
 

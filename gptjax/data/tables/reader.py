@@ -5,22 +5,32 @@ only JSON in which one value spans several lines is held whole.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from json import JSONDecodeError
+from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gptjax.data.tables.columns import absent, listed
-from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, read_lines
+from gptjax.data.tables.files import open_bytes, suffix_of, unreadable
+from gptjax.data.tables.lines import (
+    BYTE_ORDER_MARK,
+    READING,
+    FileReading,
+    evident_encoding,
+    read_lines,
+)
 from gptjax.errors import UserError
-from gptjax.files import check_regular, open_file, parse_json
+from gptjax.files import check_regular, parse_json
 
 Kind = Literal["json", "csv", "tsv", "parquet"]
 PARQUET_MAGIC = b"PAR1"
 HEAD_BYTES = 1 << 16
 BATCH_ROWS = 256
+DECODER = JSONDecoder()
+NOT_SPACE = re.compile(r"\S")
 
 
 class Row(NamedTuple):
@@ -35,10 +45,9 @@ class Row(NamedTuple):
 class TableFormat:
     """How a file is read as rows."""
 
-    # An object a line is json. None: the content tells, and JSON may also be one list or one
-    # object of rows.
+    # None: the content tells. JSON is an object a line, or one list or one object of rows.
     kind: Kind | None = None
-    encoding_errors: EncodingErrors = "strict"
+    reading: FileReading = READING
     column: str | None = None  # the only one to read, which must be there; None reads all
     header: bool | None = None  # whether the first row names the columns; None: `known` tells
     known: frozenset[str] = frozenset()  # a first row with one of them (lower case) is a header
@@ -57,7 +66,7 @@ def read_table(file: Path, format: TableFormat) -> Iterator[Row]:
         UserError: not UTF-8, broken JSON, CSV or parquet, no such column, an unknown layout, or
             (where the content tells the kind) an empty file.
     """
-    kind = format.kind or _kind_of(file)
+    kind = format.kind or _kind_of(file, format.reading)
     if kind == "parquet":
         return _parquet_rows(file, format)
     if kind == "json":
@@ -67,17 +76,9 @@ def read_table(file: Path, format: TableFormat) -> Iterator[Row]:
     return layout(file, cells(file, format), format)
 
 
-def files_in(folder: Path) -> list[Path]:
-    """The files of a folder and its folders that are not hidden, sorted by path."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
-
-
-def missing_column(where: str, format: TableFormat, columns: Sequence[str]) -> UserError:
+def missing_column(
+    where: str, format: TableFormat, columns: Mapping[str, Any] | Sequence[str]
+) -> UserError:
     """The refusal of a table or row without its one column."""
     return UserError(f"{where}: {absent(str(format.column), columns)}: {format.hint}")
 
@@ -90,18 +91,20 @@ def name_classes(cells: dict[str, Any], names: Mapping[str, Sequence[str]]) -> d
     return cells
 
 
-def _kind_of(file: Path) -> Kind:
-    with open_file(file) as stream:
+def _kind_of(file: Path, reading: FileReading) -> Kind:
+    with open_bytes(file) as stream:
         head = stream.read(HEAD_BYTES)
     if head.startswith(PARQUET_MAGIC):
         return "parquet"
-    text = head.removeprefix(BYTE_ORDER_MARK.encode()).lstrip()
+    # Letters of other encodings may be cut in two here; what decides is in ASCII.
+    encoding = evident_encoding(head) or reading.encoding
+    text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
     if not text:
         raise UserError(f"{file}: is empty; give a file with rows")
-    if text[:1] in b"{[":
+    if text[0] in "{[":
         return "json"
-    first = text.partition(b"\n")[0]
-    if b"\t" in first or (b"," not in first and file.suffix.lower() != ".csv"):
+    first = text.partition("\n")[0]
+    if "\t" in first or ("," not in first and suffix_of(file.name) != ".csv"):
         return "tsv"
     return "csv"
 
@@ -110,47 +113,94 @@ def _kind_of(file: Path) -> Kind:
 
 
 def _json_rows(file: Path, format: TableFormat) -> Iterator[Row]:
-    first = True
-    for number, line in enumerate(read_lines(file, format.encoding_errors), start=1):
-        if not line.strip():
-            continue
-        where, may_be_all = f"{file}: line {number}", first and format.kind is None
-        first = False
+    every = enumerate(read_lines(file, format.reading), start=1)
+    lines = ((number, line) for number, line in every if line.strip())
+    for number, line in lines:  # The first one only: it may begin a value of several lines.
+        where = f"{file}: line {number}"
         try:
             value = parse_json(line)
         except ValueError as error:
-            if may_be_all:  # The first of several lines of one value.
-                yield from _collection(_json_whole(file, format), str(file))
-                return
-            raise UserError(f"{where} is not JSON ({error}); correct or remove it") from error
-        if may_be_all:
-            yield from _collection(value, where)
-        else:
+            if not _goes_on(line, error):
+                raise _not_json(where, error) from error
+            yield from _whole_json(file, format)
+            return
+        second = next(lines, None)
+        if second is None:
+            yield from _collection(value, where, format)
+            return
+        yield _json_row(value, where)
+        for number, line in chain([second], lines):
+            where = f"{file}: line {number}"
+            try:
+                value = parse_json(line)
+            except ValueError as error:
+                raise _not_json(where, error) from error
             yield _json_row(value, where)
 
 
-def _json_whole(file: Path, format: TableFormat) -> Any:
+def _goes_on(line: str, error: ValueError) -> bool:
+    """Whether a line that is not JSON is the beginning of a value that goes on."""
+    if not isinstance(error, JSONDecodeError) or error.msg.startswith("Unterminated"):
+        return False
+    return error.pos >= len(line.rstrip()) - 1
+
+
+def _not_json(where: str, error: Exception) -> UserError:
+    return UserError(f"{where} is not JSON ({error}); correct or remove it")
+
+
+def _whole_json(file: Path, format: TableFormat) -> Iterator[Row]:
+    """The rows of a file with values of several lines: one collection, or a row each."""
+    text = "".join(read_lines(file, format.reading))
     try:
-        return parse_json("".join(read_lines(file, format.encoding_errors)))
+        yield from _collection(parse_json(text), str(file), format)
+        return
     except JSONDecodeError as error:
-        raise UserError(
-            f"{file}: line {error.lineno} is not JSON ({error.msg}); correct or remove it"
-        ) from error
+        if error.msg != "Extra data":
+            where = f"{file}: line {error.lineno}"
+            raise UserError(f"{where} is not JSON ({error.msg}); correct or remove it") from error
     except ValueError as error:
         raise UserError(f"{file}: is not JSON ({error}); correct it") from error
+    place = _after_space(text, 0)
+    while place < len(text):
+        where = f"{file}: line {1 + text.count(chr(10), 0, place)}"
+        try:
+            _, end = DECODER.raw_decode(text, place)
+            value = parse_json(text[place:end])
+        except (ValueError, RecursionError) as error:
+            raise _not_json(where, error) from error
+        yield _json_row(value, where)
+        place = _after_space(text, end)
 
 
-def _collection(value: Any, where: str) -> Iterator[Row]:
+def _after_space(text: str, place: int) -> int:
+    found = NOT_SPACE.search(text, place)
+    return len(text) if found is None else found.start()
+
+
+def _collection(value: Any, where: str, format: TableFormat) -> Iterator[Row]:
     """The rows in one JSON value: a list of them, an object of them by name, or a single one."""
     if isinstance(value, list):
         items = dict(enumerate(value))
-    elif value and isinstance(value, dict) and all(isinstance(v, dict) for v in value.values()):
+    elif _is_rows(value, format):
         items = value
     else:
         yield _json_row(value, where)
         return
     for key, item in items.items():
         yield _json_row(item, f"{where}: row {key}")
+
+
+def _is_rows(value: Any, format: TableFormat) -> bool:
+    """Whether an object is one of rows by name, and not a row of nested columns."""
+    if (
+        not value
+        or not isinstance(value, dict)
+        or not all(isinstance(v, dict) for v in value.values())
+    ):
+        return False
+    wanted = {format.column} if format.column is not None else format.known
+    return not any(name.split(".")[0].lower() in {key.lower() for key in value} for name in wanted)
 
 
 def _json_row(value: Any, where: str) -> Row:
@@ -168,7 +218,7 @@ def _tsv_cells(file: Path, format: TableFormat) -> Cells:
     # A corpus is read to the letter: a line of white space is a document without text, and a
     # carriage return inside of a line is refused. Published files of tasks have both by accident.
     to_the_letter = format.column is not None
-    for number, line in enumerate(read_lines(file, format.encoding_errors), start=1):
+    for number, line in enumerate(read_lines(file, format.reading), start=1):
         line = line.rstrip("\r\n")
         if to_the_letter and "\r" in line:
             raise UserError(f"{file}: line {number} has a carriage return inside; correct it")
@@ -178,7 +228,7 @@ def _tsv_cells(file: Path, format: TableFormat) -> Cells:
 
 def _csv_cells(file: Path, format: TableFormat) -> Cells:
     csv.field_size_limit(1 << 31)
-    reader = csv.reader(read_lines(file, format.encoding_errors), strict=True)
+    reader = csv.reader(read_lines(file, format.reading), strict=True)
     try:
         for cells in reader:
             if cells:
@@ -250,6 +300,8 @@ def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
                 names = _class_names(schema.metadata or {})
             elif format.column in schema.names:
                 wanted = [format.column]
+            elif (outer := format.column.split(".")[0]) in schema.names:
+                wanted = [outer]  # a nested column is found in it
             else:
                 raise missing_column(str(file), format, schema.names)
             for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
@@ -261,6 +313,8 @@ def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
                     yield Row(f"{file}: row {number}", name_classes(cells, names))
     except UserError:
         raise
+    except FileNotFoundError as error:
+        raise unreadable(file, error) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: row {number} is not UTF-8; correct it") from error
     # Whatever a damaged file makes of its reader: errors of Arrow, of the file system, of dates

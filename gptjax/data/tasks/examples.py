@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.data.tables.columns import with_nested
-from gptjax.data.tables.lines import EncodingErrors, clean_text
+from gptjax.data.tables.lines import READING, FileReading, clean_text
 from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
@@ -30,20 +30,20 @@ def read_split(
     name: str,
     *,
     strict: bool = False,
-    encoding_errors: EncodingErrors = "strict",
+    reading: FileReading = READING,
     labels: bool = True,
     required: Collection[str] = ANNOTATIONS,
 ) -> Split:
     """The examples of a file or folder; see `to_split`."""
     present = [file for file in files_of(path) if file.exists()]
     return to_split(
-        read_rows(path, task, encoding_errors),
+        read_rows(path, task, reading),
         task,
         name,
         source=str(path),
         fingerprint=hash_files(path if path.is_dir() else path.parent, present),
         strict=strict,
-        encoding_errors=encoding_errors,
+        reading=reading,
         labels=labels,
         required=required,
     )
@@ -57,7 +57,7 @@ def to_split(
     source: str,
     fingerprint: str,
     strict: bool = False,
-    encoding_errors: EncodingErrors = "strict",
+    reading: FileReading = READING,
     labels: bool = True,
     required: Collection[str] = ANNOTATIONS,
     advice: Advice = FILES,
@@ -76,7 +76,7 @@ def to_split(
         UserError: a column is missing, or is named for two parts; a label number, a score or a
             number of options outside its range; nothing left, or less than half.
     """
-    reader = _Reader(task, encoding_errors, labels, advice)
+    reader = _Reader(task, reading, labels, advice)
     examples: list[Example] = []
     dropped: dict[str, int] = {}
     first: dict[str, str] = {}
@@ -114,11 +114,9 @@ def to_split(
 class _Reader:
     """Rows to examples."""
 
-    def __init__(
-        self, task: Task, encoding_errors: EncodingErrors, labels: bool, advice: Advice
-    ) -> None:
+    def __init__(self, task: Task, reading: FileReading, labels: bool, advice: Advice) -> None:
         self.task = task
-        self.encoding_errors = encoding_errors
+        self.reading = reading
         self.labels = labels
         self.advice = advice
         self.matcher = Matcher(task, advice)
@@ -172,7 +170,7 @@ class _Reader:
             other = self.advice.column.format(part="PART")
             raise UserError(f"{where}: a {type(value).__name__}, not text; another column? {other}")
         # Line ends and repeated spaces are how a table was written, not what it says.
-        text = clean_text(value or "", where, self.encoding_errors, self.advice.character)
+        text = clean_text(value or "", where, self.reading.errors, self.advice.character)
         return " ".join(text.split())
 
     def _options(self, row: Row, column: Column | None) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import READING, FileReading
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.match import annotations_of
 from gptjax.data.tasks.samples import SIZES, sample_split
@@ -32,7 +32,7 @@ def load_task_data(
     task: Task,
     *,
     strict: bool = False,
-    encoding_errors: EncodingErrors = "strict",
+    reading: FileReading = READING,
     folder: Path | None = None,
 ) -> TaskData:
     """Every split of a task.
@@ -41,7 +41,7 @@ def load_task_data(
         data: nothing (the hub, or else the sample), ("hub",), ("hub:ID_OR_FOLDER",), ("sample",),
             (FOLDER or FILE,), or several SPLIT=PATH.
         task: the task.
-        strict, encoding_errors: see `gptjax.data.tasks.examples.to_split`.
+        strict, reading: see `gptjax.data.tasks.examples.to_split`.
         folder: where a task file's own files lie; used when ``data`` is empty.
 
     Raises:
@@ -54,7 +54,7 @@ def load_task_data(
             task,
             name,
             strict=strict,
-            encoding_errors=encoding_errors,
+            reading=reading,
             required=annotations_of(name),
         )
 
@@ -115,7 +115,7 @@ def load_split(
     name: str,
     *,
     strict: bool = False,
-    encoding_errors: EncodingErrors = "strict",
+    reading: FileReading = READING,
 ) -> tuple[Split, bool]:
     """One split to measure on, and whether it is the offline sample's.
 
@@ -136,7 +136,7 @@ def load_split(
             raise UserError(
                 f"`split={name}`: {data} has the splits {', '.join(there)}; choose one of them"
             )
-    return read_split(path, task, name, strict=strict, encoding_errors=encoding_errors), False
+    return read_split(path, task, name, strict=strict, reading=reading), False
 
 
 def for_training(

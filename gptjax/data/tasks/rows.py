@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gptjax.data.tables.lines import EncodingErrors, read_lines
-from gptjax.data.tables.reader import Row, TableFormat, files_in, read_table
+from gptjax.data.tables.files import BROKEN, read_folder
+from gptjax.data.tables.lines import READING, FileReading, read_lines
+from gptjax.data.tables.reader import Row, TableFormat, read_table
 from gptjax.data.tasks.task import LABEL, Task, names_of
 from gptjax.errors import UserError
 
@@ -18,23 +19,26 @@ def files_of(path: Path) -> list[Path]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     if path.is_dir():
-        return files_in(path)
+        found = read_folder(path)
+        if broken := found.left_out.get(BROKEN):
+            raise UserError(f"{broken[0]}: a link to nowhere; mend or remove it")
+        return found.files
     stem, _, rest = path.name.partition(".")
     if stem == ALIGNED[0]:
         return [path.with_name(f"{name}.{rest}") for name in ALIGNED]
     return [path]
 
 
-def read_rows(path: Path, task: Task, encoding_errors: EncodingErrors = "strict") -> Iterator[Row]:
+def read_rows(path: Path, task: Task, reading: FileReading = READING) -> Iterator[Row]:
     """The rows of a file, of a folder of files, or of line-aligned files."""
     files = files_of(path)
     if path.is_file() and len(files) > 1:
-        yield from _aligned_rows(files, task, encoding_errors)
+        yield from _aligned_rows(files, task, reading)
         return
     if not files:
         raise UserError(f"{path}: an empty folder; put the task's files there")
     format = TableFormat(
-        encoding_errors=encoding_errors,
+        reading=reading,
         known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
         header=True if task.named else None,  # columns with names have a header
         headerless=task.headerless,
@@ -78,14 +82,12 @@ def _passage_rows(row: Row) -> Iterator[Row]:
         yield Row(f"{row.where}: question {number + 1}", cells)
 
 
-def _aligned_rows(
-    files: Sequence[Path], task: Task, encoding_errors: EncodingErrors
-) -> Iterator[Row]:
+def _aligned_rows(files: Sequence[Path], task: Task, reading: FileReading) -> Iterator[Row]:
     for file in files[:2]:
         if not file.exists():
             raise UserError(f"{file}: missing beside {files[0]}")
     present = [file for file in files if file.exists()]
-    columns = [[line.strip() for line in read_lines(file, encoding_errors)] for file in present]
+    columns = [[line.strip() for line in read_lines(file, reading)] for file in present]
     lengths = {file.name: len(lines) for file, lines in zip(present, columns, strict=True)}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} has {count:,}" for name, count in lengths.items())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gptjax.data.tables.columns import absent
-from gptjax.data.tables.lines import clean_text, read_lines
+from gptjax.data.tables.lines import READING, clean_text, read_lines
 from gptjax.data.tasks.load import load_split
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
@@ -153,7 +153,7 @@ def _inside(element: ElementTree.Element | None) -> str:
 
 
 def _line_schemas(path: Path) -> Iterator[Question]:
-    lines = [line.strip() for line in read_lines(path, "strict")]
+    lines = [line.strip() for line in read_lines(path, READING)]
     done = 0
     for number, line in enumerate(lines):
         if number < done or not line:
@@ -189,7 +189,7 @@ def read_lambada(path: Path) -> list[Question]:
         raise UserError(f"`data={path}`: no such file")
     questions = []
     rows_of_json = path.suffix.lower() in (".json", ".jsonl", ".ndjson")
-    for number, line in enumerate(read_lines(path, "strict"), start=1):
+    for number, line in enumerate(read_lines(path, READING), start=1):
         where, text = f"{path}: line {number}", line.strip()
         if rows_of_json or text.startswith("{"):
             text = _json_text(text, where) if text else ""

@@ -3,25 +3,23 @@
 import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from gptjax.config import alias, cache_folder, since
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.text import holding
 from gptjax.data.text.cache import EncodedCorpus, encoded
 from gptjax.data.text.control import checked
 from gptjax.data.text.documents import Source
-from gptjax.data.text.sources import open_source
+from gptjax.data.text.sources import FileSource, open_source
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import TrainingReport, train_sentencepiece
 from gptjax.errors import UserError
-
-COUNT_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,13 @@ class CorpusConfig:
     encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
     """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
     replace them by U+FFFD."""
+    encoding: Annotated[str, alias("--encoding")] = UTF_8
+    """Encoding of text files and tables, such as utf-16 or cp1252. It is never guessed."""
+    suffixes: Annotated[tuple[str, ...], alias("--suffixes")] = ()
+    """Further endings of files that are read as text in a folder, such as .md .py."""
+    follow_links: bool | None = True
+    """Read linked folders in the data folder like any other. None: as runs from before this was
+    asked, which left them out; they go on so."""
     short_documents: Literal["pad", "pack", "cross"] = "pad"
     """What fills a window where a document ends: padding; other documents' ends, each after a
     separator (pack); or whatever document comes next (cross: all text is one stream, windows
@@ -137,9 +142,7 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
     check(config)
     train = _encode(open_source_of(config), tokenizer, config, "encoding")
     if config.validation is not None:
-        source = open_source(
-            config.validation, config.text_column, config.encoding_errors, split="validation"
-        )
+        source = _open(config, config.validation, "validation")
         valid = _encode(source, tokenizer, config, "encoding validation")
         return _select(train, config.data, tokenizer), _select(valid, config.validation, tokenizer)
     bounds, fraction = _bounds(train), config.validation_fraction
@@ -188,9 +191,7 @@ def check(config: CorpusConfig) -> None:
                 "and below 1"
             )
     elif config.validation.partition(":")[0] not in ("embedded", "hub"):
-        open_source(
-            config.validation, config.text_column, config.encoding_errors, split="validation"
-        )
+        _open(config, config.validation, "validation")
     if config.data.partition(":")[0] not in ("embedded", "hub"):
         open_source_of(config)
 
@@ -203,7 +204,19 @@ def prepare_whole(config: CorpusConfig, tokenizer: Tokenizer) -> Corpus:
 
 def open_source_of(config: CorpusConfig) -> Source:
     """The training documents, to be read."""
-    return open_source(config.data, config.text_column, config.encoding_errors)
+    return _open(config, config.data, "train")
+
+
+def _open(config: CorpusConfig, data: str, split: Literal["train", "validation"]) -> Source:
+    return open_source(
+        data,
+        config.text_column,
+        config.encoding_errors,
+        split,
+        encoding=config.encoding,
+        suffixes=config.suffixes,
+        follow_links=bool(config.follow_links),
+    )
 
 
 def prepare_tokenizer(
@@ -226,30 +239,6 @@ def prepare_tokenizer(
         raise UserError(f"`data={corpus.data}`: {error}") from error
 
 
-def token_counts(corpus: Corpus) -> np.ndarray:
-    """How often each id occurs in the text, int64 [V]; context-only tokens not counted."""
-    counts = np.zeros(corpus.vocabulary_size, np.int64)
-    for start, end in stretches(corpus):
-        for block in range(start, end, COUNT_BLOCK):
-            part = corpus.tokens[block : min(block + COUNT_BLOCK, end)]
-            counts += np.bincount(part, minlength=corpus.vocabulary_size)
-    first, repeats = np.unique(corpus.tokens[corpus.starts], return_counts=True)
-    counts[first] -= repeats
-    return counts
-
-
-def unigram_perplexity(train: Corpus, valid: Corpus) -> float:
-    """Perplexity per token of the validation text under the training text's token frequencies.
-
-    p(t) = (count of t + 1) / (tokens + V), add-one smoothing; exp of the mean of -log p. What a
-    model without any context reaches.
-    """
-    counts = token_counts(train)
-    log_probability = np.log(counts + 1.0) - np.log(counts.sum() + float(train.vocabulary_size))
-    seen = token_counts(valid)
-    return float(np.exp(-(seen @ log_probability) / max(seen.sum(), 1)))
-
-
 def stretches(corpus: Corpus) -> np.ndarray:
     """Neighbouring documents joined: the fewest [start, end) with the same tokens, int64 [S, 2]."""
     starts, ends = corpus.starts, corpus.ends
@@ -260,9 +249,19 @@ def stretches(corpus: Corpus) -> np.ndarray:
 def _encode(
     source: Source, tokenizer: Tokenizer, config: CorpusConfig, label: str
 ) -> EncodedCorpus:
-    settings = {"text_column": config.text_column, "encoding_errors": config.encoding_errors}
+    settings: dict[str, Any] = {
+        "text_column": config.text_column,
+        "encoding_errors": config.encoding_errors,
+    }
+    # Only where they are not as usual, so that corpora from before there was a choice stay valid.
+    if not (reading := FileReading(config.encoding)).is_utf8:
+        settings["encoding"] = reading.encoding
+    if config.suffixes:
+        settings["suffixes"] = sorted(config.suffixes)
     cache = Path(config.cache).expanduser() if config.cache else cache_folder()
-    return encoded(source, tokenizer, settings, cache, label)
+    found = encoded(source, tokenizer, settings, cache, label)
+    left_out = source.left_out if isinstance(source, FileSource) else {}
+    return replace(found, dropped={**found.dropped, **left_out})
 
 
 def _select(

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from gptjax.data.tables.columns import with_nested
+from gptjax.data.tables.files import unreadable
 from gptjax.data.tables.lines import clean_text
 from gptjax.data.tables.reader import Row, TableFormat, missing_column
 from gptjax.errors import UserError
@@ -45,15 +47,17 @@ def row_text(row: Row, format: TableFormat) -> str:
     """The text of a row, CRLF as LF; a missing value is the empty text."""
     if row.fault is not None:
         raise UserError(f"{row.where} has {row.fault}; correct or remove it")
-    if format.column is None or format.column not in row.cells:
-        raise missing_column(row.where, format, list(row.cells))
-    value = row.cells[format.column]
+    assert format.column is not None
+    cells = with_nested(row.cells, [format.column])
+    if format.column not in cells:
+        raise missing_column(row.where, format, row.cells)
+    value = cells[format.column]
     if value is not None and not isinstance(value, str):
         raise UserError(
             f"{row.where}: the text column holds a {type(value).__name__}, not text; set "
             "`text_column` to another one"
         )
-    return clean_text(value or "", row.where, format.encoding_errors)
+    return clean_text(value or "", row.where, format.reading.errors)
 
 
 def hash_files(root: Path, files: Iterable[Path]) -> str:
@@ -72,8 +76,3 @@ def hash_files(root: Path, files: Iterable[Path]) -> str:
         except OSError as error:
             raise unreadable(file, error) from error
     return digest.hexdigest()
-
-
-def unreadable(file: Path, error: OSError) -> UserError:
-    """The refusal of a file that cannot be read."""
-    return UserError(f"{file}: cannot be read ({error.strerror or error}); check its permissions")

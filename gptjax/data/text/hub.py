@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 from huggingface_hub import HfApi
 
-from gptjax.data.tables.lines import EncodingErrors
+from gptjax.data.tables.lines import EncodingErrors, FileReading
 from gptjax.data.tables.reader import Row, TableFormat
 from gptjax.data.text.documents import COLUMN_HINT, Document, hash_files, row_text
 from gptjax.errors import UnreachableError, UserError
@@ -30,7 +30,9 @@ class HubSource:
         self, data: str, text_column: str, encoding_errors: EncodingErrors, split: str
     ) -> None:
         self.name = data
-        self._format = TableFormat(None, encoding_errors, text_column, hint=COLUMN_HINT)
+        self._format = TableFormat(
+            None, FileReading(errors=encoding_errors), text_column, hint=COLUMN_HINT
+        )
         identifier, _, revision = data.removeprefix("hub:").partition("@")
         self._id, _, config = identifier.partition(":")
         if not self._id:

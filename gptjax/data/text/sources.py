@@ -6,12 +6,29 @@ row, and nothing is ever held whole. A byte order mark is removed and CRLF becom
 
 import codecs
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from gptjax.data.tables.lines import BYTE_ORDER_MARK, EncodingErrors, nul_error, utf8_error
-from gptjax.data.tables.reader import Kind, TableFormat, files_in, read_table
+from gptjax.data.tables.files import (
+    COMPRESSED,
+    Folder,
+    open_bytes,
+    read_folder,
+    suffix_of,
+    unreadable,
+)
+from gptjax.data.tables.lines import (
+    BYTE_ORDER_MARK,
+    UTF_8,
+    EncodingErrors,
+    FileReading,
+    check_encoding,
+    encoding_error,
+    nul_error,
+)
+from gptjax.data.tables.reader import Kind, TableFormat, read_table
 from gptjax.data.text.documents import (
     BLOCK_BYTES,
     COLUMN_HINT,
@@ -19,13 +36,15 @@ from gptjax.data.text.documents import (
     Source,
     hash_files,
     row_text,
-    unreadable,
 )
 from gptjax.data.text.embedded import embedded_documents
 from gptjax.errors import UserError
 
-SUFFIXES: Mapping[str, Kind | Literal["text"]] = {
-    ".txt": "text",
+TextKind = Kind | Literal["text"]
+TEXT: Literal["text"] = "text"
+ENDINGS = 4  # of files of other kinds, that a line lists
+SUFFIXES: Mapping[str, TextKind] = {
+    ".txt": TEXT,
     ".jsonl": "json",
     ".ndjson": "json",
     ".json": "json",
@@ -40,10 +59,15 @@ def open_source(
     text_column: str = "text",
     encoding_errors: EncodingErrors = "strict",
     split: Literal["train", "validation"] = "train",
+    *,
+    encoding: str = UTF_8,
+    suffixes: Collection[str] = (),
+    follow_links: bool = True,
 ) -> Source:
     """The documents that a value of ``corpus.data`` names (see `CorpusConfig`).
 
     A folder is read recursively, sorted by path; ``split`` is the part of a hub dataset.
+    ``suffixes`` are further endings of text files.
 
     Raises:
         UserError: nothing there, or nothing that can be read. Reading raises it too, for what
@@ -55,7 +79,8 @@ def open_source(
         from gptjax.data.text.hub import HubSource  # `datasets` takes a second to import.
 
         return HubSource(data, text_column, encoding_errors, split)
-    return FileSource(data, text_column, encoding_errors)
+    reading = FileReading(encoding, encoding_errors)
+    return FileSource(data, text_column, reading, suffixes, follow_links)
 
 
 class EmbeddedSource:
@@ -78,27 +103,41 @@ class EmbeddedSource:
 
 
 class FileSource:
-    """A file, or the files of one kind in a folder."""
+    """A file, or the files of one kind in a folder.
+
+    ``left_out`` has the number of what else is in the folder, by reason.
+    """
 
     total_bytes: int | None = None
 
-    def __init__(self, data: str, text_column: str, encoding_errors: EncodingErrors) -> None:
+    def __init__(
+        self,
+        data: str,
+        text_column: str,
+        reading: FileReading,
+        suffixes: Collection[str] = (),
+        follow_links: bool = True,
+    ) -> None:
         self.name = data
+        self.left_out: dict[str, int] = {}
         self._text_column = text_column
-        self._encoding_errors = encoding_errors
+        self._reading = reading
         self._root = Path(data).expanduser()
+        kinds = {**SUFFIXES, **{f".{end.lower().lstrip('.')}": TEXT for end in suffixes}}
         if self._root.is_dir():
-            self._files, self._kind = _files_of(self._root, data)
+            folder = read_folder(self._root, follow_links=follow_links)
+            self._files, self._kind, self.left_out = _files_of(folder, data, kinds)
         elif self._root.is_file():
             self._files = [self._root]
-            self._kind = SUFFIXES.get(self._root.suffix.lower(), "text")
+            self._kind = _kind_of(self._root, kinds) or TEXT
         else:
             raise UserError(
                 f"`data={data}`: no such file or folder (else: 'embedded', or hub:ID for a dataset "
                 "on the hub)"
             )
-        if self._kind != "parquet":
-            self.total_bytes = sum(file.stat().st_size for file in self._files)
+        # Nobody knows how long compressed text is.
+        if self._kind != "parquet" and not any(f.suffix.lower() in COMPRESSED for f in self._files):
+            self.total_bytes = sum(map(_size, self._files))
 
     def fingerprint(self) -> str:
         """sha256 of every file's relative name, size and content."""
@@ -107,39 +146,50 @@ class FileSource:
     def documents(self) -> Iterator[Document]:
         """One document per text file, or per row of a table; sorted by path."""
         for file in self._files:
-            try:
-                yield from self._documents_of(file)
-            except OSError as error:
-                raise unreadable(file, error) from error
+            yield from self._documents_of(file)
 
     def _documents_of(self, file: Path) -> Iterator[Document]:
-        if self._kind == "text":
-            yield Document(str(file), read_text(file, self._encoding_errors))
+        if self._kind == TEXT:
+            yield Document(str(file), read_text(file, self._reading))
             return
-        format = TableFormat(self._kind, self._encoding_errors, self._text_column, hint=COLUMN_HINT)
+        format = TableFormat(self._kind, self._reading, self._text_column, hint=COLUMN_HINT)
         for row in read_table(file, format):
             yield Document(str(file), iter([row_text(row, format)]))
 
 
-def read_text(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise unreadable(file, error) from error
+
+
+def _kind_of(file: Path, kinds: Mapping[str, TextKind]) -> TextKind | None:
+    """By its ending, or by that before the ending of its compression."""
+    return kinds.get(suffix_of(file.name), kinds.get(file.suffix.lower()))
+
+
+def read_text(file: Path, reading: FileReading) -> Iterator[str]:
     """The text of a file in chunks of about 1 MiB, byte order mark removed, CRLF as LF.
 
     Raises:
-        UserError: the file is not UTF-8 or holds a NUL (``strict``); names the byte's position.
+        UserError: the file cannot be read, is not in the encoding or holds a NUL (``strict``);
+            names the byte's position.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")(encoding_errors)
+    decoder = codecs.getincrementaldecoder(reading.encoding)(reading.errors)
     position, held, first = 0, "", True
-    with file.open("rb") as stream:
+    with open_bytes(file) as stream:
+        check_encoding(file, stream, reading)
         while True:
             block = stream.read(BLOCK_BYTES)
             start = position - len(decoder.getstate()[0])
-            nul = block.find(b"\0")
-            if nul >= 0 and encoding_errors == "strict":
-                raise nul_error(f"{file}: byte {position + nul}")
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                raise utf8_error(str(file), start + error.start) from error
+                raise encoding_error(str(file), reading, start + error.start) from error
+            if reading.errors == "strict" and (nul := text.find("\0")) >= 0:
+                before = start + len(text[:nul].encode(reading.encoding, "replace"))
+                raise nul_error(f"{file}: byte {before}")
             position += len(block)
             if first and text:
                 text, first = text.removeprefix(BYTE_ORDER_MARK), False
@@ -153,21 +203,35 @@ def read_text(file: Path, encoding_errors: EncodingErrors) -> Iterator[str]:
                 return
 
 
-def _files_of(root: Path, data: str) -> tuple[list[Path], Kind | Literal["text"]]:
-    found: dict[Kind | Literal["text"], list[Path]] = {}
-    for file in files_in(root):
-        if kind := SUFFIXES.get(file.suffix.lower()):
+def _files_of(
+    folder: Folder, data: str, kinds: Mapping[str, TextKind]
+) -> tuple[list[Path], TextKind, dict[str, int]]:
+    """The files to read, their kind, and the number of what is left out by reason."""
+    found: dict[TextKind, list[Path]] = {}
+    others: Counter[str] = Counter()
+    for file in folder.files:
+        if kind := _kind_of(file, kinds):
             found.setdefault(kind, []).append(file)
+        else:
+            others[file.suffix or "no ending"] += 1
+    left_out = {reason: len(paths) for reason, paths in folder.left_out.items()}
+    if others:
+        usual = [ending for ending, _ in others.most_common(ENDINGS)]
+        more = ", …" if len(others) > ENDINGS else ""
+        left_out[f"files of other kinds ({', '.join(usual)}{more})"] = others.total()
+    there = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
     if not found:
+        ending = next((one for one, _ in others.most_common() if one.startswith(".")), ".md")
         raise UserError(
-            f"`data={data}`: no file ending in {', '.join(SUFFIXES)} in this folder; rename the "
-            "text files to .txt, or name one file"
+            f"`data={data}`: no file ending in {', '.join(SUFFIXES)} in this folder"
+            f"{f' (there: {there})' if there else ''}; read others as text: set "
+            f"`suffixes={ending}`, or name one file"
         )
     if len(found) > 1:
-        kinds = ", ".join(f"{len(files)} {kind}" for kind, files in found.items())
+        counts = ", ".join(f"{len(files)} {kind}" for kind, files in found.items())
         raise UserError(
-            f"`data={data}`: files of several kinds ({kinds}) in this folder; name one file or a "
+            f"`data={data}`: files of several kinds ({counts}) in this folder; name one file or a "
             "folder with one kind"
         )
     kind, files = found.popitem()
-    return files, kind
+    return files, kind, left_out

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import read_split, to_split
 from gptjax.data.tasks.load import load_task_data
@@ -386,7 +387,9 @@ def test_bad_files(read, task, name, content, message):
 
 def test_bytes_that_are_not_utf8_can_be_replaced(read):
     content = b"sentence\tlabel\n" + "café\t1\n".encode("latin-1")
-    assert found(read("sst2", "a.tsv", content, encoding_errors="replace")) == [("caf\ufffd", 1)]
+    assert found(read("sst2", "a.tsv", content, reading=FileReading(errors="replace"))) == [
+        ("caf\ufffd", 1)
+    ]
 
 
 def test_scores_are_shared_between_two_points():

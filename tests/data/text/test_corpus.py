@@ -17,10 +17,9 @@ from gptjax.data.text.corpus import (
     prepare,
     prepare_tokenizer,
     prepare_whole,
-    token_counts,
-    unigram_perplexity,
 )
 from gptjax.data.text.holding import whole_documents
+from gptjax.data.text.unigram import token_counts, unigram_perplexity
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig
 from gptjax.errors import UserError
 
@@ -455,3 +454,37 @@ def test_locate(books, tokenizer):
         text = tokenizer.decode(valid.tokens[valid.starts[i] : valid.ends[i]])
         assert Path(file).read_text(encoding="utf-8") == text
         assert text in texts
+
+
+def test_reading_settings_are_part_of_the_fingerprint_only_where_they_are_not_as_usual(
+    books, tmp_path, tokenizer
+):
+    """So that corpora and runs from before there was a choice stay what they are."""
+    (books / "b.md").write_text("left out")
+    config = CorpusConfig(data=str(books), cache=str(tmp_path / "cache"))
+    usual = prepare(config, tokenizer)[0]
+    assert "1 files of other kinds (.md) left out" in str(usual)
+    same = [{"encoding": "UTF8"}, {"follow_links": None}]
+    for changed in same:
+        assert prepare(replace(config, **changed), tokenizer)[0].fingerprint == usual.fingerprint
+    others = [
+        prepare(replace(config, **changed), tokenizer)[0].fingerprint
+        for changed in ({"encoding": "cp1252"}, {"suffixes": (".md",)})
+    ]
+    assert len({usual.fingerprint, *others}) == 3
+
+
+def test_a_file_that_disappears_is_named_and_not_the_cache(books, tmp_path, tokenizer, monkeypatch):
+    """The documents are read while the cache is written."""
+    config = CorpusConfig(data=str(books), cache=str(tmp_path / "cache"))
+    add = cache_module._Writer.add
+
+    def vanish(self, document):
+        for name in "89":
+            (books / f"{name}.txt").unlink(missing_ok=True)
+        add(self, document)
+
+    monkeypatch.setattr(cache_module._Writer, "add", vanish)
+    with pytest.raises(UserError, match=r"8\.txt: is not there") as refused:
+        prepare(config, tokenizer)
+    assert "cache" not in str(refused.value)

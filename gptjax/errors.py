@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import re
 from collections.abc import Callable, Collection
 from typing import Any
@@ -111,6 +112,8 @@ def shown(value: object) -> str:
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EFBIG: "a file would be longer than is allowed; raise the limit or choose another folder",
+    errno.EIO: "reading or writing failed; check the disk",
     errno.EACCES: "no permission; choose another path or change its permissions",
     errno.EPERM: "no permission; choose another path or change its permissions",
     errno.EROFS: "the file system is read-only; choose another path",
@@ -135,6 +138,8 @@ def explain(error: BaseException) -> GptjaxError | None:
         return UserError(where + _ADVICE[error.errno])
     if isinstance(error, MemoryError):
         return UserError("out of memory; give less data at a time, or a smaller model")
+    if os.strerror(errno.ENOSPC) in str(error):  # as libraries say it that have errors of their own
+        return UserError(_ADVICE[errno.ENOSPC])
     if "RESOURCE_EXHAUSTED" in str(error):  # how XLA says it, in a RuntimeError
         return UserError(
             "out of device memory; try a smaller `train.batch_size`, a larger "

@@ -32,6 +32,7 @@ from gptjax.runs import memory, start
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
+from gptjax.runs.lock import locked, only_run
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.records import to_plain
 from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
@@ -47,7 +48,10 @@ def run(config: FinetuneConfig) -> TaskRun | Seeds:
     with joined(config):
         check_name(config)
         out = Path(config.out) if config.out is not None else default_out(config)
-        return _run_seeds(config, out) if config.seeds else _run_one(config, out)
+        if not config.seeds:
+            return _run_one(config, out)
+        with only_run(out):
+            return _run_seeds(config, out)
 
 
 def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
@@ -210,6 +214,8 @@ def _conclude(
     scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
     results = _results(config, task, data, scores, trained)
     if best is not None:
+        print(f"{task.name}, {trained.checkpoint}:")
+        print("\n".join(task_scores.report(task, scores, not data.sample)), flush=True)
         for name, found in scores.items():
             suffix = "" if name == "valid" else f"-{name}"
             write_predictions(
@@ -217,8 +223,6 @@ def _conclude(
             )
         write_results(trained.folder.results, results)
         runs.save_head(best)
-        print(f"{task.name}, {trained.checkpoint}:")
-        print("\n".join(task_scores.report(task, scores, not data.sample)), flush=True)
         say(f"run folder: {trained.folder.path}")
         if data.sample:
             _warn(task)
@@ -257,7 +261,8 @@ def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:
         raise UserError(f"{out}: holds a run of one seed; choose another --out for several")
     if config.overwrite and parallel.is_main():
         for folder in out.glob("seed-*"):
-            RunFolder(folder).clear()
+            with locked(folder):
+                RunFolder(folder).clear()
             if not any(folder.iterdir()):
                 folder.rmdir()
     parallel.barrier("cleared")

@@ -1,6 +1,7 @@
 """`gptjax import`: make a run folder of a model that others published."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import open as runs
 from gptjax.runs.folder import Provenance, open_folder
 from gptjax.runs.identity import file_digests, shape_fingerprint
+from gptjax.runs.lock import locked
 from gptjax.runs.published import is_published
 from gptjax.runs.records import to_plain
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
@@ -40,9 +42,13 @@ def run(config: ImportConfig) -> None:
     """Read the model, write the folder, and say what it holds."""
     if not is_published(config.init):
         raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
+    with locked(Path(config.out)):
+        _import(config)
+
+
+def _import(config: ImportConfig) -> None:
     folder, _ = open_folder(config.out, resume="never", overwrite=config.overwrite, trains=False)
     loaded = runs.load(config.init, num_heads=config.heads, mode=config.vocabulary.mode)
-    folder.path.mkdir(parents=True, exist_ok=True)
     if config.overwrite:
         folder.clear()
     model, tokenizer = loaded.model, loaded.tokenizer

@@ -255,12 +255,10 @@ def _conclude(
     )
     if not parallel.is_main():
         return results
-    write_results(folder.results, results)
     loaded = runs.load(folder.path, trained.checkpoint)
     ((sample,),) = continuations(
         loaded, [""], max_tokens=120, temperature=1.0, top_k=40, top_p=1.0, num_samples=1, seed=seed
     )
-    folder.samples.write_text(sample + "\n", encoding="utf-8")
     say(
         f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
         f"(token frequencies alone: {unigram:.2f}), "
@@ -269,6 +267,9 @@ def _conclude(
     )
     say("a sample of its writing:\n")
     print(sample, flush=True)
+    # After they are shown, so that a full disk hides nothing.
+    write_results(folder.results, results)
+    folder.samples.write_text(sample + "\n", encoding="utf-8")
     say(f"\nrun folder: {folder.path}")
     say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
     say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,6 +26,7 @@ from typing import Any
 from gptjax import __version__, finite
 from gptjax.errors import UserError
 from gptjax.files import read_json
+from gptjax.runs.lock import LOCK
 from gptjax.runs.records import keyed
 from gptjax.training.checkpoint import has_checkpoint
 
@@ -102,9 +104,20 @@ class RunFolder:
         return content
 
     def update_meta(self, **values: Any) -> None:
-        """Set keys of meta.json; the file is replaced whole, so that it is never torn."""
+        """Set keys of meta.json (`reason` is removed where it is None).
+
+        The file is replaced whole, so that it is never torn. Only a disk without room for a second
+        copy makes it be written in its place.
+        """
         content = {**self.read_meta(), **values}
-        write_json(self.meta, {**content, CHECKSUM: checksum(content)})
+        if content.get("reason") is None:
+            content.pop("reason", None)
+        content[CHECKSUM] = checksum(content)
+        try:
+            write_json(self.meta, content)
+        except OSError:
+            if not _write_in_place(self.meta, _as_text(content)):
+                raise
 
 
 def checksum(content: Any) -> int:
@@ -118,9 +131,33 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     NaN and infinity are written as null.
     """
     temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(_as_text(value))
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        error.filename = str(path)  # a full disk names no file
+        raise
+
+
+def _as_text(value: Mapping[str, Any]) -> bytes:
     text = json.dumps(finite.or_null(value), indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    return (text + "\n").encode()
+
+
+def _write_in_place(path: Path, content: bytes) -> bool:
+    """Write over a file if the blocks that it has are enough; says whether it was done."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        before = file.read()
+        if len(content) > os.fstat(file.fileno()).st_blocks * 512:
+            return False
+        written = os.pwrite(file.fileno(), content, 0)
+        if written == len(content):
+            file.truncate(written)
+            return True
+        os.pwrite(file.fileno(), before[:written], 0)
+    return False
 
 
 def open_folder(
@@ -142,7 +179,8 @@ def open_folder(
         raise UserError(f"`resume={resume}`: known are auto, never, or the number of a step")
     if folder.path.exists() and not folder.path.is_dir():
         raise UserError(f"{folder.path}: is a file; choose another folder with `out`")
-    occupied = folder.path.exists() and any(folder.path.iterdir())
+    files = folder.path.iterdir() if folder.path.exists() else ()
+    occupied = any(path.name != LOCK for path in files)
     if occupied and overwrite and resume != "never":
         raise UserError("`overwrite` and `resume` contradict each other; give one of them")
     if occupied and resume == "never" and not overwrite:

@@ -3,7 +3,6 @@
 Pre-training and fine-tuning give it what differs: a `Problem`, and what is made of a trained run.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -15,13 +14,15 @@ from gptjax import __version__
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.errors import Interrupted, NonFiniteError, UserError, as_options
+from gptjax.errors import UserError, as_options
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
 from gptjax.runs.head import backbone_fingerprint
 from gptjax.runs.identity import file_digests, fingerprint, notices, shape_fingerprint
+from gptjax.runs.lock import only_run
 from gptjax.runs.records import to_plain
+from gptjax.runs.status import Status, recorded
 from gptjax.training import parallel
 from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
@@ -29,6 +30,7 @@ from gptjax.training.history import Best
 from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
 from gptjax.training.optimizer import OptimizerConfig, check_warmup, make_optimizer, resolve_update
 from gptjax.training.parallel import DistributedConfig
+from gptjax.training.screen import SCREEN
 from gptjax.training.tracking import Tracker, TrackingConfig
 from gptjax.training.weights_and_biases import Identity
 
@@ -157,15 +159,21 @@ def train_run(
         steps = total_steps(train, 1)
         if train.steps is not None:
             check_warmup(config.optimizer, steps)
-        folder, resume = open_folder(out, resume=config.resume, overwrite=config.overwrite)
-        problem = prepare(folder, resume)
-        config = problem.config or config
-        outcome = problem.conclude(_train(config, folder, resume, problem, devices))
-        if parallel.is_main():
-            folder.update_meta(status="finished")
-        # The others wait, or they would leave before process 0 has written and shown it.
-        parallel.barrier("concluded")
-        return outcome
+        with only_run(out):
+            folder, resume = open_folder(out, resume=config.resume, overwrite=config.overwrite)
+            problem = prepare(folder, resume)
+            if parallel.is_one_of_several():
+                _check_same_content(problem)
+            config = problem.config or config
+            with recorded(folder) as status:
+                trained = _train(config, folder, resume, problem, devices, status)
+                status.begin()
+                outcome = problem.conclude(trained)
+                if parallel.is_main():
+                    folder.update_meta(status="finished", reason=None)
+            # The others wait, or they would leave before process 0 has written and shown it.
+            parallel.barrier("concluded")
+            return outcome
 
 
 @contextmanager
@@ -204,17 +212,14 @@ def _check_same_content(problem: Problem[Any]) -> None:
 
 
 def _train(
-    config: RunConfig, folder: RunFolder, resume: str, problem: Problem[Any], devices: str
+    config: RunConfig,
+    folder: RunFolder,
+    resume: str,
+    problem: Problem[Any],
+    devices: str,
+    status: Status,
 ) -> Trained:
-    if parallel.is_one_of_several():
-        _check_same_content(problem)
-    train = config.train
-    fingerprints = {
-        "model": shape_fingerprint(config.model),
-        "tokenizer": problem.tokenizer.fingerprint,
-        **problem.content,
-        "data order": fingerprint({"seed": train.seed, **problem.order}),
-    }
+    train, fingerprints = config.train, _fingerprints(config, problem)
     steps = total_steps(train, len(problem.batches))
     update = resolve_update(config.optimizer, config.model.fidelity)
     optimizer = make_optimizer(update, steps, problem.trainable)
@@ -230,6 +235,7 @@ def _train(
 
     def on_start() -> None:
         """The run has been accepted; meta.json of one that goes on keeps how it was started."""
+        status.begin()
         if problem.on_start is not None:
             problem.on_start()
         made = to_plain(Provenance.now(devices))
@@ -239,6 +245,7 @@ def _train(
         problem.tokenizer.save(folder.tokenizer)
         folder.update_meta(
             status="running",
+            reason=None,
             **made,
             fingerprints=fingerprints,
             identity={"model": config.model.shape(), **problem.identity},
@@ -247,7 +254,7 @@ def _train(
         )
 
     identity = _identity(config, folder, problem.called)
-    with recorded(folder), Tracker(folder.path, config.tracking, identity) as tracker:
+    with Tracker(folder.path, config.tracking, identity) as tracker:
         result = fit(
             problem.objective,
             problem.batches,
@@ -262,6 +269,16 @@ def _train(
             on_start=on_start,
         )
     return _trained(folder, result)
+
+
+def _fingerprints(config: RunConfig, problem: Problem[Any]) -> dict[str, str]:
+    """What a checkpoint belongs to, by name."""
+    return {
+        "model": shape_fingerprint(config.model),
+        "tokenizer": problem.tokenizer.fingerprint,
+        **problem.content,
+        "data order": fingerprint({"seed": config.train.seed, **problem.order}),
+    }
 
 
 def _identity(config: RunConfig, folder: RunFolder, called: str) -> Identity:
@@ -292,7 +309,7 @@ def _trained(folder: RunFolder, result: FitResult) -> Trained:
 def say(text: str) -> None:
     """A line for people on standard error, from one process of several."""
     if parallel.is_main():
-        print(as_options(text), file=sys.stderr, flush=True)
+        print(as_options(text), file=SCREEN, flush=True)
 
 
 def create(folder: RunFolder) -> None:
@@ -310,18 +327,6 @@ def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> N
                 f"{source} has model.{key} {there}, and the settings ask for {asked}; "
                 "a loaded model keeps its shape: leave the setting out, or start without `init`"
             )
-
-
-@contextmanager
-def recorded(folder: RunFolder) -> Iterator[None]:
-    """Note in meta.json how training ended, if it did not reach its end."""
-    try:
-        yield
-    except (Interrupted, NonFiniteError) as error:
-        if parallel.is_main():
-            status = "interrupted" if isinstance(error, Interrupted) else "non-finite"
-            folder.update_meta(status=status)
-        raise
 
 
 def _differences(folder: RunFolder, config: Any) -> Iterator[str]:

@@ -7,8 +7,11 @@ of its own.
 
 import json
 import logging
+import os
+import shutil
+import sys
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from gptjax.finite import non_finite
 PyTree = Any
 Items = Mapping[str, PyTree]  # trees of arrays by name: params, optimizer
 Json = Mapping[str, Any]
+GOING = ".removed-"  # begins the name of a checkpoint that is being removed
+HALF = ".orbax-checkpoint-tmp"  # ends the name of one that is being written
 
 
 class DamagedError(Exception):
@@ -45,7 +50,8 @@ def write(
     """Write the checkpoint ``folder/step``; it appears there when it is whole.
 
     ``content`` is ``info`` and ``fingerprints``. The checkpoints to ``remove`` go first; the new
-    one must be later than the others. The latest ``keep`` stay, or all if it is None.
+    one must be later than the others. The latest ``keep`` stay, or all if it is None. Where it
+    fails, the room of what was written is given back.
 
     Raises:
         NonFiniteError: an array holds NaN or infinity; nothing is written.
@@ -56,17 +62,39 @@ def write(
             "optimizer.learning_rate; earlier checkpoints are intact"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder, GOING)  # what a process left that was killed while it removed a checkpoint
+    for other in remove:
+        delete(folder, other)
     content = {**content, "arrays": {name: _describe(tree) for name, tree in items.items()}}
     arguments = ocp.args.Composite(
         info=ocp.args.JsonSave({"content": content, "crc32": _crc_of_json(content)}),
         **{name: ocp.args.PyTreeSave(tree) for name, tree in items.items()},
     )
-    with _manager(folder, keep) as manager:
-        for other in remove:
-            manager.delete(other)
-        saved = manager.save(step, args=arguments)
+    try:
+        with _manager(folder) as manager:
+            saved = manager.save(step, args=arguments)
+    except BaseException:
+        _clear(folder, f"{step}{HALF}")
+        raise
     if not saved or step not in steps(folder):
         raise RuntimeError(f"{folder}: orbax declined to save checkpoint {step}")
+    for other in steps(folder)[: -keep if keep else 0]:
+        delete(folder, other)
+
+
+def delete(folder: Path, step: int) -> None:
+    """Remove a checkpoint: whole from its place first, so that half of one is never seen."""
+    _clear(folder, GOING)
+    gone = folder / f"{GOING}{step}"
+    os.replace(folder / str(step), gone)
+    shutil.rmtree(gone)
+
+
+def _clear(folder: Path, prefix: str) -> None:
+    """Remove what is no checkpoint, as far as it can be removed."""
+    for path in folder.iterdir():
+        if path.name.startswith(prefix):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def read(
@@ -143,10 +171,10 @@ def _check_shapes(path: Path, stored: Json, target: PyTree) -> None:
             )
 
 
-def _manager(folder: Path, keep: int | None) -> ocp.CheckpointManager:
+def _manager(folder: Path) -> ocp.CheckpointManager:
     own = _own_process()
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+        max_to_keep=None,  # orbax removes file by file; `delete` does it
         create=False,
         cleanup_tmp_directories=True,  # what a killed process left half-written
         enable_async_checkpointing=False,  # this already runs in a thread of its own
@@ -163,9 +191,24 @@ def _array_handler(own: ocp.options.MultiprocessingOptions) -> ocp.PyTreeCheckpo
     return ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=own)
 
 
+_HOOKS: list[Callable[[Any], Any]] = []  # what shows an exception that nobody can catch
+
+
+def _without_late_ones(unraisable: Any) -> None:
+    """Show an exception, but not those of tensorstore's threads about a save that has failed."""
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        _HOOKS[0](unraisable)
+
+
 def _own_process() -> ocp.options.MultiprocessingOptions:
-    # Orbax logs the traceback of every error before it raises it; one report is enough.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # Orbax logs the traceback of every error before it raises it; one report is enough. So is one
+    # for the other arrays of a checkpoint that has failed already.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if sys.unraisablehook is not _without_late_ones:
+        _HOOKS[:] = [sys.unraisablehook]
+        sys.unraisablehook = _without_late_ones
     # It would otherwise wait for all processes of the run; here one works for itself.
     index = jax.process_index()
     return ocp.options.MultiprocessingOptions(

@@ -3,7 +3,9 @@
 Which are written, kept, removed and used is decided here; `archive.py` has the files.
 """
 
+import errno
 import math
+import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,9 +16,11 @@ from typing import Any, NamedTuple
 from gptjax.errors import NoCheckpointError, UserError, check_counts
 from gptjax.training import archive
 from gptjax.training.archive import Items, Json
+from gptjax.training.place import Place
 
 PyTree = Any
 LAST, BEST, CURVE = "last", "best", "curve"
+FULL = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,19 @@ class Checkpoints:
         self._stale: dict[str, set[int]] = {LAST: set(), BEST: set(), CURVE: set()}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
+        self._place: Place | None = None
+
+    def begin(self) -> None:
+        """Make the folder, and see to it from now on that it stays where it is."""
+        if self._place is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._place = Place(self._folder.parent)
+        self.check_place()
+
+    def check_place(self) -> None:
+        """Raise a UserError if the run folder was moved or removed since `begin`."""
+        if self._place is not None:
+            self._place.check()
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is to be written after ``step`` updates."""
@@ -191,20 +208,29 @@ class Checkpoints:
     def _write_now(self, kind: str, step: int, items: Items, info: Json) -> None:
         folder = self._folder / kind
         try:
+            self.begin()
             for other in (BEST, CURVE):
                 while self._stale[other]:
-                    shutil.rmtree(self._folder / other / str(self._stale[other].pop()))
+                    archive.delete(self._folder / other, self._stale[other].pop())
             stale = self._stale[LAST] if kind == LAST else ()
             remove = [other for other in archive.steps(folder) if other >= step or other in stale]
             keep = {LAST: self._config.keep, BEST: 1, CURVE: None}[kind]
             content = {"info": dict(info), "fingerprints": self._fingerprints}
             archive.write(folder, step, items, content, keep=keep, remove=remove)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
+            self.check_place()
             raise UserError(
                 f"{folder / str(step)}: the checkpoint could not be written "
-                f"({archive.one_line(error)}); earlier ones are intact; make room or mend it, "
+                f"({_reason(error)}); earlier ones are intact; make room or mend it, "
                 "then go on with `resume=auto`"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a checkpoint could not be written, in the words that the system has for it."""
+    if FULL in str(error):  # tensorstore says it in the middle of a paragraph
+        return FULL
+    return (isinstance(error, OSError) and error.strerror) or archive.one_line(error)
 
 
 def curve_steps(folder: str | Path) -> list[int]:

@@ -185,6 +185,8 @@ class _Run:
             )
         if on_start is not None and parallel.is_main() and not self.finished():
             on_start()
+        if self.checkpoints is not None and parallel.is_main():
+            self.checkpoints.begin()
         if self.tracker:
             self.tracker.start(self.step, self.total)
             for notice in notices:
@@ -297,6 +299,8 @@ class _Run:
         tokens_per_second = self._tokens / max(time.perf_counter() - self._since, 1e-9)
         self.tracker.progress(step, float(metrics["loss"]), tokens_per_second)
         if step == 1 or step == self.total or step % self.config.log_every == 0:
+            if self.checkpoints is not None:
+                self.checkpoints.check_place()
             # A dictionary that has been on a device is sorted by key.
             numbers = {
                 key: float(x)

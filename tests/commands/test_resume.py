@@ -1,8 +1,12 @@
 """Interrupted anywhere and continued equals uninterrupted, on real processes, dropout on."""
 
 import json
+import resource
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jax
@@ -112,6 +116,53 @@ def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_pa
     done = gptjax(*options(books, out), "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert_same_run(out, uninterrupted)
+
+
+@pytest.mark.slow
+def test_the_disk_is_full_and_then_free_again(books, uninterrupted, environment, gptjax, tmp_path):
+    """No file may grow any more, with TensorBoard on: as on a full disk, in the midst of a run."""
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "gptjax", *options(books, out), "--tracking.tensorboard"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=environment, **pipes) as process:
+        while last_step(out) < 25:
+            assert process.poll() is None
+            time.sleep(0.002)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+        said = process.communicate(timeout=120)[1]
+    assert process.returncode == 2, said
+    assert "Traceback" not in said
+    assert said.count("the run goes on") == 2  # of metrics.jsonl and of TensorBoard
+    assert "could not be written (File too large)" in said.splitlines()[-1]
+    assert meta(out)["status"] == "failed"
+    assert "could not be written" in meta(out)["reason"]
+    done = gptjax(*options(books, out), "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, uninterrupted)
+    assert meta(out)["status"] == "finished"
+    assert "reason" not in meta(out)
+
+
+@pytest.mark.slow
+def test_two_runs_in_one_folder(books, environment, gptjax, tmp_path):
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "gptjax", *options(books, out), "--train.steps", "100000"]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            while last_step(out) < 15:
+                assert process.poll() is None
+                time.sleep(0.01)
+            for more in (["--resume", "auto"], ["--overwrite"]):
+                second = gptjax(*options(books, out), *more)
+                assert second.returncode == 2
+                assert f"pid {process.pid};" in second.stderr.splitlines()[-1]
+            read = gptjax("generate", "--run", str(out), "--max-tokens", "3")
+            assert read.returncode == 0, read.stderr  # who reads needs no lock
+            assert process.poll() is None
+        finally:
+            process.kill()
+    done = gptjax(*options(books, out), "--overwrite")
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_path):

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from gptjax.training.checkpoint import (
     curve_steps,
     restore_params,
 )
+from tests.training.test_growing import no_file_longer_than
 
 FINGERPRINTS = {"model": "m1", "tokenizer": "t1"}
 
@@ -363,3 +365,57 @@ def test_a_kill_during_a_save_leaves_the_one_before(tmp_path):
 def test_settings_are_checked(tmp_path, change):
     with pytest.raises(UserError, match=next(iter(change))):
         Checkpoints(tmp_path, CheckpointConfig(**change), {})
+
+
+def test_half_of_a_removed_checkpoint_is_never_seen(tmp_path, monkeypatch):
+    """A kill while files are being removed; the next save removes the rest."""
+    save(tmp_path, 1, 2)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path, *_, **__):
+        next(file for file in Path(path).rglob("*") if file.is_file()).unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gptjax.training.archive.shutil.rmtree", killed)
+        with pytest.raises(Killed):
+            save(tmp_path, 3)
+    assert archive.steps(tmp_path / "last") == [2, 3]
+    assert len(list((tmp_path / "last").iterdir())) == 3
+    save(tmp_path, 4)
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == ["3", "4"]
+
+
+@pytest.mark.parametrize("limit", [0, 600])
+def test_no_room_is_one_line_and_leaves_no_half(tmp_path, capfd, limit):
+    save(tmp_path, 1, 2)
+    with no_file_longer_than(limit), pytest.raises(UserError) as caught:
+        save(tmp_path, 3)
+    assert "could not be written" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert archive.steps(tmp_path / "last") == [1, 2]
+    time.sleep(0.2)  # threads of the library that end later
+    assert "Traceback" not in capfd.readouterr().err
+    save(tmp_path, 3)
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == ["2", "3"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_folder_that_was_moved_is_not_made_again(tmp_path, replaced):
+    run = tmp_path / "run"
+    writer = checkpoints(run / "checkpoints")
+    writer.save_last(1, *tree(1), {})
+    writer.wait()
+    writer.check_place()
+    run.rename(tmp_path / "moved")
+    if replaced:
+        run.mkdir()
+    with pytest.raises(UserError, match="was moved or removed"):
+        writer.check_place()
+    writer.save_best(2, tree(2)[0], {})
+    with pytest.raises(UserError, match="was moved or removed"):
+        writer.wait()
+    assert not replaced or list(run.iterdir()) == []
+    assert replaced or not run.exists()

@@ -26,7 +26,7 @@ ACCELERATOR ?= $(shell \
 
 CONFIG ?= tiny
 # As environment variables their values need no quoting in the commands below.
-export CONFIG DATA OUT RUN PROMPT TASK INIT
+export CONFIG DATA OUT RUN PROMPT TASK INIT ARGS
 GPTJAX := .venv/bin/gptjax
 # A build of jax for an accelerator chooses versions itself. An environment that was upgraded stays
 # so until `make clean`, or the next target would bring the versions of the file back.
@@ -39,7 +39,10 @@ VERSIONS := $(if $(UPGRADE),--upgrade --upgrade-strategy eager)
 which := with the newest versions
 endif
 # Installing in place is what we want, so nobody need read setuptools' warning about it.
-INSTALL := PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install --quiet
+INSTALL := PYTHONWARNINGS='ignore:Editable installation' .venv/bin/python -m pip install
+# Of pip's lines those that tell how far it is.
+SHOW := | awk '/^ *Downloading / {print "  downloading " $$2, $$3, $$4; fflush()} \
+  /^Installing collected/ {print "  unpacking " NF - 3 " packages"; fflush()}'
 # A stamp names what was installed for it, so that another accelerator or a changed setup.cfg
 # installs again and anything else does not.
 BASE := .venv/.installed-$(ACCELERATOR)
@@ -59,43 +62,57 @@ setup: $(BASE)
 	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.11 or later was found; name one: make PYTHON=…" >&2; exit 2; }
 	@echo "creating .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
-	@$(INSTALL) --upgrade pip
+	@echo "updating pip"
+	@set -o pipefail; $(INSTALL) --upgrade pip $(SHOW)
 
 $(BASE): setup.cfg pyproject.toml constraints.txt $(if $(UPGRADE),FORCE) | .venv/bin/python
 	@echo "installing gptjax for the $(ACCELERATOR) $(which); this takes a minute or more"
 	@$(if $(UPGRADE),touch $(NEWEST))
-	@$(INSTALL) $(VERSIONS) --editable '.$(extra_$(ACCELERATOR))'
+	@set -o pipefail; $(INSTALL) $(VERSIONS) --editable '.$(extra_$(ACCELERATOR))' $(SHOW)
 	@touch $@
 
 $(DEV): $(BASE)
 	@echo "installing the tools for tests and checks $(which)"
-	@$(INSTALL) $(VERSIONS) --editable '.[dev]'
+	@set -o pipefail; $(INSTALL) $(VERSIONS) --editable '.[dev]' $(SHOW)
 	@touch $@
 
 $(PARITY): $(BASE)
 	@echo "installing PyTorch and transformers for comparisons $(which)"
-	@$(INSTALL) $(VERSIONS) --editable '.[parity]'
+	@set -o pipefail; $(INSTALL) $(VERSIONS) --editable '.[parity]' $(SHOW)
 	@touch $@
 
 FORCE:
 
+# What a target needs is asked for before anything is installed; it may be an option in ARGS too.
+option_RUN := --run
+option_DATA := --data
+option_TASK := --task
+option_OUT := --out
+example_finetune := TASK=snli
+example_tokenizer := DATA=path/to/texts OUT=my.model
+example_evaluate := RUN=runs/pretrain/tiny DATA=path/to/text.txt
+example_generate := RUN=runs/pretrain/tiny PROMPT=The
+goal := $(firstword $(MAKECMDGOALS))
+need-%:
+	@name=$*; case " $$ARGS" in *" $(option_$*)"*) exit 0 ;; esac; [ -n "$${!name}" ] || \
+	  { echo "make: $* is missing, for example: make $(goal) $(example_$(goal))" >&2; exit 2; }
+
 pretrain: $(BASE)
-	@$(GPTJAX) pretrain --config "$$CONFIG" $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
+	@GPTJAX_MAKE=pretrain $(GPTJAX) pretrain --config "$$CONFIG" $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
 
 # DATA may be several words here (train=FILE valid=FILE), so it is not quoted.
-finetune: $(BASE)
-	@[ -n "$$TASK" ] || { echo "make: TASK is missing, for example: make finetune TASK=snli" >&2; exit 2; }
-	@$(GPTJAX) finetune --task "$$TASK" $(if $(DATA),--data $(DATA)) $(if $(INIT),--init "$$INIT") \
+finetune: need-TASK $(BASE)
+	@GPTJAX_MAKE=finetune $(GPTJAX) finetune $(if $(TASK),--task "$$TASK") $(if $(DATA),--data $(DATA)) $(if $(INIT),--init "$$INIT") \
 	  $(if $(OUT),--out "$$OUT") $(if $(filter command line environment,$(origin CONFIG)),--config "$$CONFIG") $(ARGS)
 
-tokenizer: $(BASE)
+tokenizer: need-OUT $(BASE)
 	@$(GPTJAX) tokenizer $(if $(DATA),--data "$$DATA") $(if $(OUT),--out "$$OUT") $(ARGS)
 
-evaluate: $(BASE)
-	@$(GPTJAX) evaluate --run "$$RUN" $(if $(DATA),--data "$$DATA") $(if $(TASK),--task "$$TASK") $(ARGS)
+evaluate: need-RUN need-DATA $(BASE)
+	@$(GPTJAX) evaluate $(if $(RUN),--run "$$RUN") $(if $(DATA),--data "$$DATA") $(if $(TASK),--task "$$TASK") $(ARGS)
 
-generate: $(BASE)
-	@$(GPTJAX) generate --run "$$RUN" $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
+generate: need-RUN $(BASE)
+	@$(GPTJAX) generate $(if $(RUN),--run "$$RUN") $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
 
 doctor: $(BASE)
 	@$(GPTJAX) doctor $(ARGS)

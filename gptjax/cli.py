@@ -82,6 +82,11 @@ def _run(words: list[str]) -> int:
             return 0
         defaults = getattr(command, "defaults", None)
         command.run(parse(kind, options, prog=f"gptjax {name}", defaults=defaults))
+    except Interrupted as error:
+        code = _fail(str(error), error.exit_code)
+        advice = importlib.import_module("gptjax.runs.advice")
+        print(f"  {advice.resuming(words)}", file=sys.stderr, flush=True)
+        return code
     except KeyboardInterrupt:
         return _fail("interrupted; what was saved is intact", Interrupted.exit_code)
     except Exception as error:

@@ -7,6 +7,7 @@ import tyro
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.errors import check_counts
 from gptjax.evaluation.comparison import Comparison, compare, read_group
+from gptjax.runs.advice import suggest
 
 
 @dataclass(frozen=True)
@@ -45,4 +46,5 @@ def run(config: CompareConfig) -> Comparison:
     )
     if low <= 0 <= high:
         print("  the interval contains 0: no difference is shown")
+    suggest("a page", "report", "--runs", config.run_a, config.run_b, "--out", "report.html")
     return result

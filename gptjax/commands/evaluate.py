@@ -14,6 +14,7 @@ from gptjax.errors import UserError, check_counts
 from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
+from gptjax.runs.advice import suggest
 from gptjax.runs.folder import Provenance
 from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Reading, Run, sample_notice
@@ -129,6 +130,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
             stride=stride,
         )
         write_results(Path(config.out) / "results.json", results)
+    suggest("write text", "generate", "--run", config.run, "--prompt", "The ")
     return result
 
 
@@ -179,4 +181,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
         write_results(out / "results.json", results)
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
+    if Path(config.data).exists():
+        words = ("--run", config.run, "--data", config.data, "--out", "predictions.tsv")
+        suggest("each row", "predict", *words)
     return scores

@@ -1,5 +1,6 @@
 """`gptjax export`: give a trained model to the hub's tools, or in OpenAI's format."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import Measured, card
 from gptjax.models.transformer import TransformerConfig
+from gptjax.runs.advice import suggest
 from gptjax.runs.open import Opening, Run
 from gptjax.runs.predictions import class_names
 from gptjax.runs.published import is_published
 from gptjax.runs.results import LanguageModelling, TaskRun, read_as, read_results
+from gptjax.runs.train import say
 
 HEADS: Mapping[Format, hub_export.HeadKind] = {
     "classification": "single",
@@ -51,6 +54,8 @@ def run(config: ExportConfig) -> Path:
     if config.format == "openai":
         openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
         print(f"written to {out}: load it with --init openai:{out}")
+        heads = ("--heads", loaded.model.num_heads)
+        suggest("try it", "generate", "--run", f"openai:{out}", *heads, "--prompt", "The ")
         return out
     head = None
     if (task := loaded.task) is not None:
@@ -68,6 +73,10 @@ def run(config: ExportConfig) -> Path:
     )
     (out / "README.md").write_text(text, encoding="utf-8")
     print(f"written to {out}: transformers loads it as {name} (see its README.md)")
+    if head is None:
+        suggest("try it", "generate", "--run", f"hf:{out}", "--prompt", "The ")
+    else:
+        say(f"  load it:     cat {shlex.quote(str(out / 'README.md'))}")
     return out
 
 

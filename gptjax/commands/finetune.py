@@ -30,6 +30,7 @@ from gptjax.models import objective
 from gptjax.models.task_head import head_only
 from gptjax.runs import memory, start
 from gptjax.runs import open as runs
+from gptjax.runs.advice import evaluation_data, suggest
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.lock import locked, only_run
@@ -224,6 +225,10 @@ def _conclude(
         write_results(trained.folder.results, results)
         runs.save_head(best)
         say(f"run folder: {trained.folder.path}")
+        where, split = evaluation_data(config.task.data, data.sample)
+        words = ("--run", trained.folder.path, "--data", where, "--split", split)
+        suggest("metrics", "evaluate", *words)
+        suggest("a page", "report", "--runs", trained.folder.path, "--out", "report.html")
         if data.sample:
             _warn(task)
     return results

@@ -11,6 +11,7 @@ from gptjax.errors import UserError
 from gptjax.models.objective import lm, num_parameters
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import open as runs
+from gptjax.runs.advice import suggest
 from gptjax.runs.folder import Provenance, open_folder
 from gptjax.runs.identity import file_digests, shape_fingerprint
 from gptjax.runs.lock import locked
@@ -76,3 +77,5 @@ def _import(config: ImportConfig) -> None:
         f"{model.context_length}, {model.vocabulary_size:,} tokens"
     )
     print(f"run folder: {folder.path}")
+    suggest("write text", "generate", "--run", folder.path, "--prompt", "The ")
+    suggest("a task", "finetune", "--task", "sst2", "--init", folder.path)

@@ -10,6 +10,7 @@ from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.task import with_columns
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation.task_scores import SplitScores, predict_split
+from gptjax.runs.advice import suggest
 from gptjax.runs.open import Reading, sample_notice
 from gptjax.runs.predictions import write_predictions
 
@@ -68,4 +69,8 @@ def run(config: PredictConfig) -> SplitScores:
     if scores.truncated:
         print(f"{scores.truncated:,} truncated to the model's context")
     print(f"{scores.num_examples:,} predictions by {config.run} ({loaded.checkpoint}): {out}")
+    if scores.metrics:
+        suggest("metrics", "evaluate", "--run", config.run, "--data", config.data)
+    else:
+        suggest("a page", "report", "--runs", config.run, "--out", "report.html")
     return scores

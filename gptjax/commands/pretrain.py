@@ -17,6 +17,7 @@ from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
 from gptjax.runs import memory
 from gptjax.runs import open as runs
+from gptjax.runs.advice import suggest
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
@@ -271,6 +272,7 @@ def _conclude(
     write_results(folder.results, results)
     folder.samples.write_text(sample + "\n", encoding="utf-8")
     say(f"\nrun folder: {folder.path}")
-    say(f'  write more:  gptjax generate --run {folder.path} --prompt "The "')
-    say(f"  perplexity:  gptjax evaluate --run {folder.path} --data FILE")
+    suggest("write more", "generate", "--run", folder.path, "--prompt", "The ")
+    data = config.corpus.validation or config.corpus.data
+    suggest("perplexity", "evaluate", "--run", folder.path, "--data", data)
     return results

@@ -1,5 +1,7 @@
 """`gptjax report`: one page of runs."""
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,4 +41,6 @@ def run(config: ReportConfig) -> Report:
         f"{out}: {len(report.origins)} entries, {len(report.figures)} figures, which are in "
         f"{report_page.figures_folder(out)}/ too"
     )
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    print(f"  look at it:  {opener} {shlex.quote(str(out))}", file=sys.stderr)
     return report

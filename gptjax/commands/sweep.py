@@ -11,6 +11,7 @@ from gptjax.commands import pretrain
 from gptjax.data.tasks.load import find_task_files
 from gptjax.data.text.corpus import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
+from gptjax.runs.advice import suggest
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import SweepPoint, SweepResults
 from gptjax.runs.start import ABSENT, newest_run
@@ -78,6 +79,7 @@ def run(config: SweepConfig) -> SweepResults:
     print(f"summary: {out / RESULTS}", flush=True)
     for warning in summary.warnings(plan, results):
         print(warning, flush=True)
+    suggest("a page", "report", "--runs", out, "--out", "report.html")
     failed = [point for point in results.points if point.status != "finished"]
     if failed and all(point.status == "interrupted" for point in failed):
         names = ", ".join(point.folder for point in failed)

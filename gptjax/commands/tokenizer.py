@@ -10,6 +10,7 @@ from gptjax.data.text.sources import FileSource, open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError, check_counts
+from gptjax.runs.advice import suggest
 
 
 @dataclass(frozen=True)
@@ -68,4 +69,6 @@ def run(config: TokenizerConfig) -> Tokenizer:
     for reason, count in source.left_out.items() if isinstance(source, FileSource) else ():
         print(f"left out of {config.data}: {count:,} {reason}")
     print(f"written to {out}")
+    words = ("--config", "small", "--data", config.data, "--tokenizer", out)
+    suggest("train with it", "pretrain", *words, "--model.vocabulary-size", tokenizer.size)
     return tokenizer

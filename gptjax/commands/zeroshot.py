@@ -11,6 +11,7 @@ from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import zero_shot
 from gptjax.evaluation.zero_shot import ZeroShotScores
+from gptjax.runs.advice import suggest
 from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Reading, Run
 from gptjax.runs.predictions import Predictions, write_predictions
@@ -91,6 +92,9 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
         write_predictions(out / "predictions.tsv", _predictions(config, result, drawn, questions))
         data = Data(source=source, sample=sample)
         write_results(out / "results.json", _results(config, loaded, result, data))
+    if task.task is not None:
+        words = ("--task", task.task.name, "--data", config.data)
+        suggest("train on it", "finetune", *words, "--init", config.run)
     return result
 
 

@@ -78,6 +78,7 @@ class Checkpoints:
     ) -> None:
         self._folder = Path(folder)
         self._config = config
+        self.forecast = ""  # what `check_space` found, for people
         self._fingerprints = dict(fingerprints)
         earlier = earlier or {}
         self._accepted = {
@@ -146,6 +147,9 @@ class Checkpoints:
         present = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
         existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
+        self.forecast = (
+            f"disk: the checkpoints take at most {most / 1e9:.2f} GB; {free / 1e9:.1f} GB are free"
+        )
         if free + present < most:
             raise UserError(
                 f"{self._folder}: the checkpoints need {most / 1e9:.2f} GB, but the disk has "

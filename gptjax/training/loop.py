@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 
-from gptjax.batch import Batches, Objective
+from gptjax.batch import Batch, Batches, Objective
 from gptjax.errors import LARGEST, Interrupted, NonFiniteError, UserError, check_counts
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
@@ -174,6 +175,7 @@ class _Run:
         self.step = int(jax.device_get(self.state.progress.step))
         self.stop_agreed = False
         self._saved = self.step  # the step of the newest checkpoint
+        self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._restart_clock()
 
@@ -191,6 +193,8 @@ class _Run:
             self.tracker.start(self.step, self.total)
             for notice in notices:
                 self.tracker.message(notice)
+            if self.checkpoints is not None and not self.finished():
+                self.tracker.message(self.checkpoints.forecast)
 
     def train(
         self,
@@ -210,8 +214,25 @@ class _Run:
                 if self.stop_agreed or (stop.requested and jax.process_count() == 1):
                     self.interrupt()
                 batch = feeder.take(self.step)
-                *changed, metrics = train_step(*self.state, batch, parallel.vote(stop.requested))
+                votes = parallel.vote(stop.requested)
+                *changed, metrics = self.dispatch(train_step, batch, votes)
                 self.advance(TrainState(*changed), metrics)
+
+    def dispatch(self, train_step: parallel.TrainStep, batch: Batch, votes: Any) -> tuple[Any, ...]:
+        """Start an update. The first one of a shape compiles its program, which takes a while."""
+        shape = batch.tokens.shape
+        if shape in self._compiled:
+            return train_step(*self.state, batch, votes)
+        self.settle()
+        with self.waiting("compiling"):
+            started = train_step(*self.state, batch, votes)
+        self._compiled.add(shape)
+        self._restart_clock()  # speed is that of updates alone
+        return started
+
+    def waiting(self, what: str) -> AbstractContextManager[None]:
+        """Tell people what the run waits for."""
+        return nullcontext() if self.tracker is None else self.tracker.waiting(what)
 
     def evaluation_due(self) -> bool:
         every = self.config.evaluate_every or len(self.batches)
@@ -241,7 +262,8 @@ class _Run:
 
     def evaluate(self, function: Callable[[PyTree], Mapping[str, float]]) -> None:
         self.settle()
-        metrics = function(self.state.params)
+        with self.waiting("evaluating"):
+            metrics = function(self.state.params)
         self.history = self.history.after(self.step, metrics, self.best)
         if self.tracker:
             self.tracker.log({"step": self.step, "split": "valid", **self.history.metrics})

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from gptjax.training.growing import EventFile, GrowingFile
 from gptjax.training.screen import SCREEN
 from gptjax.training.weights_and_biases import Identity, WeightsAndBiases
 
+FORECAST_AFTER = 5  # updates
+SECONDS_BEFORE_LINE = 3  # of waiting
 SECONDS_BETWEEN_LINES = 30  # of progress, where there is no terminal to draw a bar on
 
 
@@ -59,6 +62,7 @@ class Tracker:
         self._failed: set[Path] = set()  # what it was said of
         self._total = 0
         self._last_line = -math.inf
+        self._forecast_made = False
         self._first: tuple[int, float] | None = None  # step and time of the first progress
 
     def __enter__(self) -> "Tracker":
@@ -126,6 +130,7 @@ class Tracker:
         now, speed = time.monotonic(), f"{tokens_per_second:,.0f} tokens/s"
         first = self._first is None
         self._first = self._first or (step, now)
+        self._forecast(step)
         if self._bar is not None:
             if first:  # counted from here, without the time of compilation
                 self._bar.initial = step
@@ -139,6 +144,51 @@ class Tracker:
                 left = f", {tqdm.format_interval((self._total - step) * pace)} left"
             self._last_line = now
             self.message(f"step {step}/{self._total}: loss {loss:.3f}, {speed}{left}")
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """While entered, show what the run waits for and since when, such as "compiling, 12 s"."""
+        if not self._config.progress:
+            yield
+            return
+        ended, bar = threading.Event(), self._bar
+
+        def tick() -> None:
+            began, pause = time.monotonic(), 1 if bar is not None else SECONDS_BEFORE_LINE
+            while not ended.wait(pause):
+                said = f"{what}, {time.monotonic() - began:.0f} s"
+                if bar is not None:
+                    bar.set_description_str(said)
+                else:
+                    self.message(said)
+                    pause = SECONDS_BETWEEN_LINES
+
+        if bar is not None:
+            bar.set_description_str(what)
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            if bar is not None:
+                bar.set_description_str("")
+
+    def _forecast(self, step: int) -> None:
+        """Say once how long the run is going to take, if that is long."""
+        assert self._first is not None
+        done = step - self._first[0]
+        if self._forecast_made or done < FORECAST_AFTER:
+            return
+        self._forecast_made = True
+        pace = (time.monotonic() - self._first[1]) / done
+        left = (self._total - step) * pace
+        if left >= SECONDS_BETWEEN_LINES:
+            self.message(
+                f"forecast: {tqdm.format_interval(left)} for the {self._total - step:,} updates "
+                f"left on this machine, {pace:.2g} s each; evaluations come on top"
+            )
 
     def message(self, text: str) -> None:
         """Print a line for people, without disturbing the bar."""

@@ -1,6 +1,7 @@
 """Metrics on the disk, and that nothing about showing them can stop a run."""
 
 import json
+import time
 
 import pytest
 from tensorboardX.proto import event_pb2
@@ -103,3 +104,35 @@ def test_the_bars_time_left_begins_after_the_first_update(tmp_path, capsys, monk
         tracker.progress(2, 2.5, 1.0)
     # 99 updates of ten seconds.
     assert "00:10<16:30" in capsys.readouterr().err
+
+
+def test_a_long_run_has_a_forecast_once(tmp_path, capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("gptjax.training.tracking.time.monotonic", lambda: now)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 1006)
+        for step in range(1, 20):
+            tracker.progress(step, 2.5, 1.0)
+            now += 2
+    told = [line for line in capsys.readouterr().err.splitlines() if "forecast" in line]
+    assert len(told) == 1
+    assert told[0].startswith("forecast: 33:20 for the 1,000 updates left on this machine, 2 s")
+
+
+def test_waiting_is_shown_with_its_seconds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("gptjax.training.tracking.SECONDS_BEFORE_LINE", 0.01)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 10)
+        with tracker.waiting("compiling"):
+            time.sleep(0.2)
+        assert capsys.readouterr().err == "compiling, 0 s\n"
+        time.sleep(0.05)
+        assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 10)
+        with tracker.waiting("compiling"):
+            pass
+        assert "compiling:   0%|" in capsys.readouterr().err
+        tracker.progress(1, 2.5, 1.0)
+    assert "compiling" not in capsys.readouterr().err.splitlines()[-1]

@@ -107,7 +107,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     apart = loaded.tokenizer.end if loaded.predicts_end else None
     means = Evaluator(lm(loaded.model.for_perplexity(), apart), windows)(loaded.params)
     result = perplexity(means["loss"], corpus, means.get("end_loss"))
-    per_word = show_per_word(result.word_perplexity, "{:.3f}")
+    per_word = show_per_word(result.metrics(), "{:.3f}")
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     print(f"context {context}, stride {stride}: every token counted once")
     print(f"  perplexity per token  {result.perplexity:12.3f}   ({result.loss:.4f} nats)")

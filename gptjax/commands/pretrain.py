@@ -106,7 +106,6 @@ def run(config: PretrainConfig) -> LanguageModelling:
         raise UserError("pretrain: no option says what to train")
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
-    config = _as_before(config, RunFolder(Path(out)))
 
     def prepare(folder: RunFolder, resume: str) -> Problem[LanguageModelling]:
         corpus.check(config.corpus)
@@ -123,24 +122,16 @@ def run(config: PretrainConfig) -> LanguageModelling:
     return train_run(config, out, prepare)
 
 
-def _as_before(config: PretrainConfig, folder: RunFolder) -> PretrainConfig:
-    """A run that goes on keeps to what its config lacks: it is older than these settings."""
-    if config.resume == "never" or not folder.config.exists():
-        return config
-    recorded = configs.read_resolved(PretrainConfig, folder.config).corpus
-    names = ("hold_back",)
-    older: dict[str, Any] = {name: None for name in names if getattr(recorded, name) is None}
-    return replace(config, corpus=replace(config.corpus, **older))
-
-
 def _settled(
     config: PretrainConfig, tokenizer: Tokenizer, folder: RunFolder, resume: str
 ) -> PretrainConfig:
-    """The settings with `corpus.predict_end` decided; a run that goes on keeps its own."""
-    text = config.corpus
-    if resume != "never" and text.predict_end is None:
-        text = configs.read_resolved(PretrainConfig, folder.config).corpus
-    return replace(config, corpus=replace(config.corpus, predict_end=predicts_end(text, tokenizer)))
+    """The settings with what None left open decided; a run that goes on keeps its own."""
+    text = recorded = config.corpus
+    if resume != "never":
+        recorded = configs.read_resolved(PretrainConfig, folder.config).corpus
+    end = recorded.predict_end if text.predict_end is None else text.predict_end
+    text = replace(text, predict_end=end, hold_back=text.hold_back or recorded.hold_back or "parts")
+    return replace(config, corpus=replace(text, predict_end=predicts_end(text, tokenizer)))
 
 
 def _problem(
@@ -263,7 +254,7 @@ def _conclude(
     say(
         f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
         f"(token frequencies alone: {unigram:.2f}), "
-        f"{show_per_word(measured.word_perplexity)} per word, "
+        f"{show_per_word(measured.metrics())} per word, "
         f"{measured.bits_per_byte:.3f} bits per byte"
     )
     say("a sample of its writing:\n")

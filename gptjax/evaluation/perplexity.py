@@ -1,12 +1,14 @@
 """Perplexity of a text: one negative log-likelihood, by token, word and byte."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gptjax.data.text.corpus import Corpus
 
-# Above it, what stands between two spaces is no word: a sentence of Chinese, a line of DNA.
-MOST_PER_WORD = 1e9
+# Above so many bytes, it is no word that stands between two spaces, but a sentence of Chinese.
+MOST_BYTES_PER_WORD = 40
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,16 @@ class Perplexity:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def show_per_word(value: float | None, form: str = "{:,.1f}") -> str:
-    """A perplexity per word for people: a dash where spaces are too few to make words."""
-    return "-" if value is None or not value < MOST_PER_WORD else form.format(value)
+def show_per_word(metrics: Mapping[str, Any], form: str = "{:,.1f}") -> str:
+    """The perplexity per word for people: a dash where spaces are too few to make words."""
+    value, words, size = (metrics.get(name) for name in ("word_perplexity", "words", "bytes"))
+    if (
+        value is None
+        or not math.isfinite(value)
+        or (size or 0) > MOST_BYTES_PER_WORD * (words or 1)
+    ):
+        return "-"
+    return form.format(value) if value < 1e12 else f"{value:.1e}"
 
 
 def perplexity(loss: float, corpus: Corpus, end_loss: float | None = None) -> Perplexity:

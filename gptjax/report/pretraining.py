@@ -73,7 +73,7 @@ def _row(run: PretrainedRun) -> tuple[str, ...]:
         training = (f"{run.updates:,}", f"{tokens / 1e6:,.1f} M", duration)
     return (
         number("perplexity", "{:,.2f}"),
-        show_per_word(run.metrics.get("word_perplexity")),
+        show_per_word(run.metrics),
         number("bits_per_byte", "{:.3f}"),
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),

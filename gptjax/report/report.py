@@ -117,9 +117,8 @@ def _asked(one: ZeroShot) -> str:
 def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
     rows = []
     for one in found.values():
-        names = ("perplexity", "word_perplexity", "bits_per_byte")
-        token, word, byte = (one.metrics[name] for name in names)
-        numbers = (f"{one.examples:,}", f"{token:,.2f}", show_per_word(word), f"{byte:.3f}")
+        token, byte = (one.metrics[name] for name in ("perplexity", "bits_per_byte"))
+        numbers = (f"{one.examples:,}", f"{token:,.2f}", show_per_word(one.metrics), f"{byte:.3f}")
         rows.append((one.run, one.split, *numbers))
     return Table(
         name="perplexity-of-texts",

@@ -140,6 +140,14 @@ def test_units(setting):
 
 
 def test_no_number_per_word_where_spaces_are_too_few():
-    assert show_per_word(1234.5) == "1,234.5"
-    assert show_per_word(98.25, "{:.3f}") == "98.250"
-    assert {show_per_word(value) for value in (None, math.nan, math.inf, 1e90)} == {"-"}
+    def shown(value, words=10, size=60, form="{:,.1f}"):
+        return show_per_word({"word_perplexity": value, "words": words, "bytes": size}, form)
+
+    assert shown(1234.5) == "1,234.5"
+    assert shown(98.25, form="{:.3f}") == "98.250"
+    assert shown(7e10) == "70,000,000,000.0", "a model that has learnt nothing, on English"
+    assert shown(1e90) == "1.0e+90"
+    assert {shown(value) for value in (None, math.nan, math.inf)} == {"-"}
+    assert [shown(5.0, size=size) for size in (400, 401)] == ["5.0", "-"]
+    assert shown(5.0, words=0) == "-"
+    assert show_per_word({"word_perplexity": 5.0}) == "5.0", "of an old results.json"

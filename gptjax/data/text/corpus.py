@@ -35,10 +35,11 @@ class CorpusConfig:
     back."""
     validation_fraction: float = 0.05
     """Share of the tokens to hold back (between 0 and 1) when no validation text is given."""
-    hold_back: Literal["parts", "documents"] | None = "parts"
+    hold_back: Literal["parts", "documents"] | None = since(before="documents")
     """What is held back: whole documents, or the end of the longest one where whole documents
     come to less than half or more than twice the share (parts); always whole documents, and of a
-    single document its end (documents). None: documents, as in runs from before this setting."""
+    single document its end (documents). None: parts; a run from before this setting keeps to
+    documents."""
     text_column: Annotated[str, alias("--text-column")] = "text"
     """Name of the column with the text, where the data has columns."""
     encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
@@ -157,7 +158,7 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
         cut = holding.last_pieces(train, 0, (1 - fraction) * total)
         return _without_end(train, name, tokenizer, 0, cut)
     held = holding.whole_documents(lengths, fraction)
-    if config.hold_back == "parts":
+    if config.hold_back != "documents":
         cut = holding.last_pieces(train, longest, bounds[longest + 1, 0] - fraction * total)
         tokens = lengths[held].sum(), bounds[longest + 1, 0] - cut[0]
         if holding.end_is_better(*(count / total / fraction for count in tokens)):
@@ -171,7 +172,8 @@ def held_back(train: Corpus, valid: Corpus, config: CorpusConfig) -> str:
     share = valid.num_tokens / max(train.num_tokens + valid.num_tokens, 1)
     line = f"held back to validate: {share:.1%} of the tokens, "
     if np.isin(valid.indices, train.indices).any():
-        line += f"the end of {valid.origin(int(valid.indices[0]))}"
+        name = valid.origin(int(valid.indices[0])).removesuffix(" document 0")  # mostly a file
+        line += f"the end of {name}"
     else:
         line += f"{valid.num_documents:,} whole document{'s'[: valid.num_documents > 1]}"
     if not 1 / 2 <= share / config.validation_fraction <= 2:

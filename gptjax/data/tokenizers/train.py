@@ -70,6 +70,12 @@ def train_sentencepiece(
     names = "character_coverage"
     check_settings(config, "vocabulary", names, lambda share: 0.98 <= share <= 1, "from 0.98 to 1")
     check_settings(config, "vocabulary", "training_bytes", lambda most: most > 0, "above 0")
+    if size <= NUM_FIXED:
+        raise UserError(
+            f"a vocabulary of {size:,} tokens is too small; it needs at least {NUM_FIXED + 1:,}, "
+            "for the 256 bytes, the space, the newline, the separator and the unknown (set "
+            "`model.vocabulary_size`, or `vocab_size` of gptjax tokenizer)"
+        )
     started = time.perf_counter()
     sample = _Sample(config.training_bytes)
     for document in documents:
@@ -83,7 +89,7 @@ def train_sentencepiece(
         try:
             model = _with_space(texts, size, config.character_coverage)
         except RuntimeError as error:
-            if size <= NUM_FIXED or "required_chars" not in str(error):
+            if "required_chars" not in str(error):
                 raise
             texts, room = _most_frequent(texts, size - NUM_FIXED - 1)
             model = _train(texts, size, 1.0, SPACE_SYMBOL)
@@ -229,11 +235,5 @@ def _size_error(error: RuntimeError, size: int) -> UserError:
         return UserError(
             f"a vocabulary of {size:,} tokens is too large for this text; the largest possible is "
             f"{int(largest[1]):,} (`model.vocabulary_size`, or `vocab_size` of gptjax tokenizer)"
-        )
-    if "required_chars" in message:
-        return UserError(
-            f"a vocabulary of {size:,} tokens is too small; it needs at least {NUM_FIXED + 1:,}, "
-            "for the 256 bytes, the space, the newline, the separator and the unknown (set "
-            "`model.vocabulary_size`, or `vocab_size` of gptjax tokenizer)"
         )
     return UserError(f"the tokenizer could not be trained: {' '.join(message.split())}")

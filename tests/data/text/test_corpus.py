@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptjax import config as configs
 from gptjax.data.text import cache as cache_module
 from gptjax.data.text.corpus import (
     CorpusConfig,
@@ -18,7 +19,7 @@ from gptjax.data.text.corpus import (
     prepare_tokenizer,
     prepare_whole,
 )
-from gptjax.data.text.holding import whole_documents
+from gptjax.data.text.holding import end_is_better, last_pieces, whole_documents
 from gptjax.data.text.unigram import token_counts, unigram_perplexity
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig
 from gptjax.errors import UserError
@@ -201,9 +202,32 @@ def test_the_end_of_a_document_where_whole_ones_are_too_coarse(tmp_path, tokeniz
     assert [part.fingerprint for part in again] == [train.fingerprint, valid.fingerprint]
 
 
+def test_an_end_is_taken_where_it_comes_closer():
+    assert end_is_better(10.0, 1.5)
+    assert end_is_better(0.1, 1.5)
+    assert not end_is_better(3.0, 4.0), "further off"
+    assert not end_is_better(0.5, 1.0), "whole documents are close enough"
+    assert not end_is_better(2.0, 1.0)
+    assert not end_is_better(10.0, 0.0), "there is none"
+
+
+def test_an_end_begins_where_its_tokens_do():
+    pieces = np.array([[10, 1, 1], [20, 2, 2], [30, 3, 3], [40, 4, 4], [50, 5, 5]])
+    documents = np.array([2, 5])
+    data = cache_module.EncodedCorpus(np.arange(50), pieces, documents, [], {}, fingerprint="")
+    found = [int(last_pieces(data, 1, begin)[0]) for begin in (45.0, 40.0, 39.9, 30.0, 29.0, 0.0)]
+    assert found == [40, 40, 30, 30, 30, 30]
+
+
 def test_runs_from_before_hold_back_whole_documents(tmp_path, tokenizer, prose):
     config = folder_of(tmp_path / "two", [prose(6000, 1), prose(5000, 2)])
-    older = [prepare(replace(config, hold_back=rule), tokenizer) for rule in (None, "documents")]
+    recorded = tmp_path / "config.toml"  # without the setting
+    configs.write_table({"data": config.data, "validation_fraction": 0.05}, recorded)
+    rules = (
+        replace(configs.read_resolved(CorpusConfig, recorded), short_documents="pad"),
+        replace(config, hold_back="documents"),
+    )
+    older = [prepare(rule, tokenizer) for rule in rules]
     for train, valid in older:
         assert texts_of(valid, tokenizer) == [prose(5000, 2)]
         assert texts_of(train, tokenizer) == [prose(6000, 1)]

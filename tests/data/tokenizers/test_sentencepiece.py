@@ -173,6 +173,15 @@ def test_too_small_a_vocabulary_has_the_most_frequent_characters():
     assert "room for" not in str(report)
 
 
+def test_rare_characters_have_no_token_where_the_space_is_asked_for():
+    """The space alone is above the share that `character_coverage` asks for."""
+    text = in_lines(random_text("abcd", 30_000)) + "\u4e00 \u4e8c"
+    tokenizer, _ = train_sentencepiece([[text]], 340, VocabularyConfig(character_coverage=0.99))
+    pieces = {piece for piece, _ in tokenizer.pieces()}
+    assert {"a", "b", "c", "d", "\u2581"} <= pieces
+    assert not {"\u4e00", "\u4e8c"} & pieces
+
+
 def test_a_text_with_spaces_keeps_its_tokenizer(prose):
     """The piece for a space is asked for where it is missing only: runs keep their fingerprint."""
     model = io.BytesIO()
@@ -228,6 +237,15 @@ def test_parts_of_long_lines(prose, chunk):
     assert parts.count("y") == 1
 
 
+def test_a_part_may_have_exactly_as_many_bytes_as_training_takes():
+    for word, rest in (
+        ("x" * 4192, " y"),
+        ("\u00e9" * 2096, " \u00e9"),
+        ("a b" + "x" * 4189, " c"),
+    ):
+        assert list(_paragraphs([word + rest])) == [word, rest]
+
+
 def test_all_documents_of_long_lines_train(prose):
     documents = [[prose(1200, seed).replace("\n", " ")] for seed in range(30)]
     assert min(len(text) for (text,) in documents) > 5000
@@ -271,8 +289,9 @@ def test_sizes_that_cannot_be(prose):
     assert train_sentencepiece([[prose(300)]], largest)[0].size == largest
     with pytest.raises(UserError, match="largest possible"):
         train_sentencepiece([[prose(300)]], largest + 1)
-    with pytest.raises(UserError, match=r"too small; it needs at least 260"):
-        train_sentencepiece([[prose(300)]], 259)
+    for size in (259, 0, -5):
+        with pytest.raises(UserError, match=r"too small; it needs at least 260"):
+            train_sentencepiece([[prose(300)]], size)
     with pytest.raises(UserError, match="no text to train"):
         train_sentencepiece([[" \n\n"], []], 300)
 

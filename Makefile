@@ -13,8 +13,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity reliability bench \
-  bench-parity clean
+.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity reliability bench bench-parity clean
 
 # The first Python of at least 3.11 that runs (a name on the PATH may be a shim that does not).
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \

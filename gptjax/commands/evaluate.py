@@ -181,7 +181,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
         write_results(out / "results.json", results)
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
-    if Path(config.data).exists():
+    if Path(config.data).is_file():
         words = ("--run", config.run, "--data", config.data, "--out", "predictions.tsv")
         suggest("each row", "predict", *words)
     return scores

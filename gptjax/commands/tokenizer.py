@@ -70,5 +70,5 @@ def run(config: TokenizerConfig) -> Tokenizer:
         print(f"left out of {config.data}: {count:,} {reason}")
     print(f"written to {out}")
     words = ("--config", "small", "--data", config.data, "--tokenizer", out)
-    suggest("train with it", "pretrain", *words, "--model.vocabulary-size", tokenizer.size)
+    suggest("train", "pretrain", *words, "--model.vocabulary-size", tokenizer.size)
     return tokenizer

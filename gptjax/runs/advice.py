@@ -19,7 +19,7 @@ THROUGH_MAKE = {
 
 def suggest(what: str, *words: object) -> None:
     """A line on standard error: what one may want, and the command for it."""
-    say(f"  {what + ':':13}gptjax {shlex.join(map(str, words))}")
+    say(f"  {what + ':':12} gptjax {shlex.join(map(str, words))}")
 
 
 def evaluation_data(data: Sequence[str], sample: bool) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from gptjax.runs.advice import evaluation_data, resuming
+from gptjax.runs.advice import evaluation_data, resuming, suggest
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,10 @@ def test_going_on(words, environment, told):
 )
 def test_the_data_of_a_runs_metrics(data, sample, expected):
     assert evaluation_data(data, sample) == expected
+
+
+def test_a_suggestion_is_a_line_on_standard_error(capsys):
+    suggest("metrics", "evaluate", "--run", "my run", "--data", "a.csv")
+    shown = capsys.readouterr()
+    assert shown.err == "  metrics:     gptjax evaluate --run 'my run' --data a.csv\n"
+    assert shown.out == ""

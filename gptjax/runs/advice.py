@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gptjax.runs.train import say
 
-# Variables of the Makefile, and the options that they become.
+# Variables that make is given, and the options that they become.
 THROUGH_MAKE = {
     "CONFIG": "--config",
     "TASK": "--task",

@@ -17,6 +17,7 @@ from gptjax.report import entries, figures
 from gptjax.report.entries import Made, Origin, Sources
 from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import check_results
 from gptjax.runs.open import load_config, load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
 
@@ -45,6 +46,7 @@ def incomplete(folder: Path) -> str | None:
 def _made(folder: Path, shown: str) -> Made:
     run = RunFolder(folder)
     meta = run.read_meta()
+    check_results(run)
     commits = [once["commit"] for once in (meta, *meta.get("resumed", []))]
     made = Made(
         shown,

@@ -38,7 +38,7 @@ CHECKSUM = "checksum"  # of meta.json's other content
 # What is read of meta.json, and its types.
 _META: dict[str, Any] = {
     **dict.fromkeys(("status", "started", "command", "devices", "imported"), str),
-    **dict.fromkeys(("data", "fingerprints", "versions"), dict),
+    **dict.fromkeys(("data", "fingerprints", "versions", "files", "identity", "written"), dict),
     "commit": str | None,
     "resumed": list,
 }

@@ -56,6 +56,35 @@ def file_digests(folder: RunFolder) -> dict[str, str]:
     return {file.name: _digest(file) for file in files if file.exists()}
 
 
+def finish(folder: RunFolder) -> None:
+    """Note in meta.json that a run is finished, and hashes of its results."""
+    folder.update_meta(status="finished", reason=None, written=_written(folder))
+
+
+def check_results(folder: RunFolder) -> None:
+    """Refuse a finished run whose results are not as it wrote them.
+
+    Runs from before this was noted pass.
+    """
+    meta = folder.read_meta()
+    if meta.get("status") != "finished" or "written" not in meta:
+        return
+    there = _written(folder)
+    for name, digest in meta["written"].items():
+        if there.get(name) != digest:
+            raise UserError(
+                f"{folder.path / name}: is not as the run wrote it: it was changed or is damaged; "
+                "put back what was there"
+            )
+
+
+def _written(folder: RunFolder) -> dict[str, str]:
+    """Hashes (hex) of what a report shows of a run, by the name of the file."""
+    metrics = folder.path / "metrics.jsonl"
+    files = (folder.results, folder.samples, folder.predictions, metrics)
+    return {file.name: _digest(file) for file in files if file.is_file()}
+
+
 def notices(folder: RunFolder) -> list[str]:
     """What people should know of a run folder before they use it, a line each."""
     try:

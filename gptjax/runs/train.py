@@ -19,7 +19,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
 from gptjax.runs.head import backbone_fingerprint
-from gptjax.runs.identity import file_digests, fingerprint, notices, shape_fingerprint
+from gptjax.runs.identity import file_digests, fingerprint, finish, notices, shape_fingerprint
 from gptjax.runs.lock import only_run
 from gptjax.runs.records import to_plain
 from gptjax.runs.status import Status, recorded
@@ -170,7 +170,7 @@ def train_run(
                 status.begin()
                 outcome = problem.conclude(trained)
                 if parallel.is_main():
-                    folder.update_meta(status="finished", reason=None)
+                    finish(folder)
             # The others wait, or they would leave before process 0 has written and shown it.
             parallel.barrier("concluded")
             return outcome

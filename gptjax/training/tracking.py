@@ -228,7 +228,8 @@ def cut_back(path: Path, step: int) -> None:
         return
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
-        with suppress(ValueError):
+        # A line that damage has made of another type is no record either.
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
             if json.loads(line)["step"] <= step and line.endswith(b"\n"):
                 kept.append(line)
     content = b"".join(kept)

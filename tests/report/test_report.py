@@ -17,6 +17,8 @@ from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
 from gptjax.report.pretraining import seconds, thin
 from gptjax.report.report import build
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import finish
 from gptjax.runs.results import SweepResults, write_results
 
 
@@ -334,6 +336,31 @@ def test_damaged_runs_are_named(tmp_path, answers, file, damage, message):
     with pytest.raises(UserError, match=message) as raised:
         find([str(tmp_path)])
     assert str(tmp_path / "a") in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("results.json", "0.", "1."),
+        ("predictions.tsv", "\t0.", "\t1."),
+        ("metrics.jsonl", "1.0", "2.0"),
+        ("metrics.jsonl", None, None),
+    ],
+)
+def test_results_that_have_changed_are_named(tmp_path, answers, name, old, new):
+    path = made_runs.tuned(tmp_path / "a", "rte", answers[0])
+    finish(RunFolder(path))
+    find([str(tmp_path)])
+    if old is None:
+        (path / name).unlink()
+    else:
+        text = (path / name).read_text()
+        (path / name).write_text(text.replace(old, new, 1))
+        assert (path / name).read_text() != text
+    with pytest.raises(UserError, match=f"{name}: is not as the run wrote it"):
+        find([str(tmp_path)])
+    finish(RunFolder(path))  # as going on with it does
+    find([str(tmp_path)])
 
 
 def test_damaged_records_are_named(tmp_path):

@@ -37,6 +37,10 @@ def test_resuming_cuts_back_to_the_checkpoint(tmp_path):
     path.write_text(kept + '{"step": 3, "split": "train"}\n{"step": 2, "spl')
     cut_back(path, 2)
     assert path.read_text() == kept
+    damaged = '7\n[]\n{}\nnull\n{"step": "1"}\n{"step": null}\n' + "[" * 20_000 + "\n"
+    path.write_text(damaged + kept + damaged)
+    cut_back(path, 2)
+    assert path.read_text() == kept
     cut_back(path, 0)
     assert path.read_text() == ""
     cut_back(tmp_path / "absent.jsonl", 2)

@@ -97,7 +97,8 @@ def _open(folder: Path, key: str) -> EncodedCorpus | None:
     """The corpus in a folder, or None if it is missing or not what was written."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if meta["fingerprint"] != key:
+        checksum = meta.pop("crc32", None)  # which those of older versions do not have
+        if meta["fingerprint"] != key or checksum not in (None, _checksum_of(meta)):
             return None
         if any(_checksum(folder / name) != meta["files"][name] for name in FILES):
             return None
@@ -109,8 +110,12 @@ def _open(folder: Path, key: str) -> EncodedCorpus | None:
             dropped=meta["dropped"],
             fingerprint=key,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _checksum_of(meta: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
 
 
 def _checksum(file: Path) -> list[int]:
@@ -144,7 +149,7 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
                 f"`data={source.name}`: has no text, "
                 f"{writer.dropped['empty']:,} empty documents; name a file or folder with text"
             )
-        meta = {
+        meta: dict[str, Any] = {
             "fingerprint": key,
             "source": source.name,
             "dtype": writer.dtype.name,
@@ -152,6 +157,7 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
             "dropped": writer.dropped,
             "files": {name: _checksum(temporary / name) for name in FILES},
         }
+        meta["crc32"] = _checksum_of(json.loads(json.dumps(meta)))
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         if folder.exists():  # It did not pass the check.
             shutil.rmtree(folder)

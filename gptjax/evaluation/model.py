@@ -1,7 +1,7 @@
 """A trained run as an object to ask: labels for rows, log-probabilities of texts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError
+from gptjax.evaluation.given_rows import ADVICE, rows_of
 from gptjax.evaluation.task_scores import predict_split
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.runs.open import Run
@@ -25,13 +25,14 @@ class Model(Run):
     """A `Run` with what an evaluation script asks of it; on whatever devices jax has."""
 
     def predict(
-        self, rows: Sequence[Mapping[str, Any]], batch_size: int = 32
+        self, rows: Iterable[Mapping[str, Any] | str] | Any, batch_size: int = 32
     ) -> list[dict[str, Any]]:
         """Label rows with a fine-tuned run.
 
         Args:
-            rows: each with the task's parts (`premise` and `hypothesis`, say) or its published
-                columns; a label is not needed.
+            rows: each with the columns that the task was trained with, or with its parts alone
+                (`premise` and `hypothesis`, say); a label is not needed. Of a task with one text
+                strings will do. A pandas DataFrame is taken row by row.
             batch_size: rows at once, rounded up to a multiple of the devices.
 
         Returns:
@@ -39,16 +40,25 @@ class Model(Run):
             label.
 
         Raises:
-            UserError: not a fine-tuned run, or a row lacks a part.
+            UserError: not a fine-tuned run, or a row lacks a part; names the row by its place in
+                ``rows``, from 0.
         """
         if self.task is None:
             path = self.folder.path
             raise UserError(f"{path}: a pre-trained run has no task; fine-tune it first")
-        if not rows:
+        cells, task = rows_of(rows, self.task)
+        if not cells:
             return []
-        cells = (Row(f"row {number}", row) for number, row in enumerate(rows))
         split = to_split(
-            cells, self.task, "rows", source="rows", fingerprint="", strict=True, labels=False
+            cells,
+            task,
+            "rows",
+            source="rows",
+            fingerprint="",
+            strict=True,
+            labels=False,
+            required=(),
+            advice=ADVICE,
         )
         scores = predict_split(self, split.examples, batch_size)
         names, scored = class_names(self.task), self.task.scores is not None

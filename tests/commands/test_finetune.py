@@ -20,6 +20,7 @@ from gptjax import config as configs
 from gptjax.cli import main
 from gptjax.commands import finetune_config
 from gptjax.commands.finetune_config import FinetuneConfig
+from gptjax.errors import UserError
 from gptjax.evaluation.comparison import read_group
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.runs.folder import RunFolder
@@ -207,6 +208,7 @@ def test_the_python_object(tuned, pretrained):
     assert [answer["prediction"] for answer in answers] == ["negative", "positive"]
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert model.predict([]) == []
+    assert model.predict(["the red house", "walked slowly"]) == answers
     with compilations() as compiled:  # the same shape again
         model.predict([{"text": "the house"}])
     assert not compiled
@@ -351,8 +353,6 @@ def test_a_frozen_backbone_is_the_pretrained_one(options, pretrained, tmp_path):
 
 
 def test_an_adapter_of_another_backbone_is_refused(tuned, pretrained):
-    from gptjax.errors import UserError
-
     with pytest.raises(UserError, match="trained on another backbone"):
         load(pretrained, head=tuned / "head.safetensors")
 

@@ -1,0 +1,69 @@
+"""Rows that a script gives: mappings, strings or a DataFrame."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gptjax.data.tables.reader import Row
+from gptjax.data.tasks.match import Advice
+from gptjax.data.tasks.task import OPTIONAL, Task, names_of
+from gptjax.errors import UserError
+
+ADVICE = Advice(
+    column="rename the column, or give the rows under the names of the parts",
+    row="correct it or leave it out",
+    character="or leave the row out",
+)
+
+
+def rows_of(given: Any, task: Task) -> tuple[list[Row], Task]:
+    """Rows, and the task with the names that they have.
+
+    Raises:
+        UserError: a single text or row, or something that is no row; names its place.
+    """
+    if isinstance(given, str | bytes | Mapping):
+        kind = "a row" if isinstance(given, Mapping) else "a text"
+        raise UserError(f"rows: {kind} alone; give a list of them, as in predict([row])")
+    values = _records(given)
+    rows = [
+        Row(f"row {number}", _cells(value, number, task)) for number, value in enumerate(values)
+    ]
+    if rows and all(_has_parts_alone(row, task) for row in rows):
+        parts = {part: (part,) for part in task.parts}
+        return rows, replace(task, columns={**task.columns, **parts}, named=frozenset())
+    return rows, task
+
+
+def _records(given: Any) -> list[Any]:
+    if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a DataFrame of pandas
+        missing = given.isna()
+        return list(given.astype(object).where(~missing, None).to_dict("records"))
+    if not isinstance(given, Iterable):
+        raise UserError(f"rows: a {type(given).__name__}; give a list of rows")
+    return list(given)
+
+
+def _cells(value: Any, number: int, task: Task) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return {str(name): cell for name, cell in value.items()}
+    needed = [part for part in task.parts if part not in OPTIONAL]
+    if not isinstance(value, str):
+        wanted = "a text, or " if len(needed) == 1 else ""
+        raise UserError(
+            f"row {number}: a {type(value).__name__}; give {wanted}a mapping with "
+            f"{', '.join(needed)}"
+        )
+    if len(needed) > 1:
+        raise UserError(
+            f"row {number}: one text, and {task.name} has {', '.join(needed)}; give a mapping "
+            "with them"
+        )
+    return {needed[0]: value}
+
+
+def _has_parts_alone(row: Row, task: Task) -> bool:
+    """Whether the row means parts by their own names, and lacks a column that was named for one."""
+    named = (names_of(task.columns[part][0]) for part in task.parts if part in task.named)
+    lacks = any(name not in row.cells for names in named for name in names)
+    return lacks and set(row.cells) <= set(task.parts)

@@ -33,6 +33,10 @@ def alias(*names: str) -> Any:
     return tyro.conf.arg(aliases=names)
 
 
+repeated: Any = tyro.conf.UseAppendAction
+"""Marks an option that is given once for each of several values."""
+
+
 def invocation(default: Any) -> Any:
     """A field that is an option of the command but no key of the TOML file."""
     return dataclasses.field(default=default, metadata={"toml": False})

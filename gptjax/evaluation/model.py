@@ -15,9 +15,12 @@ from gptjax.errors import UserError
 from gptjax.evaluation.given_rows import ADVICE, rows_of
 from gptjax.evaluation.task_scores import predict_split
 from gptjax.evaluation.text_scores import token_log_probabilities
+from gptjax.evaluation.writing import write
 from gptjax.runs.open import Run
 from gptjax.runs.open import load as load_run
 from gptjax.runs.predictions import class_names
+
+TOKENS_AT_ONCE = 16  # that are drawn before their text is looked at
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,52 @@ class Model(Run):
             by_name = dict(zip(names, map(float, probabilities), strict=True))
             answers.append({"prediction": answer, "probabilities": by_name})
         return answers
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        num_samples: int = 1,
+        seed: int = 0,
+        stop: str | Sequence[str] = (),
+    ) -> list[str]:
+        """Continue a prompt, which is read as the beginning of a document.
+
+        Args:
+            prompt: the text to continue; empty begins a new document.
+            max_tokens: the most tokens to add. A text may end before.
+            temperature: divides the logits; 0 takes the most probable token each time.
+            top_k: draw from the k most probable tokens only; 0 for all.
+            top_p: draw from the fewest tokens whose probabilities add up to p.
+            num_samples: independent samples.
+            seed: of the draws.
+            stop: texts to stop before; they are looked for in what is added to the prompt.
+
+        Returns:
+            The samples, each with the prompt.
+
+        Raises:
+            UserError: an option out of its range.
+        """
+        texts = [""] * num_samples
+        for number, added, _ in write(
+            self,
+            prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            num_samples=num_samples,
+            seed=seed,
+            stop=(stop,) if isinstance(stop, str) else stop,
+            every=TOKENS_AT_ONCE,
+        ):
+            texts[number] += added
+        return texts
 
     def log_probability(
         self, texts: Sequence[str], batch_size: int = 16

@@ -1,12 +1,13 @@
 """Sampling from a model, with what the backbone keeps of the tokens before."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from gptjax.errors import LARGEST, UserError, shown
 from gptjax.models.backbone import empty_cache, extend
@@ -55,14 +56,8 @@ def generate(
         UserError: an option out of its range, or an empty prompt.
     """
     _check(config, prompts, max_tokens, temperature, top_k, top_p, num_samples)
-    most = config.context or 0  # prompt[-0:] is all of it
-    rows = [prompt[-most:] for prompt in prompts for _ in range(num_samples)]
-    width = max(len(row) for row in rows)
     stop = -1 if end is None else end  # No id is negative.
-    tokens = np.full((len(rows), width), max(stop, 0), np.int32)
-    for i, row in enumerate(rows):
-        tokens[i, width - len(row) :] = row
-    first = np.asarray([width - len(row) for row in rows], np.int32)
+    tokens, first = _padded(config, prompts, num_samples, max(stop, 0))
     new = sample(
         config, params, tokens, first, key, np.int32(stop), np.float32(temperature),
         np.int32(top_k), np.float32(top_p), max_tokens=max_tokens,
@@ -70,6 +65,59 @@ def generate(
     drawn = np.asarray(new).tolist()
     samples = [row[: row.index(stop)] if stop in row else row for row in drawn]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
+
+
+def stream(
+    config: ModelConfig,
+    params: Any,
+    prompt: list[int],
+    key: Key[Array, ""],
+    *,
+    max_tokens: int,
+    end: int | None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    num_samples: int = 1,
+    every: int = 1,
+) -> Iterator[list[list[int]]]:
+    """Continue a prompt as `generate` does, and give the new tokens while they are drawn.
+
+    Args:
+        every: how many tokens of each sample are drawn before they are given.
+
+    Yields:
+        for each sample its next tokens; after the first ``end`` of a sample they mean nothing.
+    """
+    _check(config, [prompt], max_tokens, temperature, top_k, top_p, num_samples)
+    stop = np.int32(-1 if end is None else end)
+    tokens, first = _padded(config, [prompt], num_samples, max(int(stop), 0))
+    width, every = tokens.shape[1], min(every, max_tokens)
+    options = (np.float32(temperature), np.int32(top_k), np.float32(top_p))
+    state = _begin(config, params, tokens, first, max_tokens=max_tokens)
+    for drawn in range(0, max_tokens, every):
+        until = min(drawn + every, max_tokens)
+        state, new, done = _go_on(
+            config, params, state, first, key, stop, *options, np.int32(until),
+            width=width, every=every,
+        )  # fmt: skip
+        # The last tokens are given whole, some of them once more.
+        yield np.asarray(new)[:, every - (until - drawn) :].tolist()
+        if done:
+            return
+
+
+def _padded(
+    config: ModelConfig, prompts: list[list[int]], num_samples: int, padding: int
+) -> tuple[Int[np.ndarray, "B P"], Int[np.ndarray, " B"]]:
+    """Each prompt so many times, padded on the left, and the columns of the first tokens."""
+    most = config.context or 0  # prompt[-0:] is all of it
+    rows = [prompt[-most:] for prompt in prompts for _ in range(num_samples)]
+    width = max(len(row) for row in rows)
+    tokens = np.full((len(rows), width), padding, np.int32)
+    for i, row in enumerate(rows):
+        tokens[i, width - len(row) :] = row
+    return tokens, np.asarray([width - len(row) for row in rows], np.int32)
 
 
 class _State(NamedTuple):
@@ -103,17 +151,89 @@ def sample(
     ``first`` are the columns of their first tokens. ``end`` -1 is no end. The result has
     ``max_tokens`` new tokens of each row; after an end only ends.
     """
-    batch, width = prompt.shape
-    most = width + max_tokens
-    slots = most if config.context is None else min(config.context, most)
-    kept = slots // 2
+    state = _begin(config, params, prompt, first, max_tokens=max_tokens)
+    options = (temperature, top_k, top_p)
+    state = _draw_until(
+        config, params, state, first, key, end, *options, jnp.int32(max_tokens), prompt.shape[1]
+    )
+    return state.tokens[:, prompt.shape[1] :]
 
-    def read(
-        tokens: Array, cache: tuple[Any, ...], slot: Array, start: Array
-    ) -> tuple[Array, tuple[Any, ...]]:
-        """The logits after the tokens, and the cache with them in it."""
-        states, cache = extend(config, params, tokens, cache, slot, start)
-        return logits_of(config, params, states[:, -1]), cache
+
+def _slots(config: ModelConfig, most: int) -> int:
+    """How many tokens a window has, of a text of at most so many."""
+    return most if config.context is None else min(config.context, most)
+
+
+def _read(
+    config: ModelConfig,
+    params: Any,
+    tokens: Array,
+    cache: tuple[Any, ...],
+    slot: Array,
+    start: Array,
+) -> tuple[Array, tuple[Any, ...]]:
+    """The logits after the tokens, and the cache with them in it."""
+    states, cache = extend(config, params, tokens, cache, slot, start)
+    return logits_of(config, params, states[:, -1]), cache
+
+
+@partial(jax.jit, static_argnames=("config", "max_tokens"))
+def _begin(
+    config: ModelConfig,
+    params: Any,
+    prompt: Int[Array, "B P"],
+    first: Int[Array, " B"],
+    *,
+    max_tokens: int,
+) -> _State:
+    """The state after the prompt, before anything is drawn."""
+    batch, width = prompt.shape
+    cache = empty_cache(config, batch, _slots(config, width + max_tokens))
+    logits, cache = _read(config, params, prompt, cache, jnp.int32(0), first)
+    zero, tokens = jnp.int32(0), jnp.pad(prompt, ((0, 0), (0, max_tokens)))
+    return _State(zero, zero, tokens, cache, logits, jnp.zeros(batch, bool))
+
+
+@partial(jax.jit, static_argnames=("config", "width", "every"), donate_argnames="state")
+def _go_on(
+    config: ModelConfig,
+    params: Any,
+    state: _State,
+    first: Int[Array, " B"],
+    key: Key[Array, ""],
+    end: Int[Array, ""],
+    temperature: Float[Array, ""],
+    top_k: Int[Array, ""],
+    top_p: Float[Array, ""],
+    until: Int[Array, ""],
+    *,
+    width: int,
+    every: int,
+) -> tuple[_State, Int[Array, "B N"], Bool[Array, ""]]:
+    """Draw until so many are drawn: the state, the last ``every`` tokens, and if all have ended."""
+    options = (temperature, top_k, top_p)
+    state = _draw_until(config, params, state, first, key, end, *options, until, width)
+    new = jax.lax.dynamic_slice_in_dim(state.tokens, width + until - every, every, axis=1)
+    return state, new, state.done.all()
+
+
+def _draw_until(
+    config: ModelConfig,
+    params: Any,
+    state: _State,
+    first: Array,
+    key: Array,
+    end: Array,
+    temperature: Array,
+    top_k: Array,
+    top_p: Array,
+    until: Array,
+    width: int,
+) -> _State:
+    """Draw tokens until ``until`` of them are drawn, or every row has ended."""
+    slots = _slots(config, state.tokens.shape[1])
+    kept = slots // 2
+    read = partial(_read, config, params)
 
     def slide(state: _State) -> _State:
         """Begin a new window with the later half of the full one."""
@@ -135,11 +255,8 @@ def sample(
         logits, cache = read(new, state.cache, slot, jnp.maximum(first - state.base, 0))
         return state._replace(drawn=state.drawn + 1, cache=cache, logits=logits)
 
-    logits, cache = read(prompt, empty_cache(config, batch, slots), jnp.int32(0), first)
-    zero, tokens = jnp.int32(0), jnp.pad(prompt, ((0, 0), (0, max_tokens)))
-    state = _State(zero, zero, tokens, cache, logits, jnp.zeros(batch, bool))
-    state = jax.lax.while_loop(lambda s: (s.drawn < max_tokens) & ~s.done.all(), step, state)
-    return state.tokens[:, width:]
+    found: _State = jax.lax.while_loop(lambda s: (s.drawn < until) & ~s.done.all(), step, state)
+    return found
 
 
 def draw(

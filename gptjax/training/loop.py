@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import jax
 
 from gptjax.batch import Batch, Batches, Objective
-from gptjax.errors import LARGEST, Interrupted, NonFiniteError, UserError, check_counts
+from gptjax.errors import (
+    LARGEST,
+    Interrupted,
+    NonFiniteError,
+    UserError,
+    check_counts,
+    check_settings,
+)
 from gptjax.training import parallel
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.feed import Feeder
@@ -49,7 +56,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = "steps epochs batch_size accumulate evaluate_every log_every patience"
         check_counts(self, "train", counts)
-        check_counts(self, "train", "seed", least=0)
+        check_settings(self, "train", "seed", lambda n: 0 <= n <= LARGEST, "from 0 to 2^31 - 1")
 
 
 class FitResult(NamedTuple):

@@ -7,10 +7,11 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gptjax import __version__
-from gptjax.config import cache_folder, nearest, parse
 from gptjax.errors import Interrupted, as_options, explain
+from gptjax.training.interrupt import end_at_once
 
 # The first line of help, so that `gptjax --help` need not import every command (and jax).
 COMMANDS = {
@@ -43,6 +44,8 @@ exit codes: 0 done, 1 a bug, 2 bad input or usage, 3 no usable checkpoint,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see ``USAGE``)."""
+    if arguments is None:  # this process is the command
+        end_at_once()
     if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error does; an é is \\xe9 in ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -52,9 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(end="", flush=True)
             raise
         print(end="", flush=True)
-    except BrokenPipeError:  # the reader has left, as `head` does
+    except OSError as error:  # of standard output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if isinstance(error, BrokenPipeError):  # the reader has left, as `head` does
+            return 0
+        if (known := explain(error)) is None:
+            raise
+        return _fail(f"standard output: {known}", known.exit_code)
     return code
 
 
@@ -66,6 +73,9 @@ def _run(words: list[str]) -> int:
     if words[0] == "--version":
         print(__version__)
         return 0
+    # Not sooner: while this is imported, a signal already ends the process well.
+    from gptjax.config import cache_folder, nearest, parse
+
     name, options = words[0], words[1:]
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}; {nearest(name, list(COMMANDS))}", 2)
@@ -98,5 +108,6 @@ def _run(words: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"gptjax: {as_options(message)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone
+        print(f"gptjax: {as_options(message)}", file=sys.stderr, flush=True)
     return code

@@ -37,7 +37,7 @@ from gptjax.runs.lock import locked, only_run
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.records import to_plain
 from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
-from gptjax.runs.train import Problem, Trained, create, joined, say, train_run
+from gptjax.runs.train import Problem, Trained, create, joined, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
 
@@ -215,8 +215,8 @@ def _conclude(
     scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
     results = _results(config, task, data, scores, trained)
     if best is not None:
-        print(f"{task.name}, {trained.checkpoint}:")
-        print("\n".join(task_scores.report(task, scores, not data.sample)), flush=True)
+        lines = task_scores.report(task, scores, not data.sample)
+        show("\n".join([f"{task.name}, {trained.checkpoint}:", *lines]))
         for name, found in scores.items():
             suffix = "" if name == "valid" else f"-{name}"
             write_predictions(
@@ -279,8 +279,8 @@ def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:
     summary = task_scores.summarise(results)
     if parallel.is_main():
         write_results(out / "results.json", summary)
-        print("\n" + "\n".join(task_scores.report_seeds(task, summary)))
-        print(f"summary: {out / 'results.json'}", flush=True)
+        show("\n" + "\n".join(task_scores.report_seeds(task, summary)))
+        show(f"summary: {out / 'results.json'}")
         if summary.data.sample:
             _warn(task)
     parallel.barrier("summarised")

@@ -29,6 +29,7 @@ from gptjax.runs.train import (
     Trained,
     create,
     say,
+    show,
     train_run,
     with_length,
 )
@@ -258,7 +259,7 @@ def _conclude(
         f"{measured.bits_per_byte:.3f} bits per byte"
     )
     say("a sample of its writing:\n")
-    print(sample, flush=True)
+    show(sample)
     # After they are shown, so that a full disk hides nothing.
     write_results(folder.results, results)
     folder.samples.write_text(sample + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from gptjax.errors import Interrupted, NonFiniteError, UserError, explain
 from gptjax.runs.folder import RunFolder
 from gptjax.training import parallel
+from gptjax.training.interrupt import before_quitting
 from gptjax.training.place import Place
 
 
@@ -44,7 +45,8 @@ def recorded(folder: RunFolder) -> Iterator[Status]:
     """Note in meta.json how a run ends, if it does not reach its end."""
     status = Status(folder)
     try:
-        yield status
+        with before_quitting(lambda: status.end("interrupted")):
+            yield status
     except (Interrupted, KeyboardInterrupt):
         status.end("interrupted")
         raise

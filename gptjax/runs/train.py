@@ -4,7 +4,7 @@ Pre-training and fine-tuning give it what differs: a `Problem`, and what is made
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -310,6 +310,12 @@ def say(text: str) -> None:
     """A line for people on standard error, from one process of several."""
     if parallel.is_main():
         print(as_options(text), file=SCREEN, flush=True)
+
+
+def show(text: str) -> None:
+    """A result on standard output, which stops nothing where nobody reads it: it has a file."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def create(folder: RunFolder) -> None:

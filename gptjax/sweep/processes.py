@@ -106,7 +106,7 @@ def run_all(
     running: dict[int, tuple[Process, Cores, float]] = {}  # by number; the time is when it started
     told = False
     try:
-        with StopRequest() as stop:
+        with StopRequest(lambda: "stopping the runs, which save their state") as stop:
             while running or (waiting and not stop.requested):
                 while waiting and free and not stop.requested:
                     (number, launch), cores = waiting.pop(), free.pop()

@@ -180,6 +180,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.step = int(jax.device_get(self.state.progress.step))
+        self._began = self.step
         self.stop_agreed = False
         self._saved = self.step  # the step of the newest checkpoint
         self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
@@ -209,7 +210,10 @@ class _Run:
         evaluate: Callable[[PyTree], Mapping[str, float]] | None,
     ) -> None:
         """The loop."""
-        with StopRequest() as stop, Feeder(self.batches, self.step, self.total) as feeder:
+        with (
+            StopRequest(self.before_stopping) as stop,
+            Feeder(self.batches, self.step, self.total) as feeder,
+        ):
             while True:
                 if evaluate is not None and self.evaluation_due():
                     self.evaluate(evaluate)
@@ -245,6 +249,15 @@ class _Run:
         every = self.config.evaluate_every or len(self.batches)
         at = self.step > 0 and (self.step % every == 0 or self.step == self.total)
         return at and self.history.evaluated != self.step
+
+    def before_stopping(self) -> str | None:
+        """What is done when people ask for a stop; None before the first update, as in compiling.
+
+        Of several processes none leaves before all have agreed.
+        """
+        if self.step == self._began and jax.process_count() == 1:
+            return None
+        return f"saving step {self.step}" if self.checkpoints is not None else "stopping"
 
     def save_due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due(self.step)

@@ -1,6 +1,7 @@
 """Interrupted anywhere and continued equals uninterrupted, on real processes, dropout on."""
 
 import json
+import random
 import resource
 import shutil
 import signal
@@ -163,6 +164,27 @@ def test_two_runs_in_one_folder(books, environment, gptjax, tmp_path):
             process.kill()
     done = gptjax(*options(books, out), "--overwrite")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_stopped_at_random_moments_of_starting(books, environment, gptjax, tmp_path, number):
+    """While it imports, trains a tokenizer, encodes and compiles: nothing swallows a signal."""
+    draw = random.Random(number)
+    for attempt in range(8):
+        out, cache = tmp_path / f"run{attempt}", tmp_path / f"cache{attempt}"
+        own = {"GPTJAX_CACHE": str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache)}
+        words = [sys.executable, "-m", "gptjax", *options(books, out)]
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(words, env={**environment, **own}, **pipes) as process:
+            time.sleep(0.3 + draw.random() * 8)
+            process.send_signal(number)
+            said = process.communicate(timeout=30)[1]
+        assert process.returncode == 75, said
+        assert "Traceback" not in said
+        assert "saving step" in said or "what was saved is intact" in said.splitlines()[-1]
+        if (out / "meta.json").exists():
+            assert meta(out)["status"] == "interrupted"
 
 
 def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_path):

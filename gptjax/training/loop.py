@@ -180,7 +180,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.step = int(jax.device_get(self.state.progress.step))
-        self._began = self.step
+        self._began = self.reaching = self.step
         self.stop_agreed = False
         self._saved = self.step  # the step of the newest checkpoint
         self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
@@ -224,6 +224,7 @@ class _Run:
                     return
                 if self.stop_agreed or (stop.requested and jax.process_count() == 1):
                     self.interrupt()
+                self.reaching = self.step + 1
                 batch = feeder.take(self.step)
                 votes = parallel.vote(stop.requested)
                 *changed, metrics = self.dispatch(train_step, batch, votes)
@@ -257,7 +258,7 @@ class _Run:
         """
         if self.step == self._began and jax.process_count() == 1:
             return None
-        return f"saving step {self.step}" if self.checkpoints is not None else "stopping"
+        return f"saving step {self.reaching}" if self.checkpoints is not None else "stopping"
 
     def save_due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due(self.step)

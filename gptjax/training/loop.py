@@ -252,10 +252,7 @@ class _Run:
         return at and self.history.evaluated != self.step
 
     def before_stopping(self) -> str | None:
-        """What is done when people ask for a stop; None before the first update, as in compiling.
-
-        Of several processes none leaves before all have agreed.
-        """
+        """What a request to stop does; None before the first update, as in compiling."""
         if self.step == self._began and jax.process_count() == 1:
             return None
         return f"saving step {self.reaching}" if self.checkpoints is not None else "stopping"

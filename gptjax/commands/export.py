@@ -59,7 +59,9 @@ def run(config: ExportConfig) -> Path:
         return out
     head = None
     if (task := loaded.task) is not None:
-        head = hub_export.Head(HEADS[task.format], class_names(task), loaded.params["adapter"])
+        kind, scale = HEADS[task.format], task.scores is not None
+        weights = loaded.params["adapter"]
+        head = hub_export.Head(kind, class_names(task), weights, task.parts, scale)
     name = hub_export.write(out, loaded.model, loaded.backbone, loaded.tokenizer, head)
     text = card(
         title=config.run if is_published(config.run) else loaded.folder.path.resolve().name,
@@ -68,7 +70,7 @@ def run(config: ExportConfig) -> Path:
         checkpoint=loaded.checkpoint,
         meta=loaded.folder.read_meta(),
         results=_results(loaded),
-        sums=head is not None and head.kind == "sum",
+        head=head,
         exact=isinstance(loaded.tokenizer, Gpt1Tokenizer) and loaded.tokenizer.mode == "exact",
     )
     (out / "README.md").write_text(text, encoding="utf-8")

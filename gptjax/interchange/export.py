@@ -6,10 +6,14 @@ What a fine-tuned model becomes there:
   bias, so the bias goes into that of the last LayerNorm, which nothing else reads there.
 - several to choose from: the double-heads class.
 - two orders whose states are added (similarity): no class does that. The language model, and the
-  head in a file of its own, with `gptjax_head.json` saying what it is.
+  head in a file of its own.
+
+The last two have `gptjax_head.json`, which says what they are, and `gptjax_predict.py`, a file that
+stands alone and asks the model about a row as it was trained.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,7 @@ from gptjax.models import convert
 from gptjax.models.transformer import TransformerConfig
 
 HEAD_WEIGHTS, HEAD_FACTS = "gptjax_head.safetensors", "gptjax_head.json"
+HELPER = "gptjax_predict.py"
 FAMILIES = {"post": "OpenAIGPT", "pre": "GPT2"}
 HeadKind = Literal["single", "choice", "sum"]
 
@@ -38,11 +43,15 @@ class Head:
     Attributes:
         kind: one sequence, several to choose from, or several that are added.
         labels: names of the columns, or of the options.
+        parts: names of the texts of a row.
+        scale: whether the labels are the points of a scale.
     """
 
     kind: HeadKind
     labels: tuple[str, ...]
     params: Any
+    parts: tuple[str, ...] = ()
+    scale: bool = False
 
 
 def write(
@@ -83,9 +92,9 @@ def write(
             facts = {"num_labels": 1}
         else:
             safetensors.save_file({"kernel": kernel, "bias": bias}, folder / HEAD_WEIGHTS)
-            formula = "sum of the states at <|extract|> of both orders @ kernel + bias"
-            content = {"head": formula, "labels": list(head.labels)}
-            (folder / HEAD_FACTS).write_text(json.dumps(content, indent=2) + "\n")
+        if head.kind != "single":
+            _write_json(folder / HEAD_FACTS, _head_facts(head))
+            shutil.copyfile(Path(__file__).with_name(HELPER), folder / HELPER)
     tensors = {**convert.to_hub(backbone, config), **extra}
     if fault := non_finite(tensors.items()):
         raise UserError(f"{folder}: is not written, since {fault}")
@@ -100,6 +109,20 @@ def write(
     _write_json(folder / "generation_config.json", ids)
     hub_tokenizer.write(folder, tokenizer, config.context_length, specials=head is not None)
     return name
+
+
+def _head_facts(head: Head) -> dict[str, Any]:
+    formulas = {
+        "choice": "the double-heads class: softmax over the options of its mc_logits",
+        "sum": "sum of the states at <|extract|> of both orders @ kernel + bias",
+    }
+    return {
+        "format": "choice" if head.kind == "choice" else "similarity",
+        "head": formulas[head.kind],
+        "parts": list(head.parts),
+        "labels": list(head.labels),
+        "scale": head.scale,
+    }
 
 
 def _with_bias(

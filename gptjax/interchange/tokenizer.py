@@ -1,11 +1,20 @@
 """Our tokenizers as the hub's: a tokenizer.json that transformers loads by itself."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe import END_OF_TEXT, UNKNOWN, WORD_END, Gpt1Tokenizer, Gpt2Tokenizer
@@ -22,13 +31,14 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
     """Write the tokenizer's files into a folder; of GPT-1's the hub has the fast mode only.
 
     With ``specials`` the task head's three tokens come after the vocabulary, and stand by
-    themselves around a text (or a pair of texts), as in fine-tuning.
+    themselves around a text (or a pair of texts), as in fine-tuning; and white space is made
+    uniform, as it is in a task's rows.
 
     Raises:
         UserError: a kind of tokenizer that the hub's format does not hold.
     """
     if isinstance(tokenizer, SentencePieceTokenizer):
-        backend, named = _sentencepiece(tokenizer)
+        backend, named = _sentencepiece(tokenizer, line_ends=not specials)
         tokenizer.save(folder)
     elif isinstance(tokenizer, Gpt1Tokenizer):
         backend, named = _gpt1(tokenizer), {"unk_token": UNKNOWN}
@@ -39,6 +49,7 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
     else:
         raise UserError(f"a tokenizer of the kind {type(tokenizer).__name__} cannot be exported")
     if specials:
+        backend.normalizer = _uniform_spaces(backend.normalizer)
         backend.add_special_tokens(list(SPECIALS))
         start, delimiter, extract = SPECIALS
         backend.post_processor = processors.TemplateProcessing(
@@ -50,6 +61,8 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context_length,
+        # Without token types, which these classes would add to the states as if they were tokens.
+        "model_input_names": ["input_ids", "attention_mask"],
         "padding_side": "right",
         "clean_up_tokenization_spaces": False,
         # Nothing in a text becomes a control id: `<|start|>` in it is text, as with us.
@@ -58,6 +71,15 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
         **named,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _uniform_spaces(after: normalizers.Normalizer | None) -> normalizers.Normalizer:
+    """`" ".join(text.split())` before a tokenizer's own normalizer."""
+    # Python's own white space, of which regular expressions and Rust leave some out.
+    white = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace())
+    spaces = normalizers.Replace(Regex(f"[{white}]+"), " ")
+    own = [] if after is None else [after]
+    return normalizers.Sequence([spaces, normalizers.Strip(), *own])
 
 
 def padding(tokenizer: Tokenizer) -> int:
@@ -88,10 +110,14 @@ def _bpe(bpe: bpe_files.Bpe, **options: Any) -> tokenizers.Tokenizer:
 
 
 def _sentencepiece(
-    tokenizer: SentencePieceTokenizer,
+    tokenizer: SentencePieceTokenizer, *, line_ends: bool
 ) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     """SentencePiece's BPE as pairs to merge: a piece's score says when it is made, and it may be
-    made of any two pieces. A text is read after the separator, as in training."""
+    made of any two pieces. A text is read after the separator, as in training.
+
+    Without ``line_ends`` its texts have none: they are white space like any other, which a token
+    of their own would take out of the text before it is normalised.
+    """
     pieces = tokenizer.pieces()
     vocabulary = {piece: number for number, (piece, _) in enumerate(pieces)}
     merges = []
@@ -102,18 +128,26 @@ def _sentencepiece(
         ]
     merges.sort(key=lambda merge: -merge[0])
     bpe = bpe_files.Bpe(vocabulary, [pair for _, pair in merges])
-    backend = _bpe(bpe, byte_fallback=True, unk_token=pieces[0][0])
-    backend.normalizer = normalizers.Replace(" ", SPACE_SYMBOL)
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE_SYMBOL, " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    backend.add_tokens([AddedToken("\n", normalized=False)])
+
+    def build(line_ends: bool) -> tokenizers.Tokenizer:
+        backend = _bpe(bpe, byte_fallback=True, unk_token=pieces[0][0])
+        backend.normalizer = normalizers.Replace(" ", SPACE_SYMBOL)
+        backend.decoder = decoders.Sequence(
+            [decoders.Replace(SPACE_SYMBOL, " "), decoders.ByteFallback(), decoders.Fuse()]
+        )
+        if line_ends:
+            backend.add_tokens([AddedToken("\n", normalized=False)])
+        return backend
+
+    backend = build(line_ends=True)
     found = backend.encode(PROBE, add_special_tokens=False).ids
     if found != tokenizer.encode([PROBE])[0].tolist() or backend.get_vocab_size() != len(pieces):
         raise UserError(
             "this SentencePiece model cannot be written as the hub's tokenizer: it is not a BPE as "
             "`gptjax tokenizer` trains it"
         )
+    if not line_ends:
+        backend = build(line_ends=False)
     separator = pieces[tokenizer.separator][0]
     backend.add_special_tokens([separator])
     backend.post_processor = processors.TemplateProcessing(

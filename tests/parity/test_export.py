@@ -4,8 +4,11 @@ The rows are real ones where GPTJAX_SHARED names the folder with the published f
 the offline sample otherwise.
 """
 
+import itertools
 import json
 import os
+import re
+import sys
 from pathlib import Path
 
 import jax
@@ -13,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors import numpy as safetensors
 from tokenizers import pre_tokenizers
 
 import gptjax
 from gptjax.batch import Batch
 from gptjax.cli import main
+from gptjax.data.tasks import formats
 from gptjax.data.tasks.load import load_split, load_task_data
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer, Gpt2Tokenizer
@@ -26,8 +29,8 @@ from gptjax.data.tokenizers.bpe_files import Bpe
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
+from gptjax.interchange import gptjax_predict
 from gptjax.interchange import tokenizer as hub_tokenizer
-from gptjax.interchange.tokenizer import SPECIALS
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig
@@ -53,7 +56,7 @@ TINY += [
     "--model.initial-std",
     "0.1",
 ]
-FOLDERS = {"cola": "cola", "rte": "rte", "rocstories": "rocstories", "stsb": "stsb"}
+FOLDERS = {name: name for name in ("cola", "rte", "rocstories", "race", "stsb", "mrpc")}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,7 @@ def test_gpt_tokenizers(kind, specials, tmp_path):
     hub_tokenizer.write(tmp_path, tokenizer, 64, specials=specials)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in ("the Thing, then\n\n it's", "<|start|> the <unk> <|endoftext|> <|extract|>"):
-        (ids,) = tokenizer.encode([text])
+        (ids,) = tokenizer.encode([" ".join(text.split()) if specials else text])
         start, delimiter, extract = range(tokenizer.size, tokenizer.size + 3)
         expected = [start, *ids, extract] if specials else ids.tolist()
         assert theirs(text).input_ids == expected
@@ -160,19 +163,39 @@ def test_a_bias_that_no_state_gives_is_refused(tmp_path):
         hub_export.write(tmp_path, config, params["backbone"], tokenizer, head)
 
 
-def rows_of(task, run):
-    """The first rows that are not cut to the context: there they are cut by other rules."""
+def rows_of(task):
+    """The parts of real rows, every third of them untidy, and of rows longer than the context."""
     if SHARED is not None:
         folder = Path(SHARED) / "data" / FOLDERS[task.name]
-        name = "train" if task.name in ("rocstories", "rte") else "valid"
+        name = "train" if task.name in ("rocstories", "rte", "race") else "valid"
         examples = load_split(str(folder), task, name)[0].examples
     else:
         data = load_task_data(("sample",), task)
         examples = [*data.splits["valid"].examples, *data.splits["test"].examples]
-    texts = [example.texts for example in examples]
-    lengths = [sum(map(len, run.tokenizer.encode(parts))) for parts in texts]
-    room = run.model.context_length - 3
-    return [parts for parts, n in zip(texts, lengths, strict=True) if n <= room][:ROWS]
+    rows = [example.texts for example in examples][:ROWS]
+    for number in range(0, len(rows), 3):
+        rows[number] = tuple(map(untidy, rows[number]))
+    first, *others = rows[0]
+    rows.append((" ".join([first] * 40), *others))
+    rows.append((rows[1][0], *(" ".join([text] * 6) for text in others)))
+    return rows
+
+
+def untidy(text):
+    """The same words to a task."""
+    spaces = itertools.cycle(["\n", "  ", "\u00a0", "\r\n\r\n", "\u3000 ", "\x1c", " "])
+    return "\t" + "".join(word + next(spaces) for word in text.split(" ")) + "\u2028"
+
+
+def card_of(folder, **names):
+    """What is there after the snippet of a model card has run."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    there = {"FOLDER": str(folder), **names}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.path", list(sys.path))
+        patch.delitem(sys.modules, "gptjax_predict", raising=False)
+        exec(compile(snippet, "README.md", "exec"), there)
+    return there
 
 
 def tuned(pretrained, task, folder):
@@ -192,80 +215,72 @@ def tuned(pretrained, task, folder):
     return gptjax.load(out), folder / "exported"
 
 
-def ask(run, task, rows):
-    if task.format == "choice":
-        cells = [{"context": c, "question": q, "options": o} for c, q, *o in rows]
+def close(found, answer):
+    """The same answer, and the same probabilities by the same names in the same order."""
+    assert list(found["probabilities"]) == list(answer["probabilities"])
+    values = [list(one["probabilities"].values()) for one in (found, answer)]
+    np.testing.assert_allclose(*values, rtol=0, atol=1e-4)
+    if isinstance(answer["prediction"], str):
+        assert found["prediction"] == answer["prediction"]
     else:
-        cells = [dict(zip(task.parts, texts, strict=True)) for texts in rows]
-    return run.predict(cells)
+        assert found["prediction"] == pytest.approx(answer["prediction"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["cola", "rte"])
-def test_a_classifier_predicts_the_same_labels(pretrained, name, tmp_path):
+def test_a_classifier_answers_as_predict(pretrained, name, tmp_path):
+    """Through the pipeline of the model card, one by one and in batches."""
     task = TASKS[name]
     run, folder = tuned(pretrained, task, tmp_path)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    rows = rows_of(task, run)
-    answers = ask(run, task, rows)
-    for texts, answer in zip(rows, answers, strict=True):
-        clean = [" ".join(text.split()) for text in texts]
-        inputs = tokenizer(*clean, return_tensors="pt", return_token_type_ids=False)
-        with torch.no_grad():
-            logits = model(**inputs).logits[0]
-        expected = list(answer["probabilities"].values())
-        np.testing.assert_allclose(torch.softmax(logits, -1).numpy(), expected, rtol=0, atol=1e-4)
-        assert model.config.id2label[logits.argmax().item()] == answer["prediction"]
+    rows = rows_of(task)
+    answers = run.predict([dict(zip(task.parts, texts, strict=True)) for texts in rows])
+    classify = card_of(folder, TEXT="A text.", FIRST="One.", SECOND="Two.")["classify"]
+    if name == "cola":
+        inputs = [text for (text,) in rows]
+    else:
+        inputs = [{"text": first, "text_pair": second} for first, second in rows]
+    one_by_one = [classify(one) for one in inputs]
+    batched = classify(inputs, batch_size=8) if name == "cola" else one_by_one
+    for found, other, answer in zip(one_by_one, batched, answers, strict=True):
+        found = found[0] if isinstance(found[0], list) else found
+        by_name = {one["label"]: one["score"] for one in found}
+        in_order = {label: by_name[label] for label in answer["probabilities"]}
+        close({"prediction": max(by_name, key=by_name.get), "probabilities": in_order}, answer)
+        other = other[0] if isinstance(other[0], list) else other
+        for label, score in ((one["label"], one["score"]) for one in other):
+            assert score == pytest.approx(by_name[label], abs=1e-5)
     assert len({answer["prediction"] for answer in answers}) > 1
-    assert len(rows) == ROWS
-    # In batches too, padded on the right.
-    inputs = tokenizer(
-        *([" ".join(t.split()) for t in part] for part in zip(*rows[:8], strict=True)),
-        return_tensors="pt", padding=True, return_token_type_ids=False,
-    )  # fmt: skip
-    with torch.no_grad():
-        found = torch.softmax(model(**inputs).logits, -1).numpy()
-    expected = [list(answer["probabilities"].values()) for answer in answers[:8]]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    assert len(rows) == ROWS + 2
+    lengths = [sum(map(len, run.tokenizer.encode(texts))) for texts in rows[-2:]]
+    assert min(lengths) > run.model.context_length
 
 
-def test_a_choice_by_the_double_heads_model(pretrained, tmp_path):
-    task = TASKS["rocstories"]
+@pytest.mark.parametrize("name", ["rocstories", "race", "stsb", "mrpc"])
+def test_choices_and_similarity_answer_as_predict(pretrained, name, tmp_path):
+    """Through the helper that the model card calls; RACE has questions, MRPC has no scale."""
+    task = TASKS[name]
     run, folder = tuned(pretrained, task, tmp_path)
-    model = transformers.OpenAIGPTDoubleHeadsModel.from_pretrained(folder).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    rows = rows_of(task, run)
-    answers = ask(run, task, rows)
-    for (context, question, *options), answer in zip(rows, answers, strict=True):
-        assert question == ""
-        inputs = tokenizer([context] * len(options), options, padding=True, return_tensors="pt")
-        last = inputs["attention_mask"].sum(1)[None] - 1
-        with torch.no_grad():
-            logits = model(input_ids=inputs["input_ids"][None], mc_token_ids=last).mc_logits[0]
-        expected = list(answer["probabilities"].values())
-        np.testing.assert_allclose(torch.softmax(logits, -1).numpy(), expected, rtol=0, atol=1e-4)
-    assert len(rows) == ROWS
+    rows = [
+        {"context": row[0], "question": row[1], "options": list(row[2:])}
+        if task.format == "choice"
+        else dict(zip(task.parts, row, strict=True))
+        for row in rows_of(task)
+    ]
+    answers = run.predict(rows)
+    predict = card_of(folder, **{part.upper(): rows[0][part] for part in task.parts})["predict"]
+    for row, answer in zip(rows, answers, strict=True):
+        close(predict(row), answer)
+    facts = json.loads((folder / "gptjax_head.json").read_text())
+    assert facts["labels"] == list(answers[0]["probabilities"])
+    assert all(f"`{label}`" in (folder / "README.md").read_text() for label in facts["labels"])
+    assert len(rows) == ROWS + 2
 
 
-def test_similarity_by_the_documented_head(pretrained, tmp_path):
-    task = TASKS["stsb"]
-    run, folder = tuned(pretrained, task, tmp_path)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    head = safetensors.load_file(folder / "gptjax_head.safetensors")
-    labels = json.loads((folder / "gptjax_head.json").read_text())["labels"]
-    rows = rows_of(task, run)
-    for (first, second), answer in zip(rows, ask(run, task, rows), strict=True):
-        added = 0.0
-        for texts in ((first, second), (second, first)):
-            inputs = tokenizer(*texts, return_tensors="pt", return_token_type_ids=False)
-            assert inputs["input_ids"][0, -1] == tokenizer.convert_tokens_to_ids(SPECIALS[2])
-            with torch.no_grad():
-                added = added + model.transformer(**inputs).last_hidden_state[0, -1].numpy()
-        logits = torch.tensor(added @ head["kernel"] + head["bias"])
-        probabilities = torch.softmax(logits, -1).numpy()
-        expected = list(answer["probabilities"].values())
-        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-4)
-        score = sum(float(label) * p for label, p in zip(labels, probabilities, strict=True))
-        assert abs(score - answer["prediction"]) < 1e-3
-    assert len(rows) == ROWS
+def test_the_helper_cuts_as_training_does():
+    """The one copy of `fit` that stands outside the package."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        lengths = [int(n) for n in rng.integers(0, 40, rng.integers(2, 4))]
+        room = int(rng.integers(8, 60))
+        for protected in (None, len(lengths) - 1):
+            ours = formats.fit(lengths, room, protected)
+            assert gptjax_predict.fit(lengths, room, protected) == ours

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -25,7 +27,10 @@ TOKENS_AT_ONCE = 16  # that are drawn before their text is looked at
 
 @dataclass(frozen=True)
 class Model(Run):
-    """A `Run` with what an evaluation script asks of it; on whatever devices jax has."""
+    """A `Run` with what an evaluation script asks of it; on whatever devices jax has.
+
+    Its parameters are jax arrays, so that a function that is traced may use them in every way.
+    """
 
     def predict(
         self, rows: Iterable[Mapping[str, Any] | str] | Any, batch_size: int = 32
@@ -136,7 +141,7 @@ class Model(Run):
 
 def load(
     path: str | Path,
-    checkpoint: str = "auto",
+    checkpoint: str | int = "auto",
     head: str | Path | None = None,
     *,
     num_heads: int | None = None,
@@ -161,4 +166,10 @@ def load(
         NoCheckpointError: checkpoints exist, but none is intact.
     """
     head = head if head is not None else adapter
-    return Model(**vars(load_run(path, checkpoint, head, num_heads=num_heads, mode=mode)))
+    fields = dict(
+        vars(load_run(path, str(checkpoint), head, num_heads=num_heads, mode=mode)),
+    )
+    leaves, structure = jax.tree.flatten(fields.pop("params"))
+    for number, leaf in enumerate(leaves):  # one by one, so that two copies are never whole
+        leaves[number] = jnp.asarray(leaf)
+    return Model(**fields, params=jax.tree.unflatten(structure, leaves))

@@ -140,6 +140,8 @@ def _read_shards(file: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{file}: cannot be read as an index of weights ({error})") from None
     tensors: dict[str, np.ndarray] = {}
     for name in names:
+        if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+            raise UserError(f"{file}: names {name!r}, which is no file of its folder")
         shard = file.parent / name
         found = _read_safetensors(shard)
         listed = {tensor for tensor, place in places.items() if place == name}

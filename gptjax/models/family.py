@@ -21,7 +21,9 @@ class Family(nn.Module):
 
     Its parameters are ``token_embedding`` [V, D], which is the output table too, further embeddings
     by names that end so, the blocks ``blocks_0``, ``blocks_1``, …, and perhaps ``output_bias`` [V].
-    A family for which any of this is different has methods of its own. What each method does,
+    A family for which any of this is different has methods of its own. Dropout has the key that
+    ``__call__`` is given, or that of ``apply(…, rngs={"dropout": key})``; without a key there is
+    none. What each method does,
     `gptjax.models.backbone` says. Those that take ``params`` or sizes alone need no ``apply``.
     """
 
@@ -38,6 +40,12 @@ class Family(nn.Module):
     def extend(self, tokens: Tokens, cache: Any, slot: Slot, first: Columns) -> tuple[States, Any]:
         """States of further positions, and the cache with them in it."""
         self._refuse()
+
+    def dropout_key(self, key: RandomKey | None) -> RandomKey | None:
+        """The key that was given, or else one of flax's stream `dropout` where there is one."""
+        if key is None and self.has_rng("dropout"):
+            return self.make_rng("dropout")
+        return key
 
     @nn.nowrap
     def empty_cache(self, batch: int, slots: int) -> Any:

@@ -204,6 +204,7 @@ class LSTM(Family):
         """States of all positions; nothing is remembered before."""
         config = self.config
         config.check_length(tokens.shape[1])  # so that it sees as much as a transformer
+        key = self.dropout_key(key)
         keys = None if key is None else jax.random.split(key, config.num_layers + 1)
         x = self.embed(tokens)
         x = dropout(x, None if keys is None else keys[-1], config.embedding_dropout)
@@ -225,7 +226,8 @@ class LSTM(Family):
 
     def embed(self, tokens: Tokens) -> States:
         """The token embedding, without dropout."""
-        return self.token_embedding[tokens].astype(jnp.dtype(self.config.dtype))
+        # A numpy array in the parameters could not be indexed while a function is traced.
+        return jnp.asarray(self.token_embedding)[tokens].astype(jnp.dtype(self.config.dtype))
 
     @nn.nowrap
     def empty_cache(self, batch: int, slots: int) -> tuple[Carry, ...]:

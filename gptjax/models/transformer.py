@@ -229,6 +229,7 @@ class Transformer(Family):
     def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
         """The states [B, T, D] of all positions (`gptjax.models.backbone.states`)."""
         self.config.check_length(tokens.shape[1])
+        key = self.dropout_key(key)
         keys = None if key is None else jax.random.split(key, 3 * self.config.num_layers + 1)
         x = self.embed(tokens)
         if self.config.fidelity == "paper":  # else it was done to the tables (`for_loss`)
@@ -241,7 +242,9 @@ class Transformer(Family):
         """The sum of token and position embedding, without dropout; None is from position 0 on."""
         if positions is None:
             positions = jnp.arange(tokens.shape[1])[None]
-        x = self.token_embedding[tokens] + self.position_embedding[positions]
+        # A numpy array in the parameters could not be indexed while a function is traced.
+        table, places = jnp.asarray(self.token_embedding), jnp.asarray(self.position_embedding)
+        x = table[tokens] + places[positions]
         return x.astype(jnp.dtype(self.config.dtype))
 
     @nn.nowrap

@@ -218,6 +218,11 @@ def test_the_python_object(tuned, pretrained):
     assert found[1] == 0
     assert found[0] < 0
     assert found[2] < found[0]
+    step = int(model.checkpoint.partition("/")[2])
+    assert package.load(tuned, checkpoint=step).step == step
+    assert package.load(tuned, str(step)).checkpoint == package.load(tuned, step).checkpoint
+    with pytest.raises(UserError, match=r"several texts are needed, and 'A sentence\.' is one"):
+        package.load(pretrained).log_probability("A sentence.")
 
 
 def test_a_column_that_is_named_is_exact(tuned, tmp_path, capsys):

@@ -3,11 +3,13 @@
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 from small import read_json, write_json
 
+import gptjax
 from gptjax.cli import main
 from gptjax.errors import UnreachableError, UserError
 from gptjax.interchange import export as hub_export
@@ -222,3 +224,44 @@ def test_training_from_others_weights(folder, published, tmp_path, capsys):
     assert (
         main(["predict", "--run", str(out), "--data", str(rows), "--out", str(tmp_path / "p")]) == 0
     )
+
+
+@pytest.mark.parametrize(
+    "place", ["../other.safetensors", "/tmp/other.safetensors", "a/b.safetensors", "..", "", "a\\b"]
+)
+def test_an_index_names_files_of_its_folder_alone(published, tmp_path, place):
+    """Also where there is such a file, with those very tensors."""
+    config, params, tokenizer = published
+    folder = tmp_path / "model"
+    hub_export.write(folder, config, params, tokenizer, None)
+    tensors = safetensors.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(tmp_path / "other.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, place)}
+    write_json(folder / "model.safetensors.index.json", index)
+    with pytest.raises(UserError, match=r"index\.json: names .*, which is no file of its folder"):
+        hub_files.read_params(folder, config)
+
+
+def test_parameters_can_be_closed_over(published, tmp_path):
+    """Those that `gptjax.load` gives, every one, in jit and in grad, by the module and by hand."""
+    config, params, tokenizer = published
+    hub_export.write(tmp_path, config, params, tokenizer, None)
+    mode = "fast" if config.norm == "post" else None
+    run = gptjax.load(f"hf:{tmp_path}", mode=mode)
+    tokens = jnp.arange(6, dtype=jnp.int32)[None]
+
+    def total(params, tokens, factor):
+        states = gptjax.Transformer(run.model).apply({"params": params}, tokens)
+        logits = states @ params["token_embedding"].T
+        by_hand = jax.tree.map(lambda leaf: leaf[tokens[0, :1]].sum(), params)
+        return factor * logits.sum() + sum(jax.tree.leaves(by_hand))
+
+    whole = jax.value_and_grad(total, argnums=2)(params_of(run), tokens, 2.0)
+    closed = jax.jit(jax.value_and_grad(lambda factor, ids: total(run.params, ids, factor)))
+    np.testing.assert_allclose(closed(2.0, tokens), whole, rtol=1e-4)
+    for found, given in zip(jax.tree.leaves(run.params), jax.tree.leaves(params), strict=True):
+        np.testing.assert_array_equal(found, given)
+
+
+def params_of(run):
+    return jax.tree.map(jnp.asarray, run.params)

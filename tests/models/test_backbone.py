@@ -200,3 +200,41 @@ def test_parameters_are_counted_without_making_them(config):
 def test_a_model_that_no_computer_holds_is_refused():
     with pytest.raises(UserError, match=r"1e\+15 parameters"):
         TransformerConfig(**{**SIZES, "vocabulary_size": 10**9, "width": 10**6}, num_heads=2)
+
+
+@pytest.mark.parametrize(
+    "config", [*BOTH, TransformerConfig(**SIZES, num_heads=2)], ids=["gpt2", "lstm", "gpt1"]
+)
+def test_a_traced_function_reads_numpy_tables(config):
+    """Indexed by traced tokens, numpy arrays would be an error of their own."""
+    params = jax.device_get(backbone.init_backbone(config, jax.random.key(0)))
+    tokens = jnp.arange(6, dtype=jnp.int32)[None]
+    found = jax.jit(lambda tokens: backbone.embed(config, params, tokens))(tokens)
+    np.testing.assert_array_equal(found, backbone.embed(config, params, tokens))
+
+
+@pytest.mark.parametrize("config", BOTH, ids=["gpt2", "lstm"])
+def test_flax_gives_the_key_of_dropout_too(config):
+    module = backbone.make_backbone(config)
+    tokens = jnp.zeros((2, 8), jnp.int32)
+    params = module.init(jax.random.key(0), tokens)
+
+    def states(key):
+        rngs = None if key is None else {"dropout": key}
+        return module.apply(params, tokens, rngs=rngs)
+
+    plain, one, other = (states(key) for key in (None, jax.random.key(1), jax.random.key(2)))
+    assert np.abs(one - plain).max() > 0.01
+    assert np.abs(one - other).max() > 0.01
+    np.testing.assert_array_equal(one, states(jax.random.key(1)))
+    # A key that is given directly is the key.
+    given = module.apply(params, tokens, jax.random.key(3))
+    both = module.apply(params, tokens, jax.random.key(3), rngs={"dropout": jax.random.key(1)})
+    np.testing.assert_array_equal(given, both)
+    # Other streams drop nothing, and parameters do not depend on the stream.
+    np.testing.assert_array_equal(
+        plain, module.apply(params, tokens, rngs={"x": jax.random.key(1)})
+    )
+    again = module.init({"params": jax.random.key(0), "dropout": jax.random.key(5)}, tokens)
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -18,7 +18,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe_files import Bpe
 from gptjax.data.tokenizers.gpt1_text import NEWLINE, ExactWords
-from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode, check_texts
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode, check_several, check_texts
 from gptjax.errors import UserError
 from gptjax.files import read_json
 
@@ -145,6 +145,7 @@ class Gpt1Tokenizer(_BpeTokenizer):
             UserError: a text holds half of a surrogate pair; the mode is exact, and its libraries
                 are not installed.
         """
+        check_several(texts)
         check_texts(texts)
         if self.mode == "exact":
             return [self._encode_words(self._words(text)) for text in texts]
@@ -186,6 +187,7 @@ class Gpt2Tokenizer(_BpeTokenizer):
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of each text, int32 [n]; none may hold half of a surrogate pair."""
+        check_several(texts)
         check_texts(texts)
         return [np.array(ids, np.int32) for ids in self._encode(texts)]
 

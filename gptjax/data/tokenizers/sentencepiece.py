@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, check_texts
+from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, check_several, check_texts
 from gptjax.errors import UserError
 
 SEPARATOR_PIECE = "<|separator|>"
@@ -111,6 +111,7 @@ class SentencePieceTokenizer:
         Raises:
             UserError: a text holds half of a surrogate pair, which no encoding can write.
         """
+        check_several(texts)
         pieces: list[str] = []
         owners: list[int] = []
         for owner, text in enumerate(texts):

@@ -92,6 +92,18 @@ class Tokenizer(Protocol):
         ...
 
 
+def check_several(texts: object) -> None:
+    """See to it that texts are several, and not one, whose characters would be taken for texts.
+
+    Raises:
+        UserError: it is a string.
+    """
+    if isinstance(texts, str | bytes):
+        raise UserError(
+            f"several texts are needed, and {texts[:20]!r} is one; put it into a list: [text]"
+        )
+
+
 def check_texts(texts: Iterable[str]) -> None:
     """See to it that texts can be encoded.
 

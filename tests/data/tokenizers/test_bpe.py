@@ -326,3 +326,9 @@ if SHARED is not None:  # The published files and the recorded ids are not ours 
         assert (tokenizer.size, len(tokenizer.bpe.merges)) == (40478, 40000)
         for word in ("unbelievably", "xylophones", "\u00e9", "0"):
             assert tokenizer.encode([word])[0].tolist() == by_definition(word, tokenizer.bpe)
+
+
+@pytest.mark.parametrize("kind", ["gpt1", "gpt2"])
+def test_one_text_is_not_several(kind, request):
+    with pytest.raises(UserError, match=r"several texts are needed, and 'A sentence\.' is one"):
+        request.getfixturevalue(kind).encode("A sentence.")

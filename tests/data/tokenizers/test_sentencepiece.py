@@ -322,6 +322,13 @@ def test_models_that_cannot_serve(tmp_path, prose):
         load_tokenizer(tmp_path / "missing.model")
 
 
+def test_one_text_is_not_several(tokenizer):
+    """Or each of its characters would be a text."""
+    for one in ("A sentence.", ""):
+        with pytest.raises(UserError, match=r"several texts are needed.* put it into a list"):
+            tokenizer.encode(one)
+
+
 def test_half_a_surrogate_pair_is_refused(tokenizer):
     with pytest.raises(UserError, match=r"U\+D83D"):
         tokenizer.encode(["a\ud83db"])

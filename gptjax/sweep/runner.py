@@ -43,9 +43,8 @@ def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResult
         for point in plan.points:
             _check_unchanged(point, plan.command.config)
         missing = {n: p for n, p in enumerate(plan.points) if read_finished(p) is None}
-        for point in missing.values():
-            if (note := read_note(point)).status == "running":  # as a sweep that was killed left it
-                note.write(point, status="interrupted")
+        for point in plan.points:
+            _take_over(point)
         launches = {n: Launch(_words(plan, p), p.beside(".log"), lock) for n, p in missing.items()}
         progress = _Progress(plan, jobs, len(missing))
         done = run_all(launches, jobs, start, on_start=progress.started, on_end=progress.ended)
@@ -56,6 +55,19 @@ def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResult
             raise Interrupted(f"{sweep.source}: interrupted with {there}; the same command goes on")
         summary.save_figures(plan, results)
     return results
+
+
+def _take_over(point: PlannedPoint) -> None:
+    """Note what became of a run whose sweep was killed: nobody has waited for its exit code."""
+    note, log = read_note(point), point.beside(".log")
+    if note.status != "running":
+        return
+    # The note was written when the run began, and the log as long as it lived.
+    began = point.beside(".json").stat().st_mtime
+    seconds = max(0.0, log.stat().st_mtime - began) if log.exists() else 0.0
+    done = read_finished(point) is not None
+    ended = {"status": "finished" if done else "interrupted", "exit_code": 0 if done else None}
+    note.write(point, **ended, seconds=note.seconds + seconds)
 
 
 def _words(plan: Plan, point: PlannedPoint) -> tuple[str, ...]:

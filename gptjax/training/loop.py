@@ -60,13 +60,7 @@ class TrainConfig:
 
 
 class FitResult(NamedTuple):
-    """What :func:`fit` leaves behind.
-
-    Attributes:
-        params: the parameters after the last update, on the devices.
-        step: the number of updates done; less than planned after early stopping.
-        history: the last evaluation and the best one.
-    """
+    """What :func:`fit` leaves behind: parameters (on the devices), updates done, evaluations."""
 
     params: PyTree
     step: int
@@ -253,9 +247,8 @@ class _Run:
 
     def before_stopping(self) -> str | None:
         """What a request to stop does; None before the first update, as in compiling."""
-        if self.step == self._began and jax.process_count() == 1:
-            return None
-        return f"saving step {self.reaching}" if self.checkpoints is not None else "stopping"
+        nothing = self.step == self._began and jax.process_count() == 1
+        return None if nothing else f"saving step {self.reaching}"
 
     def save_due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due(self.step)

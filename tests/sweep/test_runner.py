@@ -337,3 +337,20 @@ def test_what_people_see(tmp_path, capsys):
     assert lines[-1] == "[3/3] learning_rate=0.3: perplexity 30.000 in 0 s"
     run_sweep(sweep_in(tmp_path, (0.1, 0.4)), 2, player)
     assert "2 runs, 1 finished before, 2 at a time" in capsys.readouterr().err
+
+
+def test_what_a_killed_sweep_left_has_seconds_and_an_exit_code(tmp_path, player):
+    """One of its runs came to its end without it, and one did not."""
+    run_sweep(sweep_in(tmp_path), 1, player)
+    for name in NAMES[:2]:
+        note = tmp_path / "out" / f"{name}.json"
+        write_json(note, {**read(note), "status": "running", "exit_code": None, "seconds": 1.0})
+        log = note.with_suffix(".log")
+        log.touch()
+        os.utime(log, (note.stat().st_mtime + 5,) * 2)
+    (tmp_path / "out" / NAMES[1] / "results.json").unlink()
+    again = Player()
+    points = run_sweep(sweep_in(tmp_path), 1, again)
+    assert again.started == [NAMES[1]]
+    assert [point.exit_code for point in points] == [0, 0, 0]
+    assert all(6 <= point.seconds < 60 for point in points[:2])

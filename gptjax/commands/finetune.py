@@ -162,7 +162,6 @@ def _problem(
     layers, seed, params = section.transfer_layers, train.seed, None
     if loaded is not None:
         params = partial(start.initial_params, config.model, task, loaded, layers, seed)
-    facts = {name: to_plain(_facts(split)) for name, split in data.splits.items()}
     same = _identity(section, task, positions)
     return Problem(
         called=task.name,
@@ -174,8 +173,9 @@ def _problem(
         conclude=lambda trained: _conclude(config, task, data, evaluators, trained),
         best=Best(task.metrics[0], "max"),
         content={"task": fingerprint(same), "data": data.splits["train"].fingerprint},
+        earlier={"data": (data.splits["train"].earlier,)},
         identity={"task": same},
-        facts={**facts, "sample": data.sample},
+        facts=_all_facts(data),
         params=params,
         source=None if loaded is None else loaded.backbone,
         trainable=head_only if section.freeze_backbone else None,
@@ -197,6 +197,14 @@ def _facts(split: Split) -> Data:
     return Data(
         source=split.source, fingerprint=split.fingerprint, examples=examples, dropped=left_out
     )
+
+
+def _all_facts(data: TaskData) -> dict[str, Any]:
+    facts = {
+        name: {**to_plain(_facts(split)), "files": dict(split.files)}
+        for name, split in data.splits.items()
+    }
+    return {**facts, "sample": data.sample}
 
 
 def _copy_task_file(config: FinetuneConfig, folder: RunFolder) -> None:

@@ -181,6 +181,7 @@ def _problem(
         evaluate=evaluate,
         conclude=lambda trained: _conclude(config, trained, train, valid),
         content={"corpus": train.fingerprint},
+        earlier={"corpus": (train.earlier,)},
         # Runs from before there was `predict_end` have no such key.
         order={"short_documents": short, **({"predict_end": True} if ends else {})},
         facts={"train": _facts(train), "valid": _facts(valid)},
@@ -222,6 +223,7 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
     return {
         "source": corpus.name,
         "fingerprint": corpus.fingerprint,
+        "files": dict(corpus.files),
         "documents": corpus.num_documents,
         "tokens": corpus.num_tokens,
         "words": corpus.words,

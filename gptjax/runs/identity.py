@@ -29,6 +29,17 @@ def shape_fingerprint(model: ModelConfig) -> str:
     return fingerprint(model.shape())
 
 
+def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> None:
+    """Refuse settings that ask for another shape than the loaded model of ``source`` has."""
+    other = {"kind": loaded.kind, **loaded.shape()}
+    for key, asked in {"kind": wanted.kind, **wanted.shape()}.items():
+        if asked != (there := other.get(key)):
+            raise UserError(
+                f"{source} has model.{key} {there}, and the settings ask for {asked}; "
+                "a loaded model keeps its shape: leave the setting out, or start without `init`"
+            )
+
+
 def task_identity(
     task: Task, *, lm_coefficient: float, freeze_backbone: bool, positions: int | None
 ) -> dict[str, Any]:
@@ -128,6 +139,66 @@ def other(folder: RunFolder, name: str, stored: str | None, now: Values | None =
         f"another{_difference(folder, name, stored, now)}; it was changed or is damaged: put back "
         "what was there"
     )
+
+
+def check_data(
+    folder: RunFolder,
+    content: Mapping[str, str],
+    earlier: Mapping[str, Collection[str]],
+    facts: Values,
+) -> None:
+    """Refuse to go on with other data, and say what differs, as far as meta.json tells it.
+
+    Args:
+        folder: the run folder.
+        content: fingerprints by name; those of the data are looked at: corpus, data.
+        earlier: what earlier versions recorded for the same thing.
+        facts: what meta.json is going to say of the data.
+
+    Raises:
+        UserError: the run recorded another fingerprint.
+    """
+    names = [name for name in ("corpus", "data") if name in content]
+    if not names or not folder.meta.exists():
+        return
+    (name,) = names
+    found = (content[name], *earlier.get(name, ()))
+    meta = folder.read_meta()
+    stored, before = meta.get("fingerprints", {}).get(name), meta.get("data", {}).get("train", {})
+    if stored is None or stored in found:
+        return
+    differ = _files_that_differ(before.get("files", {}), facts["train"].get("files", {}))
+    if not differ:
+        keys = ("examples", "documents", "tokens", "bytes")
+        now = json.loads(json.dumps(facts["train"]))
+        differ = [
+            f"{key} were {before[key]:,}, and are {now[key]:,}"
+            for key in keys
+            if isinstance(before.get(key), int) and before[key] != now.get(key)
+        ]
+    what = "; ".join(differ[:3]) or "the settings that it is read with, or the tokenizer"
+    more = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
+    raise UserError(
+        f"{folder.path}: the {name} is another than when the run was started: {what}{more}; give "
+        f"the same {name}, or start anew in another `out`"
+    )
+
+
+def _files_that_differ(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is another, in words; nothing where it is not known. A new name alone is no change."""
+    if not before or not now or list(before.values()) == list(now.values()):
+        return []
+    if sorted(before.values()) == sorted(now.values()):
+        return ["the files come in another order (they are sorted by name)"]
+    gone = [name for name in before if name not in now and before[name] not in now.values()]
+    new = [name for name in now if name not in before and now[name] not in before.values()]
+    differ = [*(f"{name} was there" for name in gone), *(f"{name} is new" for name in new)]
+    both = [name for name in now if name in before and now[name] != before[name]]
+    sizes = {name: (now[name].partition(", ")[0], before[name].partition(", ")[0]) for name in both}
+    return [
+        f"{name} has {size}, and had {old}" if size != old else f"{name} has other {size}"
+        for name, (size, old) in sizes.items()
+    ] + differ
 
 
 def _difference(folder: RunFolder, name: str, stored: str | None, now: Values | None) -> str:

@@ -15,8 +15,9 @@ from gptjax.models.task_head import init_task_head, transfer
 from gptjax.runs import identity
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.identity import check_same_shape
 from gptjax.runs.published import HUB, OPENAI, is_published
-from gptjax.runs.train import check_same_shape, say
+from gptjax.runs.train import say
 
 PRETRAINED = Path("runs/pretrain")
 ABSENT = (None, "none")  # of init: no run is named

@@ -3,7 +3,7 @@
 Pre-training and fine-tuning give it what differs: a `Problem`, and what is made of a trained run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -14,12 +14,19 @@ from gptjax import __version__
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.errors import UserError, as_options
+from gptjax.errors import as_options
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
 from gptjax.runs.head import backbone_fingerprint
-from gptjax.runs.identity import file_digests, fingerprint, finish, notices, shape_fingerprint
+from gptjax.runs.identity import (
+    check_data,
+    file_digests,
+    fingerprint,
+    finish,
+    notices,
+    shape_fingerprint,
+)
 from gptjax.runs.lock import only_run
 from gptjax.runs.records import to_plain
 from gptjax.runs.status import Status, recorded
@@ -106,6 +113,8 @@ class Problem(Generic[Outcome]):
     # Fingerprints of the data and of what is learnt; a run goes on with the same ones only.
     content: Mapping[str, str]
     facts: Mapping[str, Any]  # what meta.json says of the data, as JSON
+    # Name of a fingerprint -> what earlier versions recorded for the same thing.
+    earlier: Mapping[str, Collection[str]] = field(default_factory=dict)
     # What fingerprints of `content` are hashes of, where meta.json is to say it.
     identity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     best: Best = field(default_factory=lambda: Best("loss", "min"))  # decides about checkpoints
@@ -129,11 +138,6 @@ class Trained:
     checkpoint: str  # the best one that is still there, such as best/120
     metrics: Mapping[str, float]  # of the validation data at that checkpoint
     params: PyTree  # after the last update, on the devices
-
-    @property
-    def kind(self) -> str:
-        """The checkpoint's kind: best or last."""
-        return self.checkpoint.partition("/")[0]
 
 
 def train_run(
@@ -223,7 +227,9 @@ def _train(
     steps = total_steps(train, len(problem.batches))
     update = resolve_update(config.optimizer, config.model.fidelity)
     optimizer = make_optimizer(update, steps, problem.trainable)
+    kept = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints, problem.earlier)
     if resume != "never":
+        check_data(folder, problem.content, problem.earlier, problem.facts)
         for notice in (*notices(folder), *_differences(folder, config)):
             say(f"notice: {notice}")
     elif config.overwrite and parallel.is_main():
@@ -263,7 +269,7 @@ def _train(
             params=None if problem.params is None else problem.params(),
             evaluate=problem.evaluate,
             best=problem.best,
-            checkpoints=Checkpoints(folder.checkpoints, config.checkpoint, fingerprints),
+            checkpoints=kept,
             tracker=tracker,
             resume=resume,
             on_start=on_start,
@@ -322,17 +328,6 @@ def create(folder: RunFolder) -> None:
     """Make the folder, on process 0: before anything that takes long."""
     if parallel.is_main():
         folder.path.mkdir(parents=True, exist_ok=True)
-
-
-def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> None:
-    """Refuse settings that ask for another shape than the loaded model of ``source`` has."""
-    other = {"kind": loaded.kind, **loaded.shape()}
-    for key, asked in {"kind": wanted.kind, **wanted.shape()}.items():
-        if asked != (there := other.get(key)):
-            raise UserError(
-                f"{source} has model.{key} {there}, and the settings ask for {asked}; "
-                "a loaded model keeps its shape: leave the setting out, or start without `init`"
-            )
 
 
 def _differences(folder: RunFolder, config: Any) -> Iterator[str]:

@@ -7,8 +7,7 @@ import pytest
 from gptjax.config import from_table
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
-from gptjax.runs.identity import shape_fingerprint
-from gptjax.runs.train import check_same_shape
+from gptjax.runs.identity import check_same_shape, shape_fingerprint
 
 
 def test_a_transformers_fingerprint_stays_what_runs_have_recorded():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
 from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, named_columns, names_of
-from gptjax.data.text.documents import hash_files
+from gptjax.data.text.documents import digest_files
 from gptjax.errors import UserError
 from gptjax.files import parse_json
 
@@ -36,17 +37,20 @@ def read_split(
 ) -> Split:
     """The examples of a file or folder; see `to_split`."""
     present = [file for file in files_of(path) if file.exists()]
-    return to_split(
+    root, kind = path if path.is_dir() else path.parent, path.suffix.lower()
+    digest = digest_files(root, present, kind)
+    split = to_split(
         read_rows(path, task, reading),
         task,
         name,
         source=str(path),
-        fingerprint=hash_files(path if path.is_dir() else path.parent, present),
+        fingerprint=digest.content,
         strict=strict,
         reading=reading,
         labels=labels,
         required=required,
     )
+    return replace(split, earlier=digest.named, files=digest.files)
 
 
 def to_split(

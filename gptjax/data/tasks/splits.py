@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +33,8 @@ class Split:
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows that were left out
     first: Mapping[str, str] = field(default_factory=dict)  # reason -> the first such row
     fingerprint: str = ""  # sha256 (hex) of the content
+    earlier: str = ""  # the same with the files' names, as runs recorded it at first
+    files: Mapping[str, str] = field(default_factory=dict)  # name -> size and hash
 
     @property
     def labelled(self) -> bool:
@@ -73,8 +75,7 @@ def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
     def part(name: str, chosen: np.ndarray) -> Split:
         examples = [split.examples[i] for i in sorted(chosen)]
         source = f"{split.source} ({len(chosen):,} of {count:,}, held back by rule)"
-        digest = hashlib.sha256(f"{split.fingerprint}:{rule}:{name}".encode()).hexdigest()
-        return replace(split, name=name, source=source, examples=examples, fingerprint=digest)
+        return _part_of(split, f"{rule}:{name}", name=name, source=source, examples=examples)
 
     remaining = part(split.name if split.name != into else "train", rest)
     return remaining, replace(part(into, taken), dropped={}, first={})
@@ -85,9 +86,17 @@ def draw(split: Split, count: int) -> Split:
     total = len(split.examples)
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
     source = f"{split.source} ({count:,} of {total:,}, drawn)"
-    digest = hashlib.sha256(f"{split.fingerprint}:draw:{count}".encode()).hexdigest()
     examples = [split.examples[i] for i in chosen]
-    return replace(split, source=source, examples=examples, fingerprint=digest)
+    return _part_of(split, f"draw:{count}", source=source, examples=examples)
+
+
+def _part_of(split: Split, how: str, **changes: Any) -> Split:
+    """Some examples of a split, with fingerprints that say ``how`` they were chosen."""
+    now, earlier = (
+        hashlib.sha256(f"{whole}:{how}".encode()).hexdigest() if whole else ""
+        for whole in (split.fingerprint, split.earlier)
+    )
+    return replace(split, fingerprint=now, earlier=earlier, **changes)
 
 
 def targets_of(examples: Sequence[Example], task: Task) -> Float[np.ndarray, "N C"]:

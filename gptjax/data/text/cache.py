@@ -15,8 +15,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,7 +48,9 @@ class EncodedCorpus:
     documents: np.ndarray
     origins: list[tuple[int, str]]  # (first document, file or other origin)
     dropped: dict[str, int]  # documents left out, by reason
-    fingerprint: str  # of the data, the tokenizer and the settings
+    fingerprint: str  # of the data, the tokenizer and the settings, and of the files' names
+    content: str = ""  # the same without the names
+    files: Mapping[str, str] = field(default_factory=dict)  # name -> size and hash
 
 
 def encoded(
@@ -63,14 +65,15 @@ def encoded(
     Raises:
         UserError: the cache cannot be written, the disk is full, or no document has text.
     """
+    digest = source.digest()
     identity = {
         "format": FORMAT,
-        "data": source.fingerprint(),
+        "data": digest.named,
         "tokenizer": tokenizer.fingerprint,
         "piece_characters": PIECE_CHARACTERS,
         **settings,
     }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    key, content = _hash(identity), _hash({**identity, "data": digest.content})
     folder = cache / "corpus" / key[:32]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,11 @@ def encoded(
         ) from error
     if found is None:
         raise UserError(f"{folder}: what was written reads differently; check the disk")
-    return found
+    return replace(found, content=content, files=digest.files)
+
+
+def _hash(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _open(folder: Path, key: str) -> EncodedCorpus | None:

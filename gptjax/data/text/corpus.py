@@ -83,8 +83,10 @@ class Corpus:
     words: int  # of the documents' text, split at white space
     dropped: Mapping[str, int]  # documents of the whole data that were left out, by reason
     fingerprint: str  # sha256 of the data, tokenizer, settings and choice of documents
+    earlier: str  # the same with the files' names, as runs recorded it at first
     origins: list[tuple[int, str]]  # (first document, file) in the whole data, for messages
     indices: np.ndarray  # int64 [D], each document's number in the whole data
+    files: Mapping[str, str]  # of the whole data, name -> size and hash
 
     @property
     def num_documents(self) -> int:
@@ -330,7 +332,9 @@ def _corpus(
         bytes=int(num_bytes),
         words=int(num_words),
         dropped=data.dropped,
-        fingerprint=hashlib.sha256((data.fingerprint + choice).encode()).hexdigest(),
+        fingerprint=hashlib.sha256((data.content + choice).encode()).hexdigest(),
+        earlier=hashlib.sha256((data.fingerprint + choice).encode()).hexdigest(),
+        files=data.files,
         origins=data.origins,
         indices=indices,
     )

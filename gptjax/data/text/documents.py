@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from gptjax.errors import UserError
 from gptjax.files import open_file
 
 BLOCK_BYTES = 1 << 20
+MOST_LISTED = 1000  # files that a run lists
 COLUMN_HINT = "set `text_column` to one of these"  # of a `TableFormat` with one column
 
 
@@ -27,6 +29,16 @@ class Document(NamedTuple):
     chunks: Iterator[str]
 
 
+@dataclass(frozen=True)
+class Digest:
+    """Hashes (hex) of some data."""
+
+    content: str  # of what is read, in its order, whatever the files are called
+    named: str  # of the files' names too, which is what runs recorded at first
+    # Name of each file -> its size and hash, in order; none where there are too many.
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Source(Protocol):
     """Some documents that can be read again and again."""
@@ -36,6 +48,10 @@ class Source(Protocol):
 
     def fingerprint(self) -> str:
         """A hash (hex) of the content, or of what fixes it."""
+        ...
+
+    def digest(self) -> "Digest":
+        """Hashes of the content, with and without names."""
         ...
 
     def documents(self) -> Iterator[Document]:
@@ -60,19 +76,31 @@ def row_text(row: Row, format: TableFormat) -> str:
     return clean_text(value or "", row.where, format.reading.errors)
 
 
-def hash_files(root: Path, files: Iterable[Path]) -> str:
-    """sha256 of the relative name, size and content of files under a root (or the root itself).
+def digest_files(root: Path, files: Iterable[Path], kind: str = "") -> Digest:
+    """Hashes of files under a root (or the root itself), which are read in the way of a ``kind``.
 
     The content is read every time: sizes and dates alone would miss some changes.
     """
-    digest = hashlib.sha256()
+    named, content = hashlib.sha256(), hashlib.sha256(f"{kind}\0".encode())
+    found: dict[str, str] = {}
     for file in files:
         relative = file.name if file == root else file.relative_to(root).as_posix()
+        one = hashlib.sha256()
         try:
             with open_file(file) as stream:
-                digest.update(f"\0{relative}\0{os.fstat(stream.fileno()).st_size}\0".encode())
+                size = os.fstat(stream.fileno()).st_size
+                named.update(f"\0{relative}\0{size}\0".encode())
                 while block := stream.read(BLOCK_BYTES):
-                    digest.update(block)
+                    named.update(block)
+                    one.update(block)
         except OSError as error:
             raise unreadable(file, error) from error
-    return digest.hexdigest()
+        content.update(f"{size} {one.hexdigest()}\0".encode())
+        found[relative] = f"{size:,} bytes, {one.hexdigest()[:16]}"
+    few = found if len(found) <= MOST_LISTED else {}
+    return Digest(content.hexdigest(), named.hexdigest(), few)
+
+
+def hash_files(root: Path, files: Iterable[Path]) -> str:
+    """sha256 of the relative name, size and content of files under a root (or the root itself)."""
+    return digest_files(root, files).named

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 
 from gptjax.data.tables.lines import EncodingErrors, FileReading
 from gptjax.data.tables.reader import Row, TableFormat
-from gptjax.data.text.documents import COLUMN_HINT, Document, hash_files, row_text
+from gptjax.data.text.documents import COLUMN_HINT, Digest, Document, hash_files, row_text
 from gptjax.errors import UnreachableError, UserError
 
 # What people call each part, most usual first.
@@ -43,6 +43,10 @@ class HubSource:
     def fingerprint(self) -> str:
         """What fixes the content: the commit (the files' hash, if local), config and split."""
         return f"{self._content}:{self._config}:{self._split}"
+
+    def digest(self) -> Digest:
+        """The fingerprint, for all purposes."""
+        return Digest(self.fingerprint(), self.fingerprint())
 
     def documents(self) -> Iterator[Document]:
         """One document per row, in the dataset's order."""

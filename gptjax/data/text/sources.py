@@ -32,9 +32,10 @@ from gptjax.data.tables.reader import Kind, TableFormat, read_table
 from gptjax.data.text.documents import (
     BLOCK_BYTES,
     COLUMN_HINT,
+    Digest,
     Document,
     Source,
-    hash_files,
+    digest_files,
     row_text,
 )
 from gptjax.data.text.embedded import embedded_documents
@@ -96,6 +97,10 @@ class EmbeddedSource:
         content = "".join(f"{name}\0{text}\0" for name, text in embedded_documents())
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def digest(self) -> Digest:
+        """The fingerprint, which has no names of files."""
+        return Digest(self.fingerprint(), self.fingerprint())
+
     def documents(self) -> Iterator[Document]:
         """One document per topic of the language reference, then one per module."""
         for name, text in embedded_documents():
@@ -141,7 +146,11 @@ class FileSource:
 
     def fingerprint(self) -> str:
         """sha256 of every file's relative name, size and content."""
-        return hash_files(self._root, self._files)
+        return self.digest().named
+
+    def digest(self) -> Digest:
+        """Hashes of every file."""
+        return digest_files(self._root, self._files, self._kind)
 
     def documents(self) -> Iterator[Document]:
         """One document per text file, or per row of a table; sorted by path."""

@@ -94,7 +94,7 @@ def _run(words: list[str]) -> int:
         command.run(parse(kind, options, prog=f"gptjax {name}", defaults=defaults))
     except Interrupted as error:
         code = _fail(str(error), error.exit_code)
-        advice = importlib.import_module("gptjax.runs.advice")
+        advice = importlib.import_module("gptjax.commands.advice")
         print(f"  {advice.resuming(words)}", file=sys.stderr, flush=True)
         return code
     except KeyboardInterrupt:

@@ -42,12 +42,13 @@ def invocation(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"toml": False})
 
 
-def since(before: Any) -> Any:
-    """A field that is None by default, and ``before`` in a run's config from before there was it.
+def since(before: Any, now: Any = None) -> Any:
+    """A field that came later: ``before`` in the config of a run that is older than the field.
 
-    What None stands for must be settled before a run's config is written.
+    Its default is None, which a new run settles before its config is written (see `settled`): as
+    ``now``, or in a way of its own.
     """
-    return dataclasses.field(default=None, metadata={"before": before})
+    return dataclasses.field(default=None, metadata={"before": before, "now": now})
 
 
 def cache_folder() -> Path:
@@ -170,17 +171,29 @@ def read_resolved(cls: type[T], path: str | Path) -> T:
 
     A key that is absent because the file is older than its field is what `since` says.
     """
-    return _as_before(from_resolved(cls, read_table(path, "config file"), where=str(path)))
+    config = from_resolved(cls, read_table(path, "config file"), where=str(path))
+    return _filled(config, lambda field, _: field.metadata["before"])
 
 
-def _as_before(config: T) -> T:
+def settled(config: T, recorded: Any = None) -> T:
+    """The config with a value for the fields of `since` that are None.
+
+    They are those of ``recorded``, the config of a run that goes on, else what `since` has for now.
+    """
+    return _filled(
+        config, lambda field, kept: field.metadata["now"] if kept is None else kept, recorded
+    )
+
+
+def _filled(config: T, value: Callable[[dataclasses.Field[Any], Any], Any], other: Any = None) -> T:
+    """With ``value(field, what other has there)`` for each field of `since` that is None."""
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            changed[field.name] = _as_before(value)
-        elif value is None and "before" in field.metadata:
-            changed[field.name] = field.metadata["before"]
+        mine, kept = getattr(config, field.name), getattr(other, field.name, None)
+        if dataclasses.is_dataclass(mine):
+            changed[field.name] = _filled(mine, value, kept)
+        elif mine is None and "before" in field.metadata:
+            changed[field.name] = value(field, kept)
     return dataclasses.replace(config, **changed)  # type: ignore[type-var]
 
 

@@ -75,7 +75,8 @@ def is_allowed(source: str, target: str) -> bool:
     if here[0] != there[0]:
         return FLOOR[there[0]] < FLOOR[here[0]] or FLOOR[there[0]] == FLOOR[here[0]] == 0
     if here[0] == "commands":
-        return (source, target) in COMMANDS
+        # What all of them say at their end is no command.
+        return target == "commands.advice" or (source, target) in COMMANDS
     if here[0] == "data" and len(here) > 1 and len(there) > 1 and here[1] != there[1]:
         return DATA.index(there[1]) < DATA.index(here[1])
     return True

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import tyro
 
+from gptjax.commands.advice import suggest
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.errors import check_counts
 from gptjax.evaluation.comparison import Comparison, compare, read_group
-from gptjax.runs.advice import suggest
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptjax.commands.advice import suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
 from gptjax.data.tasks.table import find_task
@@ -14,7 +15,6 @@ from gptjax.errors import UserError, check_counts
 from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
-from gptjax.runs.advice import suggest
 from gptjax.runs.folder import Provenance
 from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Reading, Run, sample_notice

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gptjax.commands.advice import suggest
 from gptjax.data.tasks.task import Format
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.errors import UserError
@@ -13,7 +14,6 @@ from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import Measured, card
 from gptjax.models.transformer import TransformerConfig
-from gptjax.runs.advice import suggest
 from gptjax.runs.open import Opening, Run
 from gptjax.runs.predictions import class_names
 from gptjax.runs.published import is_published

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gptjax.commands.advice import evaluation_data, suggest
 from gptjax.commands.finetune_config import (
     FinetuneConfig,
     TaskConfig,
@@ -30,7 +31,6 @@ from gptjax.models import objective
 from gptjax.models.task_head import head_only
 from gptjax.runs import memory, start
 from gptjax.runs import open as runs
-from gptjax.runs.advice import evaluation_data, suggest
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.lock import locked, only_run
@@ -58,7 +58,7 @@ def run(config: FinetuneConfig) -> TaskRun | Seeds:
 def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
     """Read the task, train, evaluate every split, and print a table."""
 
-    def prepare(folder: RunFolder, resume: str) -> Problem[TaskRun]:
+    def prepare(config: FinetuneConfig, folder: RunFolder, resume: str) -> Problem[TaskRun]:
         task = task_of(config, folder)
         frozen = config.task.freeze_backbone
         memory.check_training(config.model, config.train, length=1, trainable=not frozen)
@@ -159,11 +159,10 @@ def _problem(
         for name, split in data.splits.items()
         if name != "train"
     }
-    layers, seed, params = section.transfer_layers, train.seed, None
-    if loaded is not None:
-        params = partial(start.initial_params, config.model, task, loaded, layers, seed)
+    begin = partial(start.initial_params, config.model, task)
     same = _identity(section, task, positions)
     return Problem(
+        config=config,
         called=task.name,
         tokenizer=tokenizer,
         objective=functions.objective,
@@ -176,7 +175,7 @@ def _problem(
         earlier={"data": (data.splits["train"].earlier,)},
         identity={"task": same},
         facts=_all_facts(data),
-        params=params,
+        params=partial(begin, loaded, section.transfer_layers, train.seed) if loaded else None,
         source=None if loaded is None else loaded.backbone,
         trainable=head_only if section.freeze_backbone else None,
         on_start=lambda: _copy_task_file(config, folder),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from gptjax import config as configs
-from gptjax.config import alias
+from gptjax.config import alias, since
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, as_before, with_columns
@@ -41,9 +41,9 @@ class TaskConfig:
     columns: Annotated[tuple[str, ...], alias("--columns")] = ()
     """PART=COLUMN for files with other column names, such as text=review label=stars. A column of
     this name must be there; meta.text is the key text of the column meta."""
-    exact_columns: bool | None = True
-    """A column that is named must be in the file, and a column serves one part. None: as runs from
-    before this was asked read their files; they go on so."""
+    exact_columns: bool | None = since(before=False, now=True)
+    """Whether a column that is named must be in the file, and a column serves one part. None: yes;
+    a run from before this setting goes on without."""
     strict: Annotated[bool, alias("--strict")] = False
     """Stop at the first row that cannot be used instead of leaving it out."""
     encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
@@ -218,7 +218,7 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
             f"{task.trained_as}, and evaluate that run with --task {task.name}"
         )
     task = with_columns(task, config.task.columns)
-    return task if config.task.exact_columns else as_before(task)
+    return as_before(task) if config.task.exact_columns is False else task
 
 
 def check_name(config: FinetuneConfig) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from gptjax import config as configs
+from gptjax.commands.advice import suggest
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import UserError
 from gptjax.models.objective import lm, num_parameters
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs import open as runs
-from gptjax.runs.advice import suggest
 from gptjax.runs.folder import Provenance, open_folder
 from gptjax.runs.identity import file_digests, shape_fingerprint
 from gptjax.runs.lock import locked

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from gptjax.commands.advice import suggest
 from gptjax.config import alias
 from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.task import with_columns
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation.task_scores import SplitScores, predict_split
-from gptjax.runs.advice import suggest
 from gptjax.runs.open import Reading, sample_notice
 from gptjax.runs.predictions import write_predictions
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
+from gptjax.commands.advice import suggest
 from gptjax.data.text import corpus
 from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end
 from gptjax.data.text.unigram import unigram_perplexity
@@ -17,7 +18,6 @@ from gptjax.evaluation.sampling import continuations
 from gptjax.models.objective import lm
 from gptjax.runs import memory
 from gptjax.runs import open as runs
-from gptjax.runs.advice import suggest
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
@@ -108,7 +108,9 @@ def run(config: PretrainConfig) -> LanguageModelling:
     name = Path(config.config).stem if config.config else "default"
     out = config.out if config.out is not None else f"runs/pretrain/{name}"
 
-    def prepare(folder: RunFolder, resume: str) -> Problem[LanguageModelling]:
+    def prepare(
+        config: PretrainConfig, folder: RunFolder, resume: str
+    ) -> Problem[LanguageModelling]:
         corpus.check(config.corpus)
         memory.check_training(config.model, config.train, config.model.context_length)
         source = None
@@ -118,21 +120,10 @@ def run(config: PretrainConfig) -> LanguageModelling:
             source = load_source(config.model, config.init, config.vocabulary.mode)
         create(folder)
         tokenizer = _tokenizer(config, folder, resume, source)
-        return _problem(_settled(config, tokenizer, folder, resume), tokenizer, source)
+        text = replace(config.corpus, predict_end=predicts_end(config.corpus, tokenizer))
+        return _problem(replace(config, corpus=text), tokenizer, source)
 
     return train_run(config, out, prepare)
-
-
-def _settled(
-    config: PretrainConfig, tokenizer: Tokenizer, folder: RunFolder, resume: str
-) -> PretrainConfig:
-    """The settings with what None left open decided; a run that goes on keeps its own."""
-    text = recorded = config.corpus
-    if resume != "never":
-        recorded = configs.read_resolved(PretrainConfig, folder.config).corpus
-    end = recorded.predict_end if text.predict_end is None else text.predict_end
-    text = replace(text, predict_end=end, hold_back=text.hold_back or recorded.hold_back or "parts")
-    return replace(config, corpus=replace(text, predict_end=predicts_end(text, tokenizer)))
 
 
 def _problem(

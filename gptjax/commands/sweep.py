@@ -8,10 +8,10 @@ import tyro
 
 from gptjax.commands import finetune_config as finetune
 from gptjax.commands import pretrain
+from gptjax.commands.advice import suggest
 from gptjax.data.tasks.load import find_task_files
 from gptjax.data.text.corpus import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
-from gptjax.runs.advice import suggest
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import SweepPoint, SweepResults
 from gptjax.runs.start import ABSENT, newest_run

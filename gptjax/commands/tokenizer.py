@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gptjax.commands.advice import suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.text.control import checked
 from gptjax.data.text.corpus import CorpusConfig
@@ -10,7 +11,6 @@ from gptjax.data.text.sources import FileSource, open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError, check_counts
-from gptjax.runs.advice import suggest
 
 
 @dataclass(frozen=True)

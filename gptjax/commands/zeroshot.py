@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from gptjax.commands.advice import suggest
 from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import zero_shot
 from gptjax.evaluation.zero_shot import ZeroShotScores
-from gptjax.runs.advice import suggest
 from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Reading, Run
 from gptjax.runs.predictions import Predictions, write_predictions

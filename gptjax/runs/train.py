@@ -101,6 +101,7 @@ def with_length(config: C, typed: TrainConfig, otherwise: int | None = None) -> 
 class Problem(Generic[Outcome]):
     """What is trained, on what, and what is made of it."""
 
+    config: RunConfig  # with nothing left open
     called: str  # what is learnt, in a word: the task's name, or pretrain
     tokenizer: Tokenizer  # the run keeps a copy of it
     objective: Objective  # what is minimised
@@ -120,8 +121,6 @@ class Problem(Generic[Outcome]):
     best: Best = field(default_factory=lambda: Best("loss", "min"))  # decides about checkpoints
     # Settings beside the seed that decide about the order of the data.
     order: Mapping[str, Any] = field(default_factory=dict)
-    # The settings with what preparing has settled; None: nothing was left open.
-    config: RunConfig | None = None
     params: Callable[[], PyTree] | None = None  # to begin with; None: those of objective.init
     source: PyTree | None = None  # the parameters that `init` names, if it does
     # params -> True for each array that is trained; None: all are.
@@ -141,12 +140,13 @@ class Trained:
 
 
 def train_run(
-    config: RunConfig, out: str, prepare: Callable[[RunFolder, str], Problem[Outcome]]
+    config: C, out: str, prepare: Callable[[C, RunFolder, str], Problem[Outcome]]
 ) -> Outcome:
     """Train a run in the folder ``out``, or go on with it; returns what ``conclude`` does.
 
-    What can be refused at once is refused before any data are read: by ``prepare``, which is given
-    the folder, and "never" (the run starts from nothing) or where it goes on.
+    What can be refused at once is refused before any data are read: by ``prepare``. It is given the
+    config with what `gptjax.config.since` leaves open settled, the folder, and "never" (the run
+    starts from nothing) or where it goes on.
 
     Raises:
         UserError: a setting, the folder or the data are refused; one line says what to do.
@@ -165,12 +165,14 @@ def train_run(
             check_warmup(config.optimizer, steps)
         with only_run(out):
             folder, resume = open_folder(out, resume=config.resume, overwrite=config.overwrite)
-            problem = prepare(folder, resume)
+            before = None
+            if resume != "never":
+                before = configs.read_resolved(type(config), folder.config)
+            problem = prepare(configs.settled(config, before), folder, resume)
             if parallel.is_one_of_several():
                 _check_same_content(problem)
-            config = problem.config or config
             with recorded(folder) as status:
-                trained = _train(config, folder, resume, problem, devices, status)
+                trained = _train(problem.config, folder, resume, problem, devices, status)
                 status.begin()
                 outcome = problem.conclude(trained)
                 if parallel.is_main():

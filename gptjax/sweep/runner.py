@@ -21,9 +21,6 @@ from gptjax.sweep.summary import read_finished, read_note
 
 STOPPED = (Interrupted.exit_code, -signal.SIGTERM, -signal.SIGINT)
 
-# Settings that runs from before they were asked lack: such runs are as they were.
-AS_BEFORE = ("corpus.follow_links", "task.exact_columns")
-
 
 def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResults:
     """Run what has not finished, and write results.json, summary.tsv and figures into sweep.out.
@@ -96,7 +93,7 @@ def _check_unchanged(point: PlannedPoint, config: type[Any]) -> None:
     before, now = flatten(configs.to_table(made)), flatten(point.settings)
     for name in (*now, *before):
         old, new = before.get(name), now.get(name)  # None is an absent key
-        if old != new and not (old is None and name in AS_BEFORE):
+        if old != new:
             change = f"{name} = {old}, and now it is {new}; change it back"
             raise UserError(f"{point.folder}: was made with {change}, {advice}")
 

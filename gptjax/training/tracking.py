@@ -6,9 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 from tqdm import tqdm
@@ -79,7 +81,7 @@ class Tracker:
         self._total = total
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "metrics.jsonl"
-        self._metrics = GrowingFile(path, lambda: cut_back(path, step))
+        self._metrics = GrowingFile(path, lambda: self._cut_back(path, step))
         with self._file_may_fail(self._metrics):
             self._metrics.append(b"")
         if self._config.tensorboard:
@@ -205,6 +207,13 @@ class Tracker:
             self._wandb.finish()
         self._bar = self._tensorboard = self._metrics = self._wandb = None
 
+    def _cut_back(self, path: Path, step: int) -> None:
+        damaged, kept = cut_back(path, step)
+        lost = [f"{damaged:,} lines are no records, and are left out"] if damaged else []
+        lost += [f"nothing is recorded from step {first} to {last}" for first, last in holes(kept)]
+        if lost:
+            self.message(f"notice: {path} was damaged: {'; '.join(lost[:3])}")
+
     @contextmanager
     def _file_may_fail(self, file: GrowingFile) -> Iterator[None]:
         try:
@@ -218,24 +227,48 @@ class Tracker:
                 )
 
 
-def cut_back(path: Path, step: int) -> None:
+def cut_back(path: Path, step: int) -> tuple[int, list[int]]:
     """Remove the lines of a metrics.jsonl after a step, and a torn last line.
 
     A crash leaves the old file or the new one. Lines are in order but for damage, so that the file
     is nearly always only made shorter, for which a full disk has room.
+
+    Returns:
+        How many lines are no records, and the steps of the training records that are kept, with
+        ``step`` behind them.
     """
     if not path.exists():
-        return
-    kept = []
+        return 0, [step]
+    kept, damaged, steps = [], 0, []
     for line in path.read_bytes().splitlines(keepends=True):
-        # A line that damage has made of another type is no record either.
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
-            if json.loads(line)["step"] <= step and line.endswith(b"\n"):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            record = json.loads(line)
+            if record["step"] <= step:
                 kept.append(line)
+                steps += [int(record["step"])] if record["split"] == "train" else []
+        # A line that damage has made of another type is no record either.
+        except (ValueError, TypeError, KeyError, RecursionError):
+            damaged += 1
     content = b"".join(kept)
     if path.read_bytes().startswith(content):
         os.truncate(path, len(content))
-        return
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    else:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    return damaged, [*steps, step]
+
+
+def holes(steps: list[int]) -> list[tuple[int, int]]:
+    """Where records are missing: the first and last step of each gap of twice the usual one.
+
+    The usual gap is the median: how often a run records is a setting, and may change. Step 1 is
+    always recorded.
+    """
+    if len(steps) == 1:
+        return [(1, steps[0])] if steps[0] else []
+    gaps = [(before, after) for before, after in pairwise([0, *steps]) if after > before]
+    usual = median_high(after - before for before, after in gaps)
+    return [(before + 1, after - 1) for before, after in gaps if after - before > 2 * usual]

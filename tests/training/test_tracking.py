@@ -35,16 +35,37 @@ def test_resuming_cuts_back_to_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     kept = '{"step": 1, "split": "train"}\n{"step": 2, "split": "valid"}\n'
     path.write_text(kept + '{"step": 3, "split": "train"}\n{"step": 2, "spl')
-    cut_back(path, 2)
+    assert cut_back(path, 2) == (0, [1, 2])
     assert path.read_text() == kept
     damaged = '7\n[]\n{}\nnull\n{"step": "1"}\n{"step": null}\n' + "[" * 20_000 + "\n"
     path.write_text(damaged + kept + damaged)
-    cut_back(path, 2)
+    assert cut_back(path, 2) == (14, [1, 2])
     assert path.read_text() == kept
     cut_back(path, 0)
     assert path.read_text() == ""
     cut_back(tmp_path / "absent.jsonl", 2)
     assert not (tmp_path / "absent.jsonl").exists()
+
+
+def test_what_damage_has_taken_is_said(tmp_path, capsys):
+    """Of the numbers of a run that goes on; a line that a kill has torn is nothing to tell."""
+    steps = [1, *range(10, 101, 10)]
+    lines = [json.dumps(record(step)) + "\n" for step in steps]
+
+    def said(content):
+        (tmp_path / "metrics.jsonl").write_text(content)
+        with Tracker(tmp_path, QUIET) as tracker:
+            tracker.start(104, 200)
+        return capsys.readouterr().err
+
+    assert said("".join(lines)) == ""
+    assert said("".join(lines) + lines[-1][:9]) == ""
+    assert "from step 1 to 104" in said("")
+    assert "from step 31 to 59" in said("".join(lines[:4] + lines[6:]))
+    assert "from step 71 to 103" in said("".join(lines[:8]))
+    damaged = said("".join(lines[:4]) + "\0" * 30 + "\n" + "".join(lines[5:]))
+    assert "1 lines are no records" in damaged
+    assert "nothing" not in damaged
 
 
 def events(folder):

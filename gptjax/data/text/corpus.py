@@ -35,7 +35,7 @@ class CorpusConfig:
     back."""
     validation_fraction: float = 0.05
     """Share of the tokens to hold back (between 0 and 1) when no validation text is given."""
-    hold_back: Literal["parts", "documents"] | None = since(before="documents")
+    hold_back: Literal["parts", "documents"] | None = since(before="documents", now="parts")
     """What is held back: whole documents, or the end of the longest one where whole documents
     come to less than half or more than twice the share (parts); always whole documents, and of a
     single document its end (documents). None: parts; a run from before this setting keeps to
@@ -49,9 +49,9 @@ class CorpusConfig:
     """Encoding of text files and tables, such as utf-16 or cp1252. It is never guessed."""
     suffixes: Annotated[tuple[str, ...], alias("--suffixes")] = ()
     """Further endings of files that are read as text in a folder, such as .md .py."""
-    follow_links: bool | None = True
-    """Read linked folders in the data folder like any other. None: as runs from before this was
-    asked, which left them out; they go on so."""
+    follow_links: bool | None = since(before=False, now=True)
+    """Whether linked folders in the data folder are read like any other. None: yes; a run from
+    before this setting goes on without."""
     short_documents: Literal["pad", "pack", "cross"] = "pad"
     """What fills a window where a document ends: padding; other documents' ends, each after a
     separator (pack); or whatever document comes next (cross: all text is one stream, windows
@@ -219,7 +219,7 @@ def _open(config: CorpusConfig, data: str, split: Literal["train", "validation"]
         split,
         encoding=config.encoding,
         suffixes=config.suffixes,
-        follow_links=bool(config.follow_links),
+        follow_links=config.follow_links is not False,
     )
 
 

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from gptjax.runs.advice import evaluation_data, resuming, suggest
+from gptjax.commands.advice import evaluation_data, resuming, suggest
 
 
 @pytest.mark.parametrize(

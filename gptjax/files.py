@@ -5,6 +5,7 @@ here, so that no content of a file is a traceback and no file makes a command wa
 """
 
 import json
+import re
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from gptjax.errors import UserError
 
 DEEPEST = 100
 """Lists and tables inside each other; what nests deeper was made by accident or to do harm."""
+_LONG_KEY = re.compile(
+    r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % (DEEPEST + 1)
+)
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -90,6 +94,8 @@ def read_json(path: Path, what: str = "file") -> Any:
 
 def parse_toml(text: str) -> dict[str, Any]:
     """The table of a TOML text; whatever is wrong with it is a ValueError."""
+    if _LONG_KEY.search(text):  # which tomllib takes for ever to read
+        raise ValueError(f"a key has more than {DEEPEST} dots")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError:

@@ -18,8 +18,13 @@ THROUGH_MAKE = {
 
 
 def suggest(what: str, *words: object) -> None:
-    """A line on standard error: what one may want, and the command for it."""
-    say(f"  {what + ':':12} gptjax {shlex.join(map(str, words))}")
+    """Tell what one may want next, and the command for it, on standard error."""
+    say(command_line(what, *words))
+
+
+def command_line(what: str, *words: object) -> str:
+    """A line with what one may want, and the words of the command for it."""
+    return f"  {what + ':':12} gptjax {shlex.join(map(str, words))}"
 
 
 def evaluation_data(data: Sequence[str], sample: bool) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """`gptjax sweep`: a grid of runs, with a table and a plot."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import tyro
 
 from gptjax.commands import finetune_config as finetune
 from gptjax.commands import pretrain
-from gptjax.commands.advice import suggest
+from gptjax.commands.advice import command_line
 from gptjax.data.tasks.load import find_task_files
 from gptjax.data.text.corpus import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
@@ -79,7 +80,8 @@ def run(config: SweepConfig) -> SweepResults:
     print(f"summary: {out / RESULTS}", flush=True)
     for warning in summary.warnings(plan, results):
         print(warning, flush=True)
-    suggest("a page", "report", "--runs", out, "--out", "report.html")
+    # Not by what asks jax which process this is: the sweep must leave the accelerator to its runs.
+    print(command_line("a page", "report", "--runs", out, "--out", "report.html"), file=sys.stderr)
     failed = [point for point in results.points if point.status != "finished"]
     if failed and all(point.status == "interrupted" for point in failed):
         names = ", ".join(point.folder for point in failed)

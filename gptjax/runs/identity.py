@@ -151,7 +151,8 @@ def check_data(
 
     Args:
         folder: the run folder.
-        content: fingerprints by name; those of the data are looked at: corpus, data.
+        content: fingerprints by name; those of the data are looked at: corpus, data. With another
+            tokenizer, which is refused as such, the text is another too.
         earlier: what earlier versions recorded for the same thing.
         facts: what meta.json is going to say of the data.
 
@@ -164,8 +165,9 @@ def check_data(
     (name,) = names
     found = (content[name], *earlier.get(name, ()))
     meta = folder.read_meta()
-    stored, before = meta.get("fingerprints", {}).get(name), meta.get("data", {}).get("train", {})
-    if stored is None or stored in found:
+    old, before = meta.get("fingerprints", {}), meta.get("data", {}).get("train", {})
+    stored = old.get(name)
+    if stored is None or stored in found or old.get("tokenizer") != content["tokenizer"]:
         return
     differ = _files_that_differ(before.get("files", {}), facts["train"].get("files", {}))
     if not differ:

@@ -231,7 +231,7 @@ def _train(
     optimizer = make_optimizer(update, steps, problem.trainable)
     kept = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints, problem.earlier)
     if resume != "never":
-        check_data(folder, problem.content, problem.earlier, problem.facts)
+        check_data(folder, fingerprints, problem.earlier, problem.facts)
         for notice in (*notices(folder), *_differences(folder, config)):
             say(f"notice: {notice}")
     elif config.overwrite and parallel.is_main():

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import random
-import re
 import shutil
 import signal
 import zipfile
@@ -258,15 +257,15 @@ def test_runs_from_before_columns_were_exact_go_on_as_they_were(tuned, tmp_path)
     shutil.copytree(tuned, old)
     lines = (old / "config.toml").read_text().splitlines()
     lines = [line for line in lines if not line.startswith("exact_columns")]
-    lines = [re.sub(r"^columns = .*", 'columns = ["text=clean"]', line) for line in lines]
     (old / "config.toml").write_text("\n".join(lines))
     task = load(old).task
     assert (task.named, task.share_columns) == (frozenset(), True)
     resumed = defaults_of("--task", "sst2", "--out", str(old), "--resume", "auto")
     assert finetune_config.task_of(resumed, RunFolder(old)) == task
-    assert resumed.task.exact_columns is None
+    assert resumed.task.exact_columns is False
     fresh = defaults_of("--task", "sst2", "--init", str(tuned))
-    assert fresh.task.exact_columns is True
+    assert configs.settled(fresh).task.exact_columns is True
+    assert configs.settled(fresh, resumed).task.exact_columns is False
 
 
 def test_log_probabilities_are_those_of_the_model(pretrained):
@@ -424,7 +423,8 @@ def test_a_report_of_these_runs(tuned, pretrained, data, tmp_path, capsys):
     asked = ["zeroshot", "--task", "sst2", "--max-examples", "8", *sst2]
     assert main([*asked, "--run", str(pretrained), "--out", str(measured / "asked")]) == 0
     assert main(["evaluate", "--run", str(tuned), *sst2, "--out", str(measured / "task")]) == 0
-    book = ["--data", str(pretrained / "samples.txt"), "--out", str(measured / "text")]
+    (tmp_path / "book.txt").write_text("the old house walked because the river\n" * 9)
+    book = ["--data", str(tmp_path / "book.txt"), "--out", str(measured / "text")]
     assert main(["evaluate", "--run", str(pretrained), *book]) == 0
     capsys.readouterr()
     runs = [str(tuned), str(pretrained), str(measured)]
@@ -547,7 +547,7 @@ REFUSED = {
     "a test set": (["--task", "breaking_nli"], "fine-tune on snli"),
     "wrong column": (
         ["--task", "sst2", "--data", "{data}", "--columns", "text=x"],
-        "no column for",
+        "no column 'x' for the text",
     ),
     "unknown part": (["--task", "sst2", "--columns", "premise=x"], "the parts of sst2 are text"),
     "too many layers": (["--task", "sst2", "--transfer-layers", "9"], "the model has 1 blocks"),
@@ -626,6 +626,7 @@ def test_the_newest_finished_run_is_taken(pretrained, data, tmp_path, monkeypatc
         shutil.copytree(pretrained, Path("runs/pretrain") / name)
         meta = Path("runs/pretrain") / name / "meta.json"
         content = json.loads(meta.read_text())
+        del content["checksum"]
         meta.write_text(json.dumps({**content, "started": started, "status": status}))
     words = ["finetune", "--task", "sst2", "--data", str(data), *ONE_STEP, *QUICK]
     assert main([*words, "--train.batch-size", "8"]) == 0

@@ -7,6 +7,7 @@ import random
 import corpora
 import pytest
 
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.text.sources import FileSource
 
 
@@ -51,7 +52,7 @@ def test_snippets_keep_every_word_in_order_and_books_are_mixed(book, tmp_path):
         (tmp_path / name).mkdir()
         text = book.replace("Sentence", name)
         (tmp_path / name / "book.txt").write_text(text, encoding="utf-8")
-    books = FileSource(str(tmp_path), "text", "strict")
+    books = FileSource(str(tmp_path), "text", FileReading())
     out = tmp_path / "out"
     corpora.write_snippets(books, out / "snippets.jsonl", seed=0)
     corpora.write_shuffled(books, out / "shuffled.jsonl", seed=0)

@@ -198,8 +198,8 @@ def test_parameters_are_counted_without_making_them(config):
 
 
 def test_a_model_that_no_computer_holds_is_refused():
-    with pytest.raises(UserError, match=r"1e\+15 parameters"):
-        TransformerConfig(**{**SIZES, "vocabulary_size": 10**9, "width": 10**6}, num_heads=2)
+    with pytest.raises(UserError, match=r"2.4e\+17 parameters"):
+        TransformerConfig(**{**SIZES, "vocabulary_size": 10**7, "width": 10**8}, num_heads=2)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_what_cannot_be_shown_is_refused(make, message):
         (lambda text: text.replace('"title"', '"titel"'), "titel"),
         (lambda text: text.replace('"lines"', '"pie"'), "unknown kind of figure 'pie'"),
         (lambda text: text.replace("8.5", '"8.5"'), "is no float"),
-        (lambda text: text.replace("8.5", "NaN"), "not finite"),
+        (lambda text: text.replace("8.5", "NaN"), "finite number"),
     ],
 )
 def test_damaged_figures_are_named(tmp_path, damage, message):
@@ -182,7 +182,7 @@ def test_damaged_figures_are_named(tmp_path, damage, message):
 
 
 def test_nothing_there_and_two_of_one_name(tmp_path):
-    with pytest.raises(UserError, match=r"figures\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"figures\.json: no such file"):
         load(tmp_path)
     with pytest.raises(UserError, match="two figures or tables would be named curve"):
         save(tmp_path, [LINES, LINES])

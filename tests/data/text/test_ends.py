@@ -36,6 +36,8 @@ def corpus_of(lengths, closed=None, missing=()):
         words=1,
         dropped={},
         fingerprint="",
+        earlier="",
+        files={},
         origins=[(0, "made")],
         indices=np.array(kept),
     )

@@ -300,7 +300,7 @@ def test_more_refusals(gpt1, gpt2, gpt1_folder, gpt2_folder, tmp_path):
             load_tokenizer(tmp_path)
     gpt1.save(tmp_path)
     (tmp_path / "gptjax.json").write_text('{"mode": ')
-    with pytest.raises(UserError, match=r"gptjax\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"gptjax\.json: is damaged, no JSON"):
         load_tokenizer(tmp_path)
     for tokenizer in (gpt1, gpt2):
         with pytest.raises(UserError, match=r"half of a surrogate pair \(U\+D800\)"):

@@ -17,6 +17,7 @@ from gptjax.report.report import build
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import read_table
 
+WITHOUT_CONFIG = "is of a run, but has no config.toml"
 INNER = ("checkpoints", "tokenizer", "tensorboard")  # parts of a run
 
 
@@ -84,6 +85,9 @@ def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
             own.drawn.append(read_drawn(folder, shown))
         if seeds := [seed.path for seed in run.seeds()]:
             add_tuned(shown, {path: f"{shown}/{path.name}" for path in seeds}, own)
+            for lost in sorted(folder.glob("seed-*/meta.json")):
+                if lost.parent not in seeds:
+                    own.left_out.append(f"{shown}/{lost.parent.name}: {WITHOUT_CONFIG}")
         elif run.config.exists():
             if "task" in read_table(folder):
                 add_tuned(shown, {folder: shown}, own)
@@ -91,6 +95,8 @@ def _read(folder: Path, shown: str, sources: Sources, *, inside: bool) -> None:
                 own.left_out.append(f"{shown}: {reason}")
             else:
                 own.pretrained.append(read_pretrained(folder, shown))
+        elif run.meta.exists():
+            own.left_out.append(f"{shown}: {WITHOUT_CONFIG}")
         elif run.results.exists() and not inside:
             add_results(folder, shown, own)
         build(own)  # numbers that do not go together show here, where their folder is known

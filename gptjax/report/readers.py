@@ -170,6 +170,9 @@ def add_results(folder: Path, shown: str, sources: Sources) -> None:
     """What `gptjax zeroshot --out` or `gptjax evaluate --out` wrote."""
     found = kinds.read_results(RunFolder(folder).results)
     if isinstance(found, kinds.SweepResults):  # its figures and runs are read by themselves
+        if not (folder / figures.FILE).exists():
+            why = "it has not finished, or the file is lost"
+            sources.left_out.append(f"{shown}: is of a sweep that has no {figures.FILE} ({why})")
         return
     if isinstance(found, kinds.Seeds):
         sources.left_out.append(f"{shown}: is a summary of seeds whose runs are not there")

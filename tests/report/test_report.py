@@ -93,6 +93,8 @@ def test_a_sweep_is_its_figures_and_its_runs(tmp_path, answers, monkeypatch):
     own = '<a href="#runs-1-sweep-rate-0-1">sweep/rate=0.1</a>'
     assert f"<p>Of runs that have entries of their own: {own}.</p>" in entry
     assert figure(report, "accuracy").caption == "of …/x."
+    (out / "figures.json").unlink()
+    assert "sweep: is of a sweep that has no figures.json" in find(["sweep"]).left_out[0]
     assert report.left_out == ()
 
 
@@ -336,6 +338,17 @@ def test_damaged_runs_are_named(tmp_path, answers, file, damage, message):
     with pytest.raises(UserError, match=message) as raised:
         find([str(tmp_path)])
     assert str(tmp_path / "a") in str(raised.value)
+
+
+def test_runs_without_their_settings_are_named(tmp_path, answers):
+    seeds = [made_runs.tuned(tmp_path / "a" / f"seed-{n}", "rte", answers[0]) for n in (1, 2)]
+    alone = made_runs.tuned(tmp_path / "b", "rte", answers[0])
+    for run in (seeds[1], alone):
+        (run / "config.toml").unlink()
+    assert find([str(tmp_path)]).left_out == [
+        f"…/{tmp_path.name}/a/seed-2: is of a run, but has no config.toml",
+        f"…/{tmp_path.name}/b: is of a run, but has no config.toml",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,16 @@ class RunFolder:
         copy makes it be written in its place.
         """
         content = {**self.read_meta(), **values}
-        if content.get("reason") is None:
-            content.pop("reason", None)
+        reason = content.pop("reason", None)
+        shorter = {**content, CHECKSUM: checksum(content)}
+        if reason is not None:
+            content["reason"] = reason
         content[CHECKSUM] = checksum(content)
         try:
             write_json(self.meta, content)
         except OSError:
-            if not _write_in_place(self.meta, _as_text(content)):
+            # Better without the reason than with a status that is not true.
+            if not any(_write_in_place(self.meta, _as_text(one)) for one in (content, shorter)):
                 raise
 
 
@@ -157,6 +160,7 @@ def _write_in_place(path: Path, content: bytes) -> bool:
             file.truncate(written)
             return True
         os.pwrite(file.fileno(), before[:written], 0)
+        file.truncate(len(before))
     return False
 
 

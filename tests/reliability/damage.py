@@ -63,7 +63,7 @@ ALL: Sequence[Action] = (
 
 
 def prepare(folder: Path) -> None:
-    """What the whole runs answer; once for a session."""
+    """What the whole runs answer; once for a folder of trials."""
     inputs.prepare(folder)
     path = folder / ANSWERS
     if path.exists():

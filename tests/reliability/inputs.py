@@ -109,7 +109,7 @@ ALL: Sequence[Specimen] = (
 
 
 def prepare(folder: Path) -> None:
-    """The files that the commands read, in ``folder``; once for a session."""
+    """The files that the commands read, in ``folder``; once for a folder of trials."""
     done = folder / SPECIMENS
     if done.exists():
         return

@@ -86,7 +86,7 @@ EVENTS: Mapping[str, Callable[[Path, Path], bool]] = {
 
 
 def prepare(folder: Path) -> None:
-    """The whole runs, how long they took, and what came of them; once for a session."""
+    """The whole runs, how long they took, and what came of them; once for a folder of trials."""
     inputs.prepare(folder)
     for name in SCENARIOS:
         expected = folder / f"{WHOLE}-{name}.json"

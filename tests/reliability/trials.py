@@ -47,7 +47,7 @@ def numbers(seed: int, section: str, number: int) -> random.Random:
 
 
 class Log:
-    """trials.jsonl in the folder of a session; several processes may append to it."""
+    """trials.jsonl in the folder of the trials; several processes may append to it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "trials.jsonl"

@@ -167,7 +167,7 @@ def check_data(
     meta = folder.read_meta()
     old, before = meta.get("fingerprints", {}), meta.get("data", {}).get("train", {})
     stored = old.get(name)
-    if stored is None or stored in found or old.get("tokenizer") != content["tokenizer"]:
+    if stored is None or stored in found or old.get("tokenizer") != content.get("tokenizer"):
         return
     differ = _files_that_differ(before.get("files", {}), facts["train"].get("files", {}))
     if not differ:

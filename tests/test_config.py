@@ -220,3 +220,25 @@ def test_options_of_another_kind_that_change_nothing_are_left_out():
     words = ["--model.norm", "post", "--model.width", "8", "--model.attention_dropout", "0.2"]
     model = parse_model("--model.kind", "lstm", *words, "--model.attention=fused").model
     assert model == LSTMConfig(width=8)
+
+
+def test_fields_that_came_later(tmp_path):
+    """An older run has what was done before; what is False in a run that goes on stays False."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        links: bool | None = config.since(before=False, now=True)
+        end: bool | None = config.since(before=False)
+
+    @dataclasses.dataclass(frozen=True)
+    class Outer:
+        inner: Inner = dataclasses.field(default_factory=Inner)
+
+    new, typed = config.settled(Outer()), Outer(Inner(links=False, end=True))
+    assert new == Outer(Inner(links=True, end=None))
+    assert config.settled(typed) == typed
+    older = Outer(Inner(links=False, end=False))
+    assert config.settled(Outer(), older) == older
+    assert config.settled(typed, new) == typed
+    (tmp_path / "config.toml").write_text("[inner]\n")
+    assert config.read_resolved(Outer, tmp_path / "config.toml") == older

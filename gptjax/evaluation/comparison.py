@@ -142,7 +142,34 @@ def _f1(table: np.ndarray, classes: np.ndarray) -> float:
     return float(2 * table[one][:, one].sum() / given) if given else 0.0
 
 
-FROM_TABLE = {"accuracy": _accuracy, "matthews": _matthews, "f1": _f1}
+def _of_each(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The F1 of each class, and how many examples or predictions it has."""
+    given = table.sum(0) + table.sum(1)
+    return 2 * np.diag(table) / np.maximum(given, 1), given
+
+
+def _macro_f1(table: np.ndarray, classes: np.ndarray) -> float:
+    f1, given = _of_each(table)
+    return float(f1[given > 0].mean())
+
+
+def _weighted_f1(table: np.ndarray, classes: np.ndarray) -> float:
+    return float(_of_each(table)[0] @ table.sum(1) / table.sum())
+
+
+def _balanced_accuracy(table: np.ndarray, classes: np.ndarray) -> float:
+    gold = table.sum(1)
+    return float((np.diag(table)[gold > 0] / gold[gold > 0]).mean())
+
+
+FROM_TABLE = {
+    "accuracy": _accuracy,
+    "matthews": _matthews,
+    "f1": _f1,
+    "macro_f1": _macro_f1,
+    "weighted_f1": _weighted_f1,
+    "balanced_accuracy": _balanced_accuracy,
+}
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:

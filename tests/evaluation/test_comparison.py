@@ -117,7 +117,11 @@ def plainly(a, b, resamples, seed):
 @pytest.mark.parametrize("count", [1, 3, 60])
 @pytest.mark.parametrize(
     ("metric", "classes"),
-    [("accuracy", 3), ("matthews", 2), ("matthews", 3), ("f1", 2), ("pearson", 0), ("spearman", 0)],
+    [
+        *(("accuracy", 3), ("matthews", 2), ("matthews", 3), ("f1", 2)),
+        *(("macro_f1", 4), ("weighted_f1", 4), ("balanced_accuracy", 4)),
+        *(("pearson", 0), ("spearman", 0)),
+    ],
 )
 def test_the_same_draws_have_the_same_metrics(metric, classes, count):
     rng = np.random.default_rng(count)

@@ -11,7 +11,16 @@ from typing import Literal
 from gptjax.errors import UserError
 
 Format = Literal["classification", "entailment", "similarity", "choice"]
-Metric = Literal["accuracy", "matthews", "f1", "pearson", "spearman"]
+Metric = Literal[
+    "accuracy",
+    "matthews",
+    "f1",
+    "macro_f1",
+    "weighted_f1",
+    "balanced_accuracy",
+    "pearson",
+    "spearman",
+]
 Column = str | tuple[str, ...]
 """A column's name, or several whose texts belong together, in order."""
 

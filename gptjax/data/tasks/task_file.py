@@ -117,7 +117,7 @@ def _check(task: Task, where: str) -> None:
         if (metric in ("pearson", "spearman")) != (kind == "scores"):
             raise UserError(f"{where}: the metric {metric} does not fit a task with {kind}")
     if "f1" in task.metrics and len(task.labels) != 2:
-        raise UserError(f"{where}: f1 is of two classes (the second one's); take accuracy")
+        raise UserError(f"{where}: f1 is of two classes (the second one's); take macro_f1")
     if task.scores is not None and task.format == "choice":
         raise UserError(f"{where}: a choice has labels (the names of its options), not scores")
     for part in task.columns:

@@ -75,7 +75,7 @@ def test_a_task_of_ones_own(tmp_path):
         ("format = 'classification'\nlabels = ['a']", "two or more, all different"),
         ("format = 'classification'\nlabels = ['a', 'a']", "all different"),
         ("format = 'classification'\nlabels = ['a', 'b']\nmetrics = ['pearson']", "pearson"),
-        ("format = 'classification'\nlabels = ['a', 'b', 'c']\nmetrics = ['f1']", "two classes"),
+        ("format = 'classification'\nlabels = ['a', 'b', 'c']\nmetrics = ['f1']", "take macro_f1"),
         ("format = 'classification'\nscores = [3, 1]", "lowest, highest"),
         (
             "format = 'classification'\nlabels = ['a', 'b']\n[columns]\npremise = 'x'",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptjax.commands.advice import suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
+from gptjax.data.tasks.labels import known_labels
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
@@ -141,8 +142,8 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     if (task.format, task.labels, task.scores) != (trained.format, trained.labels, trained.scores):
         raise UserError(
             f"--task {task.name}: has other labels than {trained.name}, which {config.run} was "
-            f"trained on: {', '.join(task.labels) or task.scores}, not "
-            f"{', '.join(trained.labels) or trained.scores}"
+            f"trained on: {known_labels(task.labels) or task.scores}, not "
+            f"{known_labels(trained.labels) or trained.scores}"
         )
     task = with_columns(task, config.columns)
     reading = FileReading(config.encoding, config.encoding_errors)

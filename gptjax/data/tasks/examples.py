@@ -1,7 +1,7 @@
 """A task's rows as examples: texts and a target, with every refusal counted and named."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from gptjax.data.tables.columns import with_nested
 from gptjax.data.tables.lines import READING, FileReading, clean_text
 from gptjax.data.tables.reader import Row
+from gptjax.data.tasks.labels import Unknown, known_labels, only_label
 from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
@@ -22,6 +23,7 @@ from gptjax.files import parse_json
 
 # A split of which more rows than this share cannot be used was read wrongly.
 MOST_UNUSABLE = 0.5
+MOST_REASONS = 8  # that an error lists
 NO_LABEL = "no label that the annotators agreed on"
 
 
@@ -105,14 +107,19 @@ def to_split(
         examples = [example for example in examples if example.target is not None]
     total = len(examples) + sum(dropped.values())
     if not examples or sum(dropped.values()) > MOST_UNUSABLE * total:
-        reasons = "; ".join(
-            f"{n:,} × {reason} (first: {first[reason]})" for reason, n in dropped.items()
-        )
         raise UserError(
-            f"{source}: {len(examples):,} of {total:,} rows can be used{': ' if reasons else ''}"
-            f"{reasons}; {columns_hint(task)}"
+            f"{source}: {len(examples):,} of {total:,} rows can be used{_reasons(dropped, first)}; "
+            f"{columns_hint(task)}"
         )
     return Split(name, source, examples, dropped, first, fingerprint)
+
+
+def _reasons(dropped: Mapping[str, int], first: Mapping[str, str]) -> str:
+    """Why rows were left out; of many reasons the first ones."""
+    found = [f"{n:,} × {reason} (first: {first[reason]})" for reason, n in dropped.items()]
+    if len(found) > MOST_REASONS:
+        found = [*found[:MOST_REASONS], f"and {len(found) - MOST_REASONS:,} more reasons"]
+    return f": {'; '.join(found)}" if found else ""
 
 
 class _Reader:
@@ -127,6 +134,7 @@ class _Reader:
         self._nested = [name for name in named_columns(task) if "." in name]
         self._labels = {label: number for number, label in enumerate(task.labels)}
         self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
+        self._unknown = Unknown(tuple(self._labels))
 
     def read(self, row: Row, index: int) -> Example | str:
         """The example, or why there is none."""
@@ -148,7 +156,10 @@ class _Reader:
         category = self._text(row, columns[CATEGORY])
         label = columns[LABEL]
         if isinstance(label, tuple):
-            raise UserError(f"`columns=label={','.join(label)}`: the label is one column")
+            raise UserError(
+                f"`columns=label={','.join(label)}`: the label is one column, and one label a row "
+                f"is supported: name one of them, such as `columns=label={label[0]}`"
+            )
         try:
             target = None if label is None else self._target(row, row.cells[label])
         except UserError:
@@ -198,6 +209,9 @@ class _Reader:
         return options
 
     def _target(self, row: Row, value: Any) -> int | float | str | None:
+        # Runs from before several labels were refused left such rows out, and go on so.
+        if self.task.scores is None and not self.task.share_columns:
+            value = only_label(value, self._labels, row.where)
         value = _plain(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -208,12 +222,13 @@ class _Reader:
             return _score(text, *self.task.scores, row.where)
         if text in self._labels:
             return self._labels[text]
-        known = ", ".join(dict.fromkeys((*self.task.labels, *self.task.aliases)))
         if self.task.format == "choice" or text.lstrip("+-").isdigit():
+            known = known_labels(tuple(self._labels), text)
             raise UserError(
-                f"{row.where}: the label {text} is out of range; {self.task.name} knows {known}"
+                f"{row.where}: the label {text[:40]} is out of range; {self.task.name} knows "
+                f"{known}"
             )
-        return f"the unknown label {text[:40]!r} (known: {known})"
+        return self._unknown.reason(text)
 
 
 def _plain(value: Any) -> Any:

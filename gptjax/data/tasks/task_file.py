@@ -73,6 +73,12 @@ def parse_task(text: str, name: str, where: str) -> Task:
         raise UserError(f"{where}: cannot be read as TOML: {error}") from None
     if "format" not in table:
         raise UserError(f"{where}: says no format; one of {', '.join(PARTS)}")
+    section = table.get("columns")
+    if isinstance(section, dict) and isinstance(section.get(LABEL), list):
+        raise UserError(
+            f"{where}: columns.label is a list of columns; one label a row is supported: name one "
+            "column"
+        )
     given = from_table(_TaskFile, table, where=where)
     columns = {
         part: (column,) for part, column in vars(given.columns).items() if column is not None
@@ -105,9 +111,9 @@ def _check(task: Task, where: str) -> None:
     if (task.scores is None) == (not task.labels):
         raise UserError(f"{where}: give either labels (names of classes) or scores = [low, high]")
     if task.scores is None and (len(task.labels) < 2 or len(set(task.labels)) < len(task.labels)):
-        raise UserError(
-            f"{where}: labels are {list(task.labels)}; there must be two or more, all different"
-        )
+        twice = next((label for label in task.labels if task.labels.count(label) > 1), None)
+        what = f"have {twice!r} twice" if twice is not None else f"are {list(task.labels)}"
+        raise UserError(f"{where}: labels {what}; there must be two or more, all different")
     if not task.metrics:
         raise UserError(f"{where}: metrics is empty; give one or more, the deciding one first")
     if not 0 < task.holdout.fraction < 1:

@@ -63,13 +63,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         frozen = config.task.freeze_backbone
         memory.check_training(config.model, config.train, length=1, trainable=not frozen)
         _check_source(config, folder, resume)
-        section = config.task
-        own = task_folder(config)
-        reading = FileReading(section.encoding, section.encoding_errors)
-        data = load_task_data(
-            section.data, task, strict=section.strict, reading=reading, folder=own
-        )
-        data = for_training(data, task, {"train": section.max_train, "valid": section.max_valid})
+        data = _read_data(config, task)
         if data.sample and parallel.is_main():
             _warn(task)
         if resume != "never":
@@ -83,6 +77,16 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         return _problem(config, folder, task, data, tokenizer, loaded)
 
     return train_run(config, str(out), prepare)
+
+
+def _read_data(config: FinetuneConfig, task: Task) -> TaskData:
+    """The splits to train and measure on."""
+    section, own = config.task, task_folder(config)
+    reading = FileReading(section.encoding, section.encoding_errors)
+    data = load_task_data(section.data, task, strict=section.strict, reading=reading, folder=own)
+    most = {"train": section.max_train, "valid": section.max_valid}
+    seed = config.train.seed if section.draw == "by-label" else None
+    return for_training(data, task, most, by_label=seed)
 
 
 def _warn(task: Task) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from gptjax import config as configs
 from gptjax.config import alias, since
@@ -52,6 +52,9 @@ class TaskConfig:
     """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
     max_train: Annotated[int | None, alias("--max-train")] = None
     """Train on so many examples, drawn with a fixed seed; None takes all."""
+    draw: Literal["fixed", "by-label"] = "fixed"
+    """How --max-train draws: the same rows in every run; or each label in its share and at least
+    once, and other rows for another train.seed. A smaller draw is always part of a larger one."""
     max_valid: Annotated[int | None, alias("--max-valid")] = None
     """Validate on so many examples, drawn likewise."""
     lm_coefficient: Annotated[float, alias("--lm-coefficient")] = 0.5

@@ -8,7 +8,7 @@ from gptjax.data.tables.lines import READING, FileReading
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.match import annotations_of
 from gptjax.data.tasks.samples import SIZES, sample_split
-from gptjax.data.tasks.splits import Split, draw, hold_back
+from gptjax.data.tasks.splits import Split, draw, draw_by_label, hold_back
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UnreachableError, UserError
 
@@ -140,11 +140,15 @@ def load_split(
 
 
 def for_training(
-    data: TaskData, task: Task, most: Mapping[str, int | None] | None = None
+    data: TaskData,
+    task: Task,
+    most: Mapping[str, int | None] | None = None,
+    by_label: int | None = None,
 ) -> TaskData:
     """With a training and a validation split: the missing one is held back from the other.
 
-    ``most`` says for a split how many of its examples to keep; None keeps all.
+    ``most`` says for a split how many of its examples to keep; None keeps all. ``by_label`` is the
+    seed to draw the training examples with by label; None draws them as all others, by `draw`.
 
     Raises:
         UserError: neither is there, or they have no labels.
@@ -166,7 +170,11 @@ def for_training(
     train, valid = (first, *others) if others else hold_back(first, task, "valid")
     splits = {"train": train, "valid": valid, **splits}
     for chosen, count in (most or {}).items():
-        if count is not None and count < len(splits[chosen].examples):
+        if count is None or count >= len(splits[chosen].examples):
+            continue
+        if chosen == "train" and by_label is not None:
+            splits[chosen] = draw_by_label(splits[chosen], count, task, by_label)
+        else:
             splits[chosen] = draw(splits[chosen], count)
     return TaskData(splits, data.sample, data.notices)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from gptjax.data.tasks.task import Task
@@ -88,6 +88,37 @@ def draw(split: Split, count: int) -> Split:
     source = f"{split.source} ({count:,} of {total:,}, drawn)"
     examples = [split.examples[i] for i in chosen]
     return _part_of(split, f"draw:{count}", source=source, examples=examples)
+
+
+def draw_by_label(split: Split, count: int, task: Task, seed: int) -> Split:
+    """So many of a split's examples, drawn with this seed, in file order.
+
+    Each label has its share, and at least one example where there is room for all labels. What is
+    drawn of scores, and of options, whose place says nothing, is left to chance. With the same seed
+    a smaller draw is a part of a larger one.
+    """
+    total = len(split.examples)
+    classes = bool(task.labels) and task.format != "choice"
+    labels = [example.target if classes else 0 for example in split.examples]
+    chosen = np.sort(nested_order(labels, seed)[:count])
+    source = f"{split.source} ({count:,} of {total:,}, drawn by label with seed {seed})"
+    examples = [split.examples[i] for i in chosen]
+    return _part_of(split, f"draw by label:{count}:{seed}", source=source, examples=examples)
+
+
+def nested_order(labels: Sequence[int | float | None], seed: int) -> Int[np.ndarray, " N"]:
+    """Numbers of examples in an order of which every beginning has each label in its share.
+
+    All labels come once before one comes again. Which label is next is decided as Adams
+    apportions seats: nobody has more than its share rounded up, and a larger house takes no seat
+    away (Balinski and Young, Fair Representation, 1982). Chance decides within a label.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    _, label, counts = np.unique(np.asarray(labels)[order], return_inverse=True, return_counts=True)
+    before = np.empty(len(labels))  # examples of the same label that come before
+    for number, size in enumerate(counts):
+        before[label == number] = np.arange(size)
+    return order[np.argsort(before / counts[label], kind="stable")]
 
 
 def _part_of(split: Split, how: str, **changes: Any) -> Split:

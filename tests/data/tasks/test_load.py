@@ -1,13 +1,14 @@
 """The splits of a task: from which files, what is held back, and what training asks of them."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
 from gptjax.data.tasks.load import TaskData, for_training, load_split, load_task_data
-from gptjax.data.tasks.splits import Example, Split, draw, hold_back, targets_of
+from gptjax.data.tasks.splits import Example, Split, draw, draw_by_label, hold_back, targets_of
 from gptjax.data.tasks.table import TASKS, find_task
 from gptjax.errors import UserError
 
@@ -61,6 +62,65 @@ def test_a_part_is_drawn_from_all_over_the_file():
     # So are their gaps: of rows at a fixed distance all would be the same.
     assert 5 < np.diff(drawn).std() < 15
     assert [example.row for example in draw(split, 1000).examples] == list(range(1000))
+
+
+def labelled(*targets: float) -> Split:
+    """A training split with these targets."""
+    examples = [Example(("a",), target, f"row {n}", n) for n, target in enumerate(targets)]
+    return Split("train", "test", examples, fingerprint="f")
+
+
+def drawn_rows(split: Split, count: int, seed: int, task: str = "snli") -> list[int]:
+    rows = [example.row for example in draw_by_label(split, count, TASKS[task], seed).examples]
+    assert rows == sorted(set(rows))
+    return rows
+
+
+def test_a_smaller_draw_is_a_part_of_a_larger_one():
+    targets = np.random.default_rng(1).choice(3, 400, p=[0.9, 0.08, 0.02])
+    split = labelled(*targets.tolist())
+    for rows in (
+        lambda count: {example.row for example in draw(split, count).examples},
+        lambda count: set(drawn_rows(split, count, 7)),
+    ):
+        drawn = [rows(count) for count in range(1, 401)]
+        assert all(small < large for small, large in pairwise(drawn))
+    assert drawn_rows(split, 50, 7) != drawn_rows(split, 50, 8)
+    one, other = (draw_by_label(split, 50, TASKS["snli"], seed) for seed in (7, 8))
+    assert len({one.fingerprint, other.fingerprint, draw(split, 50).fingerprint}) == 3
+
+
+def test_by_label_each_label_has_its_share():
+    targets = [0] * 900 + [1] * 90 + [2] * 7
+    split, shares = labelled(*targets), np.array([900, 90, 7]) / 997
+    for count in (1, 2, 3, 4, 30, 100, 500, 996):
+        rows = drawn_rows(split, count, 3)
+        found = np.bincount([targets[row] for row in rows], minlength=3)
+        assert found.sum() == count
+        assert (found <= np.ceil(count * shares)).all()
+        assert (found > 0).all() or count < 3
+        assert abs(found - count * shares).max() < 3
+    # Chance decides which examples of a label are drawn.
+    common = [row for row in drawn_rows(split, 200, 3) if row < 900]
+    assert abs(np.mean(common) - 450) < 3 * 900 / np.sqrt(12 * len(common))
+
+
+def test_scores_and_options_are_drawn_by_chance():
+    """The place of an option says nothing, and a score is no label."""
+    split = labelled(*[0] * 300, *[1] * 3)
+    assert drawn_rows(split, 100, 3, "stsb") == drawn_rows(split, 100, 3, "rocstories")
+    assert drawn_rows(split, 100, 3, "stsb") != drawn_rows(split, 100, 3, "rte")
+
+
+def test_a_draw_by_label_is_of_the_training_split_alone():
+    given = {"train": split_of(50), "valid": split_of(40, "valid")}
+    task, most = TASKS["snli"], {"train": 10, "valid": 20}
+    plain = for_training(TaskData(given), task, most)
+    one, other = (for_training(TaskData(given), task, most, by_label=seed) for seed in (1, 2))
+    assert one.splits["valid"] == other.splits["valid"] == plain.splits["valid"]
+    rows = [[e.row for e in data.splits["train"].examples] for data in (plain, one, other)]
+    assert rows[0] != rows[1] != rows[2]
+    assert "10 of 50, drawn by label with seed 2" in other.splits["train"].source
 
 
 def test_story_cloze_is_split_as_in_the_released_code():

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gptjax.data.tables.containers import is_file
 from gptjax.runs.train import say
 
 # Variables that make is given, and the options that they become.
@@ -40,7 +41,7 @@ def evaluation_data(data: Sequence[str], sample: bool) -> tuple[str, str]:
             return named[split], split
     if not data:
         return "hub", "valid"
-    return data[0], "train" if Path(data[0]).is_file() else "valid"
+    return data[0], "train" if is_file(Path(data[0])) else "valid"
 
 
 def resuming(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> str:

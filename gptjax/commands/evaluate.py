@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptjax.commands.advice import suggest
+from gptjax.data.tables.containers import is_file
 from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.tasks.labels import known_labels
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
@@ -182,7 +183,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
         write_results(out / "results.json", results)
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
-    if Path(config.data).is_file():
+    if is_file(Path(config.data)):
         words = ("--run", config.run, "--data", config.data, "--out", "predictions.tsv")
         suggest("each row", "predict", *words)
     return scores

@@ -5,13 +5,26 @@ import gzip
 import io
 import lzma
 import os
+import shutil
+import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
+from gptjax.data.tables.containers import (
+    ZIP,
+    ZIP_MAGIC,
+    ZstdStream,
+    is_workbook,
+    open_member,
+    split_archive,
+)
 from gptjax.errors import UserError
 from gptjax.files import open_file
 
@@ -23,20 +36,19 @@ CLOSED = "folders without permission"
 SPECIAL = "entries that are no files"
 
 
-def _zstd(stream: Any) -> Any:
-    import pyarrow  # Takes a moment to import, and only this format needs it.
-
-    return io.BufferedReader(pyarrow.input_stream(stream, compression="zstd"))
-
-
 # The first bytes of a compressed file, what it is called, and what opens it.
 COMPRESSIONS: Mapping[bytes, tuple[str, Callable[[Any], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
-    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    b"\x28\xb5\x2f\xfd": ("zstd", lambda stream: io.BufferedReader(ZstdStream(stream))),
     b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
     b"BZh": ("bzip2", bz2.BZ2File),
 }
-COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
+# What damage to a compressed file makes of its reader; an unknown way of compression, too.
+DAMAGE = (
+    *(EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError),
+    *(zipfile.BadZipFile, NotImplementedError),
+)
+COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ZIP)
 
 
 @dataclass(frozen=True)
@@ -115,26 +127,51 @@ def suffix_of(name: str) -> str:
 def open_bytes(file: Path) -> Iterator[Any]:
     """A file to be read, decompressed if its content is compressed.
 
+    A `.zip` stands for the only file in it; `archive.zip/inner.csv` is one of several. A workbook,
+    which is such an archive too, stays as it is.
+
     Raises:
         UserError: it cannot be read, also later on, or is damaged.
     """
+    archive, member = split_archive(file)
     name = ""
     try:
-        with open_file(file) as raw:
-            head = raw.peek(8)  # type: ignore[attr-defined]
-            found = [one for magic, one in COMPRESSIONS.items() if head.startswith(magic)]
-            if not found:
-                yield raw
-                return
-            name, decompressed = found[0]
-            with decompressed(raw) as stream:
-                yield stream
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        with ExitStack() as opened:
+            stream: Any = opened.enter_context(open_file(archive))
+            if member is not None or stream.peek(4).startswith(ZIP_MAGIC):
+                name = "zip"
+                packed = opened.enter_context(zipfile.ZipFile(stream))
+                if member is not None or not is_workbook(packed):
+                    stream = opened.enter_context(open_member(packed, archive, member))
+                else:
+                    stream.seek(0)
+            head = stream.peek(8)
+            for magic, (called, decompressed) in COMPRESSIONS.items():
+                if head.startswith(magic):
+                    name = called
+                    stream = opened.enter_context(decompressed(stream))
+            yield stream
+    except DAMAGE as error:
+        if not name:
+            raise
         raise _damaged(file, name, error) from error
     except OSError as error:
         if name and error.errno is None:
             raise _damaged(file, name, error) from error
         raise unreadable(file, error) from error
+
+
+@contextmanager
+def unpacked(file: Path) -> Iterator[Path]:
+    """A path with the content of a file, for readers that jump about in it: the file itself, or if
+    it is compressed a copy that is removed afterwards."""
+    with tempfile.NamedTemporaryFile(prefix="gptjax-") as copy:
+        with open_bytes(file) as stream:
+            itself = isinstance(getattr(stream, "raw", None), io.FileIO)
+            if not itself:
+                shutil.copyfileobj(stream, copy)
+                copy.flush()
+        yield file if itself else Path(copy.name)
 
 
 def _damaged(file: Path, name: str, error: Exception) -> UserError:

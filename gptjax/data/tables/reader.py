@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gptjax.data.tables.columns import absent, listed
-from gptjax.data.tables.files import open_bytes, suffix_of, unreadable
+from gptjax.data.tables.containers import name_inside
+from gptjax.data.tables.files import open_bytes, suffix_of, unpacked, unreadable
 from gptjax.data.tables.lines import (
     BYTE_ORDER_MARK,
     READING,
@@ -23,7 +24,7 @@ from gptjax.data.tables.lines import (
     read_lines,
 )
 from gptjax.errors import UserError
-from gptjax.files import check_regular, parse_json
+from gptjax.files import parse_json
 
 Kind = Literal["json", "csv", "tsv", "parquet"]
 PARQUET_MAGIC = b"PAR1"
@@ -104,7 +105,7 @@ def _kind_of(file: Path, reading: FileReading) -> Kind:
     if text[0] in "{[":
         return "json"
     first = text.partition("\n")[0]
-    if "\t" in first or ("," not in first and suffix_of(file.name) != ".csv"):
+    if "\t" in first or ("," not in first and suffix_of(name_inside(file)) != ".csv"):
         return "tsv"
     return "csv"
 
@@ -290,10 +291,9 @@ def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
 def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
     from pyarrow import parquet  # Takes a moment to import, and only this format needs it.
 
-    check_regular(file)
     number = 0
     try:
-        with parquet.ParquetFile(file) as table:
+        with unpacked(file) as path, parquet.ParquetFile(path) as table:
             schema = table.schema_arrow
             names, wanted = {}, None
             if format.column is None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.data.tables.columns import with_nested
+from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.lines import READING, FileReading, clean_text
 from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.labels import Unknown, known_labels, only_label
@@ -38,7 +39,7 @@ def read_split(
     required: Collection[str] = ANNOTATIONS,
 ) -> Split:
     """The examples of a file or folder; see `to_split`."""
-    present = [file for file in files_of(path) if file.exists()]
+    present = [file for file in files_of(path) if is_there(file)]
     root, kind = path if path.is_dir() else path.parent, path.suffix.lower()
     digest = digest_files(root, present, kind)
     split = to_split(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptjax.data.tables.containers import is_file, is_there, split_archive
 from gptjax.data.tables.lines import READING, FileReading
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.match import annotations_of
@@ -100,7 +101,7 @@ def find_task_files(
             f"`data={' '.join(data)}`: give one folder or file, or SPLIT=PATH for every split"
         )
     path = Path(data[0]).expanduser()
-    if path.is_file():
+    if is_file(path):
         return {"train": path}
     if not path.is_dir():
         raise UserError(
@@ -123,7 +124,7 @@ def load_split(
     files, of which those of the split ``name`` are taken; hub, hub:ID_OR_FOLDER, or sample.
     """
     path = Path(data).expanduser()
-    if not path.exists() and _no_file(data):
+    if not is_there(path) and _no_file(data):
         found = load_task_data((data,), task, strict=strict)
         if name not in found.splits:
             raise UserError(f"`split={name}`: {data} has {', '.join(found.splits)}")
@@ -192,7 +193,7 @@ def _named(data: Sequence[str], task: Task) -> dict[str, Path]:
         if name not in known:
             raise UserError(f"`data={word}`: the splits of {task.name} are {', '.join(known)}")
         files[name] = Path(path).expanduser()
-        if not files[name].exists():
+        if not is_there(files[name]):
             raise UserError(f"{files[name]}: no such file or folder")
     return files
 
@@ -217,7 +218,9 @@ def _published(folder: Path, task: Task) -> dict[str, Path]:
 def _first(folder: Path, patterns: Iterable[str]) -> Path | None:
     """The first file of a folder that fits the first pattern that any fits."""
     for pattern in patterns:
-        own = Path(pattern)
-        if found := [own] if own.is_absolute() else sorted(folder.glob(pattern)):
+        own = folder / pattern
+        if Path(pattern).is_absolute() or split_archive(own)[1] is not None:
+            return own
+        if found := sorted(folder.glob(pattern)):
             return found[0]
     return None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.files import BROKEN, read_folder
 from gptjax.data.tables.lines import READING, FileReading, read_lines
 from gptjax.data.tables.reader import Row, TableFormat, read_table
@@ -16,7 +17,7 @@ ALIGNED = ("s1", "s2", "labels")
 
 def files_of(path: Path) -> list[Path]:
     """The files of a split: the file itself, a folder's files, or line-aligned ones."""
-    if not path.exists():
+    if not is_there(path):
         raise UserError(f"{path}: no such file or folder")
     if path.is_dir():
         found = read_folder(path)
@@ -32,7 +33,7 @@ def files_of(path: Path) -> list[Path]:
 def read_rows(path: Path, task: Task, reading: FileReading = READING) -> Iterator[Row]:
     """The rows of a file, of a folder of files, or of line-aligned files."""
     files = files_of(path)
-    if path.is_file() and len(files) > 1:
+    if len(files) > 1 and not path.is_dir():
         yield from _aligned_rows(files, task, reading)
         return
     if not files:

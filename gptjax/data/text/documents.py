@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from gptjax.data.tables.columns import with_nested
+from gptjax.data.tables.containers import split_archive
 from gptjax.data.tables.files import unreadable
 from gptjax.data.tables.lines import clean_text
 from gptjax.data.tables.reader import Row, TableFormat, missing_column
@@ -85,9 +86,9 @@ def digest_files(root: Path, files: Iterable[Path], kind: str = "") -> Digest:
     found: dict[str, str] = {}
     for file in files:
         relative = file.name if file == root else file.relative_to(root).as_posix()
-        one = hashlib.sha256()
+        one, (archive, member) = hashlib.sha256(), split_archive(file)
         try:
-            with open_file(file) as stream:
+            with open_file(archive) as stream:
                 size = os.fstat(stream.fileno()).st_size
                 named.update(f"\0{relative}\0{size}\0".encode())
                 while block := stream.read(BLOCK_BYTES):
@@ -95,7 +96,8 @@ def digest_files(root: Path, files: Iterable[Path], kind: str = "") -> Digest:
                     one.update(block)
         except OSError as error:
             raise unreadable(file, error) from error
-        content.update(f"{size} {one.hexdigest()}\0".encode())
+        inside = "" if member is None else f" {member}"  # the archive may have other files, too
+        content.update(f"{size} {one.hexdigest()}{inside}\0".encode())
         found[relative] = f"{size:,} bytes, {one.hexdigest()[:16]}"
     few = found if len(found) <= MOST_LISTED else {}
     return Digest(content.hexdigest(), named.hexdigest(), few)

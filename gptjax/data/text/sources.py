@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from gptjax.data.tables.containers import ZIP, is_file, name_inside, split_archive
 from gptjax.data.tables.files import (
     COMPRESSED,
     Folder,
@@ -53,6 +54,8 @@ SUFFIXES: Mapping[str, TextKind] = {
     ".csv": "csv",
     ".tsv": "tsv",
 }
+# In a folder these are read if it has no others, so that folders are read as they always were.
+ALONE = (ZIP,)
 
 
 def open_source(
@@ -132,7 +135,7 @@ class FileSource:
         if self._root.is_dir():
             folder = read_folder(self._root, follow_links=follow_links)
             self._files, self._kind, self.left_out = _files_of(folder, data, kinds)
-        elif self._root.is_file():
+        elif is_file(self._root):
             self._files = [self._root]
             self._kind = _kind_of(self._root, kinds) or TEXT
         else:
@@ -141,7 +144,7 @@ class FileSource:
                 "on the hub)"
             )
         # Nobody knows how long compressed text is.
-        if self._kind != "parquet" and not any(f.suffix.lower() in COMPRESSED for f in self._files):
+        if self._kind != "parquet" and not any(map(_is_packed, self._files)):
             self.total_bytes = sum(map(_size, self._files))
 
     def fingerprint(self) -> str:
@@ -166,6 +169,10 @@ class FileSource:
             yield Document(str(file), iter([row_text(row, format)]))
 
 
+def _is_packed(file: Path) -> bool:
+    return file.suffix.lower() in COMPRESSED or split_archive(file)[1] is not None
+
+
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
@@ -175,7 +182,16 @@ def _size(file: Path) -> int:
 
 def _kind_of(file: Path, kinds: Mapping[str, TextKind]) -> TextKind | None:
     """By its ending, or by that before the ending of its compression."""
-    return kinds.get(suffix_of(file.name), kinds.get(file.suffix.lower()))
+    name = name_inside(file)
+    return kinds.get(suffix_of(name), kinds.get(file.suffix.lower()))
+
+
+def _kind_inside(file: Path, kinds: Mapping[str, TextKind]) -> TextKind | None:
+    """The same; None of an archive of which it cannot be told."""
+    try:
+        return _kind_of(file, kinds)
+    except UserError:
+        return None
 
 
 def read_text(file: Path, reading: FileReading) -> Iterator[str]:
@@ -217,12 +233,18 @@ def _files_of(
 ) -> tuple[list[Path], TextKind, dict[str, int]]:
     """The files to read, their kind, and the number of what is left out by reason."""
     found: dict[TextKind, list[Path]] = {}
+    alone: dict[TextKind, list[Path]] = {}
     others: Counter[str] = Counter()
     for file in folder.files:
-        if kind := _kind_of(file, kinds):
-            found.setdefault(kind, []).append(file)
-        else:
+        kind, late = _kind_inside(file, kinds), file.suffix.lower() in ALONE
+        if kind:
+            (alone if late else found).setdefault(kind, []).append(file)
+        if not kind or late:
             others[file.suffix or "no ending"] += 1
+    if not found:
+        found = alone
+        others.subtract(file.suffix for files in alone.values() for file in files)
+        others = +others
     left_out = {reason: len(paths) for reason, paths in folder.left_out.items()}
     if others:
         usual = [ending for ending, _ in others.most_common(ENDINGS)]

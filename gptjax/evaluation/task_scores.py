@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import statistics
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class SplitScores:
         truncated: how many examples lost some text to fit the context.
         tokens: of each example's longest sequence, special ones included, after truncation; empty
             where nothing was encoded.
+        seconds: that tokenizing and answering took, without compilation; 0 where it is not known.
         categories: the metrics of each, the largest first; of a task that has them, and labels.
     """
 
@@ -49,6 +51,7 @@ class SplitScores:
     metrics: Mapping[str, float]
     truncated: int = 0
     tokens: Sequence[int] = ()
+    seconds: float = 0.0
     categories: tuple[Category, ...] = ()
 
     @property
@@ -130,7 +133,7 @@ class TaskEvaluator:
         """The scores of ``params`` (on the devices or on the host)."""
         log_probabilities = self._batches.in_order(self._predict(params))
         scores = score(log_probabilities, self._examples, self._task)
-        return dataclasses.replace(scores, tokens=self._tokens)
+        return dataclasses.replace(scores, tokens=self._tokens, seconds=self._predict.seconds)
 
 
 @functools.lru_cache(maxsize=16)
@@ -151,11 +154,15 @@ def predict_split(
     task = run.task if task is None else task
     batch_size = rows_at_once(run.model, batch_size, len(examples))
     context = run.model.context_length
+    begin = time.perf_counter()
     encoded = encode(examples, task, run.tokenizer, context)
+    encoding = time.perf_counter() - begin
     predict = _log_probabilities(run.model, head_config(run.task))
     shape = {"context_length": context, "batch_size": batch_size}
     evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
-    return dataclasses.replace(evaluator(run.params), truncated=encoded.truncated)
+    scores = evaluator(run.params)
+    seconds = encoding + scores.seconds
+    return dataclasses.replace(scores, truncated=encoded.truncated, seconds=seconds)
 
 
 def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> list[str]:

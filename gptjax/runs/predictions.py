@@ -3,7 +3,9 @@
 Columns: index (the row's number, from 0), gold, prediction, one for each score, and tokens.
 """
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 from gptjax.files import read_text
 
+FIRST = ("index", "gold", "prediction")
 TOKENS = "tokens"
-"""The last column; files from before it was recorded do not have it."""
+"""The last column of a run's file; files from before it was recorded do not have it."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,24 @@ def _name(labels: Sequence[str], value: float | int) -> str:
     return labels[int(value)] if labels else f"{value:.4f}"
 
 
-def write_predictions(path: Path, found: Predictions) -> None:
-    """Write a TSV file; it is replaced whole."""
-    last = [] if found.tokens is None else [TOKENS]
-    lines = ["\t".join(["index", "gold", "prediction", *found.columns, *last])]
+def header(found: Predictions) -> list[str]:
+    """The names of the columns."""
+    return [*FIRST, *found.columns, *([] if found.tokens is None else [TOKENS])]
+
+
+def lines_of(found: Predictions) -> Iterator[list[str]]:
+    """The cells of each example."""
     tokens = [[]] * len(found.index) if found.tokens is None else found.tokens[:, None].tolist()
     answers = zip(found.gold.tolist(), found.predicted.tolist(), strict=True)
     rows = zip(found.index.tolist(), answers, found.scores, tokens, strict=True)
     for index, pair, scores, length in rows:
         names = (_name(found.labels, value) for value in pair)
-        lines.append("\t".join(map(str, [index, *names, *(f"{x:.6f}" for x in scores), *length])))
+        yield [str(index), *names, *(f"{x:.6f}" for x in scores), *map(str, length)]
+
+
+def write_predictions(path: Path, found: Predictions) -> None:
+    """Write a TSV file; it is replaced whole."""
+    lines = map("\t".join, [header(found), *lines_of(found)])
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     temporary.replace(path)
@@ -64,13 +75,18 @@ def write_predictions(path: Path, found: Predictions) -> None:
 def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predictions:
     """Read the predictions of a task; where ``labelled``, every example must have its gold label.
 
+    Of a file of `gptjax predict` the columns of the input, and rows without an answer, are passed
+    over.
+
     Raises:
         UserError: none there, unreadable, without labels, or of another task.
     """
-    lines = read_text(path, "predictions").splitlines()
-    head, rows = lines[0].split("\t") if lines else [], [line.split("\t") for line in lines[1:]]
-    columns = class_names(task)
-    end = 3 + len(columns)
+    text, columns = read_text(path, "predictions"), class_names(task)
+    end = len(FIRST) + len(columns)
+    lines = [line.split("\t") for line in text.splitlines()]
+    if lines and len(lines[0]) > end + 1:
+        lines = _without_input(text, end)
+    head, rows = lines[0] if lines else [], lines[1:]
     recorded = head[end:] == [TOKENS]
     width = end + recorded
     if head[3:end] != list(columns) or not rows or any(len(row) != width for row in rows):
@@ -94,3 +110,15 @@ def read_predictions(path: Path, task: Task, *, labelled: bool = True) -> Predic
     except (KeyError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not predictions of {task.name} ({error})") from error
     return Predictions(task.labels, columns, index, gold, predicted, scores, tokens)
+
+
+def _without_input(text: str, end: int) -> list[list[str]]:
+    """The lines of a file that goes on after its own columns, without what follows these."""
+    csv.field_size_limit(1 << 31)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True))
+    except csv.Error:
+        return []
+    width = end + (lines[0][end : end + 1] == [TOKENS])
+    answered = (line for line in lines if any(line[2:width]) or len(line) < width)
+    return [line[:width] for line in answered]

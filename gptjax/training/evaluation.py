@@ -1,6 +1,7 @@
 """The one evaluation loop, for means over examples and for the answer to each of them."""
 
 import collections
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,16 +55,36 @@ class Predictor:
 
     Calling it with parameters returns an array of one row per row of the batches, in their order,
     those that only fill up the last batch included. The compiled step is kept from call to call.
+    ``seconds`` is what the last call took, without compilation.
     """
 
     def __init__(self, predict: Callable[[PyTree, Batch], Any], batches: Batches) -> None:
         parallel.check_batch_size(batches.batch_size, 1, "evaluation batch size")
         self._step = parallel.prediction_step(predict)
         self._batches = batches
+        self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
+        self._last: Any = None  # answer, which may not be there yet
+        self.seconds = 0.0
 
     def __call__(self, params: PyTree) -> np.ndarray:
         """float32 [batches × B, …]."""
-        return np.concatenate(list(_over(self._batches, self._step, params)))
+        params = parallel.place(params)
+        begin, self.seconds = time.perf_counter(), 0.0
+        answers = np.concatenate(list(_over(self._batches, self._timed, params)))
+        self.seconds += time.perf_counter() - begin
+        return answers
+
+    def _timed(self, params: PyTree, batch: Batch) -> Any:
+        """The step. The first one of a shape returns when it is compiled, and before the devices
+        are done."""
+        if new := batch.tokens.shape not in self._compiled:
+            jax.block_until_ready(self._last)  # what they still do meanwhile is no compilation
+        begin = time.perf_counter()
+        self._last = self._step(params, batch)
+        if new:
+            self.seconds -= time.perf_counter() - begin
+            self._compiled.add(batch.tokens.shape)
+        return self._last
 
 
 def _over(batches: Batches, step: Callable[[PyTree, Batch], Any], params: PyTree) -> Iterator[Any]:

@@ -1,8 +1,10 @@
 """Fine-tuning from end to end: what lies in the folder, and what the other commands make of it."""
 
+import csv
 import dataclasses
 import json
 import random
+import re
 import shutil
 import signal
 import zipfile
@@ -19,6 +21,8 @@ from gptjax import config as configs
 from gptjax.cli import main
 from gptjax.commands import finetune_config
 from gptjax.commands.finetune_config import FinetuneConfig
+from gptjax.commands.predict import PredictConfig, check_probability
+from gptjax.data.tasks.table import TASKS
 from gptjax.errors import UserError
 from gptjax.evaluation.comparison import read_group
 from gptjax.evaluation.text_scores import token_log_probabilities
@@ -156,6 +160,62 @@ def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "new.tsv")]) == 0
     rows = table(tmp_path / "new.tsv")
     assert [row[2] for row in rows[1:]] == ["negative", "positive"]
+
+
+def test_predict_keeps_the_input_and_leaves_out_what_is_not_sure(tuned, tmp_path, capsys):
+    """Every row once and in order, also one without a text and one without all columns."""
+    data, out = tmp_path / "new.csv", tmp_path / "answers.csv"
+    texts = ["the red\nhouse", "", "walked, slowly", "a house"]
+    notes = ['say "x"', "empty", "", "d"]
+    data.write_text(
+        "index,note,text,label\n"
+        + "".join(
+            f'{number},"{note.replace(chr(34), chr(34) * 2)}","{text}",1\n'
+            for number, (note, text) in enumerate(zip(notes, texts, strict=True), start=7)
+        )
+        + "11,short\n"
+    )
+    words = ["predict", "--run", str(tuned), "--data", str(data), "--out"]
+    assert main([*words, str(out)]) == 0
+    with out.open(newline="") as file:
+        head, *lines = csv.reader(file)
+    own = ["index", "gold", "prediction", "negative", "positive", "tokens"]
+    assert head == [*own, "input.index", "note", "text", "label"]
+    assert [line[0] for line in lines] == ["0", "1", "2", "3", "4"]
+    assert [line[2] != "" for line in lines] == [True, False, True, True, False]
+    assert [line[6:9] for line in lines] == [
+        *([str(n), note, text] for n, (note, text) in enumerate(zip(notes, texts, strict=True), 7)),
+        ["", "", ""],
+    ]
+    said = capsys.readouterr().out
+    assert "1 left out: an empty text" in said
+    assert re.search(r"3 predictions by .*, [\d.,]+ rows per second without compilation", said)
+    sure = [max(map(float, line[3:5])) for line in lines if line[2]]
+    least = sorted(sure)[1]  # one is below
+    answers = tmp_path / "answers.jsonl"
+    assert main([*words, str(answers), "--min-probability", f"{least:.6f}"]) == 0
+    assert "1 of them (33.3%) are left empty: their probability is below" in capsys.readouterr().out
+    found = [json.loads(line) for line in answers.read_text().splitlines()]
+    expected = [line[2] or None for line in lines]
+    expected[int([line[0] for line in lines if line[2]][sure.index(min(sure))])] = None
+    assert [line["prediction"] for line in found] == expected
+    assert found[0]["text"] == texts[0]
+    for wrong, said in (
+        ((str(data),), f"--out {data}: is the file of --data"),
+        ((str(out), "--min-probability", "1.1"), "--min-probability 1.1: it must be from 0 to 1"),
+        ((str(out), "--min-probability", "nan"), "it must be from 0 to 1"),
+        ((str(tmp_path / "a.parquet"),), "a file that ends in .parquet is not written"),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_scores_have_no_least_probability():
+    config = PredictConfig(run="r", data="d", out="o", min_probability=0.5)
+    check_probability(config, TASKS["sst2"])
+    with pytest.raises(UserError, match=r"--min-probability 0\.5: the answers of stsb are scores"):
+        check_probability(config, TASKS["stsb"])
+    check_probability(dataclasses.replace(config, min_probability=None), TASKS["stsb"])
 
 
 def test_labels_in_another_order_are_the_same_labels(tuned, data, tmp_path):

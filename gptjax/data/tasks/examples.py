@@ -1,7 +1,7 @@
 """A task's rows as examples: texts and a target, with every refusal counted and named."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +37,16 @@ def read_split(
     reading: FileReading = READING,
     labels: bool = True,
     required: Collection[str] = ANNOTATIONS,
+    seen: list[Row] | None = None,
 ) -> Split:
-    """The examples of a file or folder; see `to_split`."""
+    """The examples of a file or folder; see `to_split`. ``seen`` gets all rows, those too that
+    cannot be used."""
     present = [file for file in files_of(path) if is_there(file)]
     root, kind = path if path.is_dir() else path.parent, path.suffix.lower()
     digest = digest_files(root, present, kind)
+    rows = read_rows(path, task, reading)
     split = to_split(
-        read_rows(path, task, reading),
+        rows if seen is None else _noted(rows, seen),
         task,
         name,
         source=str(path),
@@ -54,6 +57,12 @@ def read_split(
         required=required,
     )
     return replace(split, earlier=digest.named, files=digest.files)
+
+
+def _noted(rows: Iterable[Row], seen: list[Row]) -> Iterator[Row]:
+    for row in rows:
+        seen.append(row)
+        yield row
 
 
 def to_split(

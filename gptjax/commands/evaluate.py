@@ -31,9 +31,9 @@ class EvaluateConfig(Reading):
     """Of a pre-trained run the perplexity of a text; of a fine-tuned one its task's metrics."""
 
     data: str
-    """Of a pre-trained run a text: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv
-    with a text column, hub:ID[:CONFIG][@REVISION], or embedded. Of a fine-tuned run a file, a
-    folder with the task's published files, hub, or sample."""
+    """Of a pre-trained run a text: a .txt file or a folder of them, .jsonl, .parquet, .csv, .tsv
+    or .xlsx with a text column, hub:ID[:CONFIG][@REVISION], or embedded. Of a fine-tuned run a
+    file, a folder with the task's published files, hub, or sample."""
     task: str | None = None
     """Another task with the same labels to measure a fine-tuned run on (breaking_nli of an SNLI
     run, ax of an MNLI run); None is its own."""
@@ -57,6 +57,8 @@ class EvaluateConfig(Reading):
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     encoding: str = UTF_8
     """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
+    sheet: str | None = None
+    """Sheet of a spreadsheet. None: the first one."""
     suffixes: tuple[str, ...] = ()
     """Of a pre-trained run: further endings of files that are read as text in a folder."""
     out: str | None = None
@@ -93,6 +95,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         text_column=config.text_column,
         encoding_errors=config.encoding_errors,
         encoding=config.encoding,
+        sheet=config.sheet,
         suffixes=config.suffixes,
     )
     corpus = prepare_whole(settings, loaded.tokenizer)
@@ -147,7 +150,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             f"{known_labels(trained.labels) or trained.scores}"
         )
     task = with_columns(task, config.columns)
-    reading = FileReading(config.encoding, config.encoding_errors)
+    reading = FileReading(config.encoding, config.encoding_errors, config.sheet)
     split, sample = load_split(
         config.data, task, config.split, strict=config.strict, reading=reading
     )

@@ -82,7 +82,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
 def _read_data(config: FinetuneConfig, task: Task) -> TaskData:
     """The splits to train and measure on."""
     section, own = config.task, task_folder(config)
-    reading = FileReading(section.encoding, section.encoding_errors)
+    reading = FileReading(section.encoding, section.encoding_errors, section.sheet)
     data = load_task_data(section.data, task, strict=section.strict, reading=reading, folder=own)
     most = {"train": section.max_train, "valid": section.max_valid}
     seed = config.train.seed if section.draw == "by-label" else None

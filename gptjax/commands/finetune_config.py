@@ -50,6 +50,8 @@ class TaskConfig:
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     encoding: Annotated[str, alias("--encoding")] = UTF_8
     """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
+    sheet: Annotated[str | None, alias("--sheet")] = None
+    """Sheet of a spreadsheet. None: the first one."""
     max_train: Annotated[int | None, alias("--max-train")] = None
     """Train on so many examples, drawn with a fixed seed; None takes all."""
     draw: Literal["fixed", "by-label"] = "fixed"

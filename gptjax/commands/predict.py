@@ -37,6 +37,8 @@ class PredictConfig(Reading):
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
     encoding: str = UTF_8
     """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
+    sheet: str | None = None
+    """Sheet of a spreadsheet. None: the first one."""
     batch_size: int = 32
     """Rows at once, rounded up to a multiple of the devices."""
     head: Annotated[str | None, alias("--adapter")] = None
@@ -60,7 +62,7 @@ def run(config: PredictConfig) -> SplitScores:
         Path(config.data),
         task,
         "rows",
-        reading=FileReading(config.encoding, config.encoding_errors),
+        reading=FileReading(config.encoding, config.encoding_errors, config.sheet),
         labels=False,
         required=[word.partition("=")[0] for word in config.columns],
         seen=rows,

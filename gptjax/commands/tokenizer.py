@@ -20,8 +20,8 @@ class TokenizerConfig:
     out: str
     """File to write (NAME.model)."""
     data: str = CorpusConfig.data
-    """Text to train on: a .txt file or a folder of them, .jsonl, .parquet, .csv or .tsv with a
-    text column, hub:ID[:CONFIG][@REVISION], or embedded (Python's own documentation)."""
+    """Text to train on: a .txt file or a folder of them, .jsonl, .parquet, .csv, .tsv or .xlsx
+    with a text column, hub:ID[:CONFIG][@REVISION], or embedded (Python's own documentation)."""
     vocab_size: int = 8000
     """Number of tokens, the 259 fixed ones (unknown, separator, newline, 256 bytes) included."""
     text_column: str = CorpusConfig.text_column
@@ -31,6 +31,8 @@ class TokenizerConfig:
     replace them by U+FFFD."""
     encoding: str = UTF_8
     """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
+    sheet: str | None = None
+    """Sheet of a spreadsheet. None: the first one."""
     suffixes: tuple[str, ...] = ()
     """Further endings of files that are read as text in a folder, such as .md .py."""
     overwrite: bool = False
@@ -57,6 +59,7 @@ def run(config: TokenizerConfig) -> Tokenizer:
         config.text_column,
         config.encoding_errors,
         encoding=config.encoding,
+        sheet=config.sheet,
         suffixes=config.suffixes,
     )
     documents = (document.chunks for document in checked(source.documents()))

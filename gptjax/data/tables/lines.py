@@ -32,6 +32,7 @@ class FileReading:
 
     encoding: str = UTF_8  # never guessed
     errors: EncodingErrors = "strict"  # of bytes that are no text in it, and of NUL characters
+    sheet: str | None = None  # of a spreadsheet; None: the first one
 
     def __post_init__(self) -> None:
         try:

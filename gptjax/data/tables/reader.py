@@ -1,7 +1,7 @@
-"""Files to rows: JSON, CSV (quoted), TSV (not quoted) and parquet, for corpora and for tasks.
+"""Files to rows: JSON, CSV (quoted), TSV (not quoted), spreadsheets and parquet.
 
-Everything that is said about a file stands in one `TableFormat`. All kinds are read row by row;
-only JSON in which one value spans several lines is held whole.
+Everything that is said about a file stands in one `TableFormat`. All kinds are read row by row,
+but for JSON in which one value spans several lines, and for spreadsheets.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gptjax.data.tables.columns import absent, listed
-from gptjax.data.tables.containers import name_inside
+from gptjax.data.tables.containers import ZIP_MAGIC, name_inside
 from gptjax.data.tables.files import open_bytes, suffix_of, unpacked, unreadable
 from gptjax.data.tables.lines import (
     BYTE_ORDER_MARK,
@@ -23,10 +23,11 @@ from gptjax.data.tables.lines import (
     evident_encoding,
     read_lines,
 )
+from gptjax.data.tables.sheets import OLD_MAGIC, sheet_rows
 from gptjax.errors import UserError
 from gptjax.files import parse_json
 
-Kind = Literal["json", "csv", "tsv", "parquet"]
+Kind = Literal["json", "csv", "tsv", "parquet", "sheet"]
 PARQUET_MAGIC = b"PAR1"
 HEAD_BYTES = 1 << 16
 BATCH_ROWS = 256
@@ -72,7 +73,7 @@ def read_table(file: Path, format: TableFormat) -> Iterator[Row]:
         return _parquet_rows(file, format)
     if kind == "json":
         return _json_rows(file, format)
-    cells = _csv_cells if kind == "csv" else _tsv_cells
+    cells = {"csv": _csv_cells, "tsv": _tsv_cells, "sheet": _sheet_cells}[kind]
     layout = _all_columns if format.column is None else _one_column
     return layout(file, cells(file, format), format)
 
@@ -97,6 +98,8 @@ def _kind_of(file: Path, reading: FileReading) -> Kind:
         head = stream.read(HEAD_BYTES)
     if head.startswith(PARQUET_MAGIC):
         return "parquet"
+    if head.startswith((*ZIP_MAGIC, OLD_MAGIC)):
+        return "sheet"
     # Letters of other encodings may be cut in two here; what decides is in ASCII.
     encoding = evident_encoding(head) or reading.encoding
     text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
@@ -212,7 +215,7 @@ def _json_row(value: Any, where: str) -> Row:
 
 # Delimited columns
 
-Cells = Iterator[tuple[int, list[str]]]
+Cells = Iterator[tuple[str, list[str]]]  # where a row is, such as "line 3", and its cells
 
 
 def _tsv_cells(file: Path, format: TableFormat) -> Cells:
@@ -224,7 +227,7 @@ def _tsv_cells(file: Path, format: TableFormat) -> Cells:
         if to_the_letter and "\r" in line:
             raise UserError(f"{file}: line {number} has a carriage return inside; correct it")
         if line if to_the_letter else line.strip():
-            yield number, line.split("\t")
+            yield f"line {number}", line.split("\t")
 
 
 def _csv_cells(file: Path, format: TableFormat) -> Cells:
@@ -233,11 +236,16 @@ def _csv_cells(file: Path, format: TableFormat) -> Cells:
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num, cells
+                yield f"line {reader.line_num}", cells
     except csv.Error as error:
         raise UserError(
             f"{file}: line {reader.line_num} is not CSV ({error}); correct it"
         ) from error
+
+
+def _sheet_cells(file: Path, format: TableFormat) -> Cells:
+    for number, cells in sheet_rows(file, format.reading.sheet):
+        yield f"row {number}", cells
 
 
 def _one_column(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
@@ -247,8 +255,8 @@ def _one_column(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
         if column not in names:
             raise missing_column(str(file), format, names)
         place = names.index(column)
-        for number, cells in rows:
-            where = f"{file}: line {number}"
+        for line, cells in rows:
+            where = f"{file}: {line}"
             if place < len(cells):
                 yield Row(where, {column: cells[place]})
             else:
@@ -257,7 +265,7 @@ def _one_column(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
 
 
 def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
-    for number, first in rows:  # The first one only.
+    for begin, first in rows:  # The first one only.
         names = tuple(name.strip() for name in first)
         fewer, last = format.ragged, names[-1] if names[-1].lower() in format.last else None
         if not format.header and not any(name.lower() in format.known for name in names):
@@ -266,16 +274,15 @@ def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
                 or not 0 <= len(first) - len(format.headerless) <= format.ragged
             ):
                 raise UserError(
-                    f"{file}: line {number} names none of the columns that are known "
-                    f"({', '.join(sorted(format.known))}); {format.hint} (the line has "
-                    f"{listed(names)})"
+                    f"{file}: {begin} names none of the columns that are known "
+                    f"({', '.join(sorted(format.known))}); {format.hint} (it has {listed(names)})"
                 )
             names, fewer, last = format.headerless, 0, None
-            rows = chain([(number, first)], rows)
+            rows = chain([(begin, first)], rows)
         if last is not None:
             fewer = 0
-        for number, cells in rows:
-            where, excess = f"{file}: line {number}", len(cells) - len(names)
+        for place, cells in rows:
+            where, excess = f"{file}: {place}", len(cells) - len(names)
             if not -fewer <= excess <= format.ragged:
                 yield Row(where, {}, f"{len(cells)} columns instead of {len(names)}")
                 continue

@@ -1,6 +1,7 @@
 """A task's files as rows: which files a path names, and the layouts that only tasks have."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def read_rows(path: Path, task: Task, reading: FileReading = READING) -> Iterato
     if not files:
         raise UserError(f"{path}: an empty folder; put the task's files there")
     format = TableFormat(
-        reading=reading,
+        reading=replace(reading, sheet=task.sheet) if reading.sheet is None else reading,
         known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
         header=True if task.named else None,  # columns with names have a header
         headerless=task.headerless,

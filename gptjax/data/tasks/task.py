@@ -98,6 +98,7 @@ class Task:
     named: frozenset[str] = frozenset()
     # Whether a column may serve several parts, as it could in runs from before it was refused.
     share_columns: bool = False
+    sheet: str | None = None  # of its files that are spreadsheets; None: the first one
     trained_as: str | None = None  # of a test set without training data, whose models answer it
 
     @property
@@ -117,6 +118,7 @@ def named_columns(task: Task) -> list[str]:
 
 
 TABLES = ("tsv", "jsonl", "csv", "parquet", "json", "txt")
+SPREADSHEETS = ("xlsx", "ods")
 
 
 def usual_files() -> dict[str, tuple[str, ...]]:
@@ -130,7 +132,8 @@ def usual_files() -> dict[str, tuple[str, ...]]:
 
 def usual_names(*names: str) -> tuple[str, ...]:
     """Patterns of a split's file with any of these stems, in any format of a table."""
-    return tuple(f"{name}{part}.{kind}" for part in ("", "-*") for name in names for kind in TABLES)
+    patterns = [f"{name}{part}.{kind}" for part in ("", "-*") for name in names for kind in TABLES]
+    return (*patterns, *(f"{name}.{kind}" for name in names for kind in SPREADSHEETS))
 
 
 def with_columns(task: Task, given: tuple[str, ...]) -> Task:

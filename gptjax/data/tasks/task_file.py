@@ -52,6 +52,7 @@ class _TaskFile:
     labels: tuple[str, ...] = ()
     scores: tuple[int, ...] = ()
     holdout: float = Holdout.fraction
+    sheet: str | None = None
     columns: _Columns = field(default_factory=_Columns)
     files: _Files = field(default_factory=_Files)
 
@@ -101,6 +102,7 @@ def parse_task(text: str, name: str, where: str) -> Task:
             for split, usual in usual_files().items()
         },
         holdout=Holdout(fraction=given.holdout),
+        sheet=given.sheet,
         own_files=frozenset(split for split, file in vars(given.files).items() if file),
     )
     _check(task, where)

@@ -28,7 +28,7 @@ class CorpusConfig:
 
     data: Annotated[str, alias("--data")] = "embedded"
     """Training text: a .txt file or a folder of them (a file is a document), .jsonl, .parquet,
-    .csv or .tsv with a text column (a row is a document), hub:ID[:CONFIG][@REVISION], or
+    .csv, .tsv or .xlsx with a text column (a row is a document), hub:ID[:CONFIG][@REVISION], or
     embedded (Python's own documentation, always there)."""
     validation: str | None = None
     """Validation text, in the same forms. Absent: some of the training documents are held
@@ -47,6 +47,8 @@ class CorpusConfig:
     replace them by U+FFFD."""
     encoding: Annotated[str, alias("--encoding")] = UTF_8
     """Encoding of text files and tables, such as utf-16 or cp1252. It is never guessed."""
+    sheet: Annotated[str | None, alias("--sheet")] = None
+    """Sheet of a spreadsheet. None: the first one."""
     suffixes: Annotated[tuple[str, ...], alias("--suffixes")] = ()
     """Further endings of files that are read as text in a folder, such as .md .py."""
     follow_links: bool | None = since(before=False, now=True)
@@ -218,6 +220,7 @@ def _open(config: CorpusConfig, data: str, split: Literal["train", "validation"]
         config.encoding_errors,
         split,
         encoding=config.encoding,
+        sheet=config.sheet,
         suffixes=config.suffixes,
         follow_links=config.follow_links is not False,
     )
@@ -260,6 +263,8 @@ def _encode(
     # Only where they are not as usual, so that corpora from before there was a choice stay valid.
     if not (reading := FileReading(config.encoding)).is_utf8:
         settings["encoding"] = reading.encoding
+    if config.sheet is not None:
+        settings["sheet"] = config.sheet
     if config.suffixes:
         settings["suffixes"] = sorted(config.suffixes)
     cache = Path(config.cache).expanduser() if config.cache else cache_folder()

@@ -30,6 +30,7 @@ from gptjax.data.tables.lines import (
     nul_error,
 )
 from gptjax.data.tables.reader import Kind, TableFormat, read_table
+from gptjax.data.tables.sheets import SHEETS
 from gptjax.data.text.documents import (
     BLOCK_BYTES,
     COLUMN_HINT,
@@ -53,9 +54,10 @@ SUFFIXES: Mapping[str, TextKind] = {
     ".parquet": "parquet",
     ".csv": "csv",
     ".tsv": "tsv",
+    **dict.fromkeys(SHEETS, "sheet"),
 }
 # In a folder these are read if it has no others, so that folders are read as they always were.
-ALONE = (ZIP,)
+ALONE = (ZIP, *SHEETS)
 
 
 def open_source(
@@ -65,6 +67,7 @@ def open_source(
     split: Literal["train", "validation"] = "train",
     *,
     encoding: str = UTF_8,
+    sheet: str | None = None,
     suffixes: Collection[str] = (),
     follow_links: bool = True,
 ) -> Source:
@@ -83,7 +86,7 @@ def open_source(
         from gptjax.data.text.hub import HubSource  # `datasets` takes a second to import.
 
         return HubSource(data, text_column, encoding_errors, split)
-    reading = FileReading(encoding, encoding_errors)
+    reading = FileReading(encoding, encoding_errors, sheet)
     return FileSource(data, text_column, reading, suffixes, follow_links)
 
 
@@ -144,7 +147,7 @@ class FileSource:
                 "on the hub)"
             )
         # Nobody knows how long compressed text is.
-        if self._kind != "parquet" and not any(map(_is_packed, self._files)):
+        if self._kind not in ("parquet", "sheet") and not any(map(_is_packed, self._files)):
             self.total_bytes = sum(map(_size, self._files))
 
     def fingerprint(self) -> str:

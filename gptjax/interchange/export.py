@@ -69,14 +69,16 @@ def write(
         raise UserError(
             f"model.mlp_width is {config.mlp_width}: the hub's GPT-1 has 4 × {config.width} always"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     name, extra = "LMHeadModel", {}
     facts: dict[str, Any] = {}
+    apart: dict[str, np.ndarray] = {}  # of a head that no class of transformers has
     if head is not None:
         rows = [backbone["token_embedding"], head.params["special_embedding"]]
         backbone = {**backbone, "token_embedding": np.concatenate(rows)}
         kernel = np.asarray(head.params["head"]["kernel"])
         bias = np.asarray(head.params["head"]["bias"])
+        # First of all: no bias can be found for a kernel of such numbers.
+        _check_finite(folder, {"head.kernel": kernel, "head.bias": bias})
         if head.kind == "single":
             name = "ForSequenceClassification"
             backbone = _with_bias(backbone, config, kernel, bias)
@@ -91,13 +93,15 @@ def write(
             extra = {f"{summary}.weight": np.ascontiguousarray(kernel.T), f"{summary}.bias": bias}
             facts = {"num_labels": 1}
         else:
-            safetensors.save_file({"kernel": kernel, "bias": bias}, folder / HEAD_WEIGHTS)
-        if head.kind != "single":
-            _write_json(folder / HEAD_FACTS, _head_facts(head))
-            shutil.copyfile(Path(__file__).with_name(HELPER), folder / HELPER)
+            apart = {"kernel": kernel, "bias": bias}
     tensors = {**convert.to_hub(backbone, config), **extra}
-    if fault := non_finite(tensors.items()):
-        raise UserError(f"{folder}: is not written, since {fault}")
+    _check_finite(folder, tensors)
+    folder.mkdir(parents=True, exist_ok=True)
+    if apart:
+        safetensors.save_file(apart, folder / HEAD_WEIGHTS)
+    if head is not None and head.kind != "single":
+        _write_json(folder / HEAD_FACTS, _head_facts(head))
+        shutil.copyfile(Path(__file__).with_name(HELPER), folder / HELPER)
     safetensors.save_file(tensors, folder / hub_files.WEIGHTS, {"format": "pt"})
     name = FAMILIES[config.norm] + name
     # GPT-1's vocabulary has nothing for either end.
@@ -109,6 +113,11 @@ def write(
     _write_json(folder / "generation_config.json", ids)
     hub_tokenizer.write(folder, tokenizer, config.context_length, specials=head is not None)
     return name
+
+
+def _check_finite(folder: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    if fault := non_finite(tensors.items()):
+        raise UserError(f"{folder}: is not written, since {fault}")
 
 
 def _head_facts(head: Head) -> dict[str, Any]:

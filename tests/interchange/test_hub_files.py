@@ -1,6 +1,8 @@
 """The hub's files: both kinds, every layout, and every way to be wrong."""
 
 import shutil
+from itertools import cycle
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,11 @@ from gptjax.errors import UnreachableError, UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import hub as hub_files
 from gptjax.runs import open as runs
+from gptjax.runs.identity import shape_fingerprint
+from gptjax.training import archive
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
+
+RECORDED = Path(__file__).parents[1] / "recorded"
 
 
 @pytest.fixture
@@ -170,6 +177,65 @@ def test_damaged_files(folder, published, tmp_path, capsys):
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json: no such file"):
         hub_files.read_config(folder)
+
+
+HEADS = {"single": ("good", "bad"), "choice": ("first", "second"), "sum": ("0", "1", "2")}
+
+
+def arrays_of(tree, path=()):
+    """Every array of a tree of dictionaries, with the keys that lead to it."""
+    if not isinstance(tree, dict):
+        return [(path, tree)]
+    return [found for key, value in tree.items() for found in arrays_of(value, (*path, key))]
+
+
+@pytest.mark.parametrize("kind", [None, *HEADS])
+def test_what_is_not_finite_is_not_exported(published, tmp_path, kind):
+    """In whichever array it is; nothing is written."""
+    config, params, tokenizer = published
+    rng, head, added = np.random.default_rng(0), None, {}
+    if kind is not None:
+        columns = 1 if kind == "choice" else len(HEADS[kind])
+        added = {
+            "special_embedding": rng.standard_normal((3, config.width)).astype(np.float32),
+            "head": {
+                "kernel": rng.standard_normal((config.width, columns)).astype(np.float32),
+                "bias": rng.standard_normal(columns).astype(np.float32),
+            },
+        }
+        head = hub_export.Head(kind, HEADS[kind], added, ("text",))
+    arrays = [*arrays_of(params), *arrays_of(added)]
+    for (keys, array), number in zip(arrays, cycle((np.nan, -np.inf)), strict=False):
+        at = tuple(size // 2 for size in array.shape)
+        whole, array[at] = array[at], number
+        with pytest.raises(UserError) as refused:
+            hub_export.write(tmp_path / "out", config, params, tokenizer, head)
+        assert "out: is not written, since " in str(refused.value), keys
+        assert f" holds {number} at [" in str(refused.value), keys
+        assert not (tmp_path / "out").exists()
+        array[at] = whole
+    hub_export.write(tmp_path / "out", config, params, tokenizer, head)
+
+
+@pytest.mark.parametrize("format", ["hf", "openai"])
+def test_a_run_whose_best_is_not_finite_is_not_exported(tmp_path, monkeypatch, capsys, format):
+    shutil.copytree(RECORDED / "pretrained", tmp_path / "run")
+    run = runs.load(tmp_path / "run")
+    run.params["blocks_0"]["attention"]["qkv"]["kernel"][2, 1] = np.nan
+    best = Checkpoints(
+        run.folder.checkpoints,
+        CheckpointConfig(),
+        {"model": shape_fingerprint(run.model), "tokenizer": run.tokenizer.fingerprint},
+    )
+    monkeypatch.setattr(archive, "non_finite", lambda arrays: None)
+    best.save_best(run.step + 1, run.params, {})
+    best.wait()
+    monkeypatch.undo()
+    words = ["export", "--run", str(run.folder.path), "--out", str(tmp_path / "out")]
+    assert main([*words, "--format", format]) == 3
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "params['blocks_0']['attention']['qkv']['kernel'] holds nan at [2, 1]" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_from_the_hub(folder, monkeypatch):

@@ -56,6 +56,14 @@ def test_the_order_is_the_released_one(folder, config):
     np.testing.assert_array_equal(vector[at : at + 192], kernel.reshape(-1))
 
 
+def test_what_is_not_finite_is_not_written(config, gpt1_tokenizer, tmp_path):
+    params = random_params(config)
+    params["blocks_1"]["attention"]["qkv"]["kernel"][5, 3] = np.inf
+    with pytest.raises(UserError, match=r"a: is not written, since tensor \d+ holds inf at"):
+        openai_files.write(tmp_path / "a", params, config, gpt1_tokenizer)
+    assert not (tmp_path / "a").exists()
+
+
 def damage(folder, what):
     shapes = read_json(folder / "params_shapes.json")
     if what == "no list":

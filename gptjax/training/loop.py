@@ -1,6 +1,6 @@
 """The one training loop. It knows no model, no book and no task."""
 
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from gptjax.batch import Batch, Batches, Objective
 from gptjax.errors import (
     LARGEST,
     Interrupted,
-    NonFiniteError,
     UserError,
     check_counts,
     check_settings,
@@ -22,6 +21,7 @@ from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.feed import Feeder
 from gptjax.training.history import Best, History
 from gptjax.training.interrupt import StopRequest
+from gptjax.training.observer import Observer
 from gptjax.training.optimizer import Optimizer
 from gptjax.training.resume import Settings, resume_or_start
 from gptjax.training.step import TrainState, make_train_step
@@ -175,11 +175,11 @@ class _Run:
     def __post_init__(self) -> None:
         self.step = int(jax.device_get(self.state.progress.step))
         self._began = self.reaching = self.step
-        self.stop_agreed = False
         self._saved = self.step  # the step of the newest checkpoint
         self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
-        self._pending: tuple[int, dict[str, Any]] | None = None
-        self._restart_clock()
+        self.updates = Observer(
+            self.batches, self.total, self.config.log_every, self.checkpoints, self.tracker
+        )
 
     def start(self, notices: Sequence[str], on_start: Callable[[], None] | None) -> None:
         if self.step > self.total:
@@ -216,7 +216,7 @@ class _Run:
                     self.save()
                 if self.finished():
                     return
-                if self.stop_agreed or (stop.requested and jax.process_count() == 1):
+                if self.updates.stop_agreed or (stop.requested and jax.process_count() == 1):
                     self.interrupt()
                 self.reaching = self.step + 1
                 batch = feeder.take(self.step)
@@ -229,11 +229,12 @@ class _Run:
         shape = batch.tokens.shape
         if shape in self._compiled:
             return train_step(*self.state, batch, votes)
-        self.settle()
-        with self.waiting("compiling"):
+        self.updates.settle()
+        *sequences, length = shape
+        with self.waiting(f"compiling for {math.prod(sequences)} × {length} tokens"):
             started = train_step(*self.state, batch, votes)
         self._compiled.add(shape)
-        self._restart_clock()  # speed is that of updates alone
+        self.updates.restart_clock()  # speed is that of updates alone
         return started
 
     def waiting(self, what: str) -> AbstractContextManager[None]:
@@ -258,21 +259,12 @@ class _Run:
         return self.step == self.total or (patience is not None and self.history.stale >= patience)
 
     def advance(self, state: TrainState, metrics: dict[str, Any]) -> None:
-        """Take note of a step that was dispatched; look at the one before, now done or nearly.
-
-        One step late, so that the devices always have the next step queued.
-        """
+        """Take note of a step that was dispatched; look at the one before, now done or nearly."""
         self.state, self.step = state, self.step + 1
-        self.settle((self.step, metrics))
-
-    def settle(self, pending: tuple[int, dict[str, Any]] | None = None) -> None:
-        """Wait for the step in flight and look at it; ``pending`` is in flight from now on."""
-        before, self._pending = self._pending, pending
-        if before is not None:
-            self._look_at(*before)
+        self.updates.settle((self.step, metrics))
 
     def evaluate(self, function: Callable[[PyTree], Mapping[str, float]]) -> None:
-        self.settle()
+        self.updates.settle()
         with self.waiting("evaluating"):
             metrics = function(self.state.params)
         self.history = self.history.after(self.step, metrics, self.best)
@@ -282,25 +274,25 @@ class _Run:
         if self.checkpoints is not None and is_best and parallel.is_main():
             # Before the checkpoint that says so: a kill in between repeats the evaluation.
             self.checkpoints.save_best(self.step, parallel.fetch(self.state.params), self._info())
-        self._restart_clock()
+        self.updates.restart_clock()
 
     def keep_for_curve(self) -> None:
         if self.checkpoints is None or not self.checkpoints.on_curve(self.step):
             return
-        self.settle()
+        self.updates.settle()
         if parallel.is_main():
             self.checkpoints.save_curve(self.step, parallel.fetch(self.state.params))
-        self._restart_clock()
+        self.updates.restart_clock()
 
     def save(self) -> None:
-        self.settle()
+        self.updates.settle()
         if self.checkpoints is None:
             return
         if self._saved != self.step and parallel.is_main():
             params, optimizer_state, _ = parallel.fetch(self.state)
             self.checkpoints.save_last(self.step, params, optimizer_state, self._info())
         self._saved = self.step
-        self._restart_clock()
+        self.updates.restart_clock()
 
     def interrupt(self) -> None:
         """Save and leave, by raising `Interrupted`."""
@@ -315,35 +307,3 @@ class _Run:
 
     def _info(self) -> dict[str, Any]:
         return _settings(self.config)._asdict() | {"history": self.history.to_json()}
-
-    def _look_at(self, step: int, device_metrics: dict[str, Any]) -> None:
-        metrics = jax.device_get(device_metrics)
-        if not metrics["finite"]:
-            epoch, index = divmod(step - 1, len(self.batches))
-            raise NonFiniteError(
-                f"step {step}: loss {metrics['loss']:g}, gradient norm {metrics['grad_norm']:g} "
-                f"in {self.batches.describe(epoch, index)}; the update was not made, nor any "
-                "after it; try a lower optimizer.learning_rate, or look at these examples"
-            )
-        self.stop_agreed = self.stop_agreed or bool(metrics["votes"] > 0)
-        self._tokens += int(metrics["tokens"])
-        if self.tracker is None:
-            return
-        tokens_per_second = self._tokens / max(time.perf_counter() - self._since, 1e-9)
-        self.tracker.progress(step, float(metrics["loss"]), tokens_per_second)
-        if step == 1 or step == self.total or step % self.config.log_every == 0:
-            if self.checkpoints is not None:
-                self.checkpoints.check_place()
-            # A dictionary that has been on a device is sorted by key.
-            numbers = {
-                key: float(x)
-                for key, x in sorted(metrics.items(), key=lambda item: item[0] != "loss")
-                if key not in ("votes", "tokens", "finite")
-            }
-            pace = {"tokens_per_second": tokens_per_second, "epoch": step / len(self.batches)}
-            self.tracker.log({"step": step, "split": "train", **numbers, **pace})
-            self._restart_clock()
-
-    def _restart_clock(self) -> None:
-        self._since = time.perf_counter()
-        self._tokens = 0

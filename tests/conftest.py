@@ -1,8 +1,11 @@
 """Every test runs offline, on four virtual CPU devices, with rank promotion an error."""
 
+import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 import jax
 import pytest
@@ -20,6 +23,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 FOLDER = pytest.StashKey[str]()
+PREFIX = "gptjax-programs-"
 
 # `make parity` has what these need, and the time.
 collect_ignore = [] if "GPTJAX_PARITY" in os.environ else ["parity"]
@@ -32,9 +36,32 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 def pytest_configure(config):
     if COMPILED not in os.environ:  # the process that starts the others
-        os.environ[COMPILED] = config.stash[FOLDER] = tempfile.mkdtemp(prefix="gptjax-compiled-")
+        os.environ[COMPILED] = config.stash[FOLDER] = folder_of_programs(tempfile.gettempdir())
     jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def folder_of_programs(place):
+    """A new folder, locked for the life of this process. Those of dead processes are removed."""
+    for left in Path(place).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is in use, or another user's
+            descriptor = lock(left)
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(descriptor)
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=place)
+    lock(folder)
+    return folder
+
+
+def lock(folder):
+    """Hold the lock of a folder for as long as the descriptor is open, or this process lives."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def pytest_unconfigure(config):

@@ -16,6 +16,7 @@ from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.errors import UserError
 from gptjax.files import DEEPEST, check_regular, parse_json, parse_toml, read_json, read_toml
 from gptjax.interchange import hub
+from tests.conftest import PREFIX, folder_of_programs
 
 
 def nested(depth: int, open_: str = "[", close: str = "]") -> str:
@@ -124,3 +125,10 @@ def _format(kind):
     from gptjax.data.tables.reader import TableFormat
 
     return TableFormat(kind)
+
+
+def test_programs_that_a_killed_test_run_has_compiled_are_removed(tmp_path):
+    """Those of living ones stay: they hold the lock of their folder."""
+    (tmp_path / f"{PREFIX}of-a-dead-process" / "folder").mkdir(parents=True)
+    living = [folder_of_programs(tmp_path) for _ in range(2)]
+    assert sorted(map(str, tmp_path.iterdir())) == sorted(living)

@@ -25,11 +25,11 @@ from tests.reliability.trials import Found, Line, Log, numbers, summary
 
 # Trials of a full run, and how many seconds one takes on two cores of a small machine.
 SECTIONS = {
-    "kills": (200, 60.0),
-    "corruptions": (500, 9.0),
+    "kills": (200, 22.0),
+    "corruptions": (500, 1.5),
     "disks": (40, 40.0),
     "processes": (12, 30.0),
-    "inputs": (10_000, 1.5),
+    "inputs": (10_000, 1.15),
     "quick": (0, 0.5),  # for `make test`: of the last and of the corruptions those that cost least
 }
 MODULES = {

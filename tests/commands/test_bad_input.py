@@ -11,6 +11,7 @@ import pytest
 from gptjax.cli import main
 from tests.commands.conftest import TINY, text
 
+RECORDED = Path(__file__).parents[1] / "recorded"
 PRETRAIN = ["pretrain", *TINY, "--train.steps", "2"]
 
 
@@ -96,6 +97,20 @@ def test_bad_text(folder, capsys, data, words):
     for word in words:
         assert word in line
     assert not (folder / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("blank", ["\u3000", "\u00a0", "\u2003"])
+def test_a_table_of_blanks_has_neither_rows_nor_text(folder, capsys, blank, ending):
+    """Of those that are no ASCII; also beside each other."""
+    table = folder / f"blanks.{ending}"
+    table.write_text(f"{blank}\n{blank}{blank}\n" * 2, encoding="utf-8")
+    run = str(RECORDED / "pretrained")
+    words = ("--task", "sst2", "--data", str(table), "--init", run, "--out", "run")
+    assert f"blanks.{ending}: is empty" in refused(capsys, "finetune", *words)
+    line = refused(capsys, "tokenizer", "--data", str(table), "--out", "t.model")
+    assert ("no text to train" if ending == "jsonl" else "no column 'text'") in line
+    assert sorted(path.name for path in folder.iterdir()) == [table.name, "books"]
 
 
 def test_a_corpus_smaller_than_a_batch(folder, capsys):

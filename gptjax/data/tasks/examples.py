@@ -13,6 +13,7 @@ from gptjax.data.tables.columns import with_nested
 from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.lines import READING, FileReading, clean_text
 from gptjax.data.tables.reader import Row
+from gptjax.data.tasks.by_label import PLACE, find_labelled, says_label
 from gptjax.data.tasks.labels import Unknown, known_labels, only_label
 from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
@@ -41,8 +42,12 @@ def read_split(
 ) -> Split:
     """The examples of a file or folder; see `to_split`. ``seen`` gets all rows, those too that
     cannot be used."""
-    present = [file for file in files_of(path) if is_there(file)]
-    root, kind = path if path.is_dir() else path.parent, path.suffix.lower()
+    by_label = find_labelled(path, task) if says_label(path) else None
+    if by_label is not None:
+        present, root, kind = [file for _, file in by_label.files], by_label.root, PLACE
+    else:
+        present = [file for file in files_of(path) if is_there(file)]
+        root, kind = path if path.is_dir() else path.parent, path.suffix.lower()
     digest = digest_files(root, present, kind)
     rows = read_rows(path, task, reading)
     split = to_split(
@@ -56,6 +61,10 @@ def read_split(
         labels=labels,
         required=required,
     )
+    if by_label is not None and by_label.others:
+        reason, first = by_label.left_out
+        dropped = {**split.dropped, reason: len(by_label.others)}
+        split = replace(split, dropped=dropped, first={**split.first, reason: first})
     return replace(split, earlier=digest.named, files=digest.files)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptjax.data.tables.containers import is_file, is_there, split_archive
 from gptjax.data.tables.lines import READING, FileReading
+from gptjax.data.tasks.by_label import find_files, says_label
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.match import annotations_of
 from gptjax.data.tasks.samples import SIZES, sample_split
@@ -101,7 +102,7 @@ def find_task_files(
             f"`data={' '.join(data)}`: give one folder or file, or SPLIT=PATH for every split"
         )
     path = Path(data[0]).expanduser()
-    if is_file(path):
+    if is_file(path) or says_label(path):
         return {"train": path}
     if not path.is_dir():
         raise UserError(
@@ -193,7 +194,7 @@ def _named(data: Sequence[str], task: Task) -> dict[str, Path]:
         if name not in known:
             raise UserError(f"`data={word}`: the splits of {task.name} are {', '.join(known)}")
         files[name] = Path(path).expanduser()
-        if not is_there(files[name]):
+        if not (says_label(path) or is_there(files[name])):
             raise UserError(f"{files[name]}: no such file or folder")
     return files
 
@@ -219,7 +220,9 @@ def _first(folder: Path, patterns: Iterable[str]) -> Path | None:
     """The first file of a folder that fits the first pattern that any fits."""
     for pattern in patterns:
         own = folder / pattern
-        if Path(pattern).is_absolute() or split_archive(own)[1] is not None:
+        if says_label(own) and not find_files(own):
+            continue
+        if Path(pattern).is_absolute() or says_label(own) or split_archive(own)[1] is not None:
             return own
         if found := sorted(folder.glob(pattern)):
             return found[0]

@@ -9,6 +9,7 @@ from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.files import BROKEN, read_folder
 from gptjax.data.tables.lines import READING, FileReading, read_lines
 from gptjax.data.tables.reader import Row, TableFormat, read_table
+from gptjax.data.tasks.by_label import labelled_rows, says_label
 from gptjax.data.tasks.task import LABEL, Task, names_of
 from gptjax.errors import UserError
 
@@ -32,14 +33,28 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_rows(path: Path, task: Task, reading: FileReading = READING) -> Iterator[Row]:
-    """The rows of a file, of a folder of files, or of line-aligned files."""
+    """The rows of a file, of a folder of files, of files by label, or of line-aligned ones."""
+    if says_label(path):
+        yield from labelled_rows(path, task, format_of(task, reading))
+        return
     files = files_of(path)
     if len(files) > 1 and not path.is_dir():
         yield from _aligned_rows(files, task, reading)
         return
     if not files:
         raise UserError(f"{path}: an empty folder; put the task's files there")
-    format = TableFormat(
+    format = format_of(task, reading)
+    for file in files:
+        for row in read_table(file, format):
+            if {"article", "questions"} <= row.cells.keys():
+                yield from _passage_rows(row)
+            else:
+                yield row
+
+
+def format_of(task: Task, reading: FileReading) -> TableFormat:
+    """How a task's files are read."""
+    return TableFormat(
         reading=replace(reading, sheet=task.sheet) if reading.sheet is None else reading,
         known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
         header=True if task.named else None,  # columns with names have a header
@@ -48,12 +63,6 @@ def read_rows(path: Path, task: Task, reading: FileReading = READING) -> Iterato
         last=frozenset(_names(task, LABEL)),
         hint=columns_hint(task),
     )
-    for file in files:
-        for row in read_table(file, format):
-            if {"article", "questions"} <= row.cells.keys():
-                yield from _passage_rows(row)
-            else:
-                yield row
 
 
 def columns_hint(task: Task) -> str:

@@ -2,10 +2,10 @@
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, AnyStr, Literal
 
 from gptjax.data.tables.files import open_bytes
 from gptjax.errors import UserError
@@ -56,14 +56,17 @@ READING = FileReading()  # as usual
 
 
 def read_lines(file: Path, reading: FileReading) -> Iterator[str]:
-    """The lines of a file with their ends, decoded one by one so that errors have a position."""
+    """The lines of a file with their ends, decoded one by one so that errors have a position.
+
+    In a file without any LF each CR ends a line, as on old Macs; it is given as LF.
+    """
     with open_bytes(file) as stream:
         check_encoding(file, stream, reading)
         if not reading.is_utf8:
             yield from _other_lines(file, stream, reading)
             return
         position = 0
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(_ended(stream, b"\r", b"\n"), start=1):
             try:
                 text = line.decode(UTF_8, reading.errors)
             except UnicodeDecodeError as error:
@@ -78,10 +81,22 @@ def _other_lines(file: Path, stream: Any, reading: FileReading) -> Iterator[str]
     number = 0
     with io.TextIOWrapper(stream, reading.encoding, reading.errors, newline="\n") as text:
         try:
-            for number, line in enumerate(text, start=1):
+            for number, line in enumerate(_ended(text, "\r", "\n"), start=1):
                 yield line if number > 1 else line.removeprefix(BYTE_ORDER_MARK)
         except UnicodeDecodeError as error:
             raise encoding_error(f"{file}: after line {number}", reading, None) from error
+
+
+def _ended(lines: Iterable[AnyStr], old: AnyStr, new: AnyStr) -> Iterator[AnyStr]:
+    """The same lines; if there is one, without an end, it is cut after each old end of a line."""
+    for number, line in enumerate(lines):
+        if number or line.endswith(new) or old not in line:
+            yield line
+            continue
+        *ended, rest = line.split(old)
+        yield from (part + new for part in ended)
+        if rest:
+            yield rest
 
 
 def check_encoding(file: Path, stream: Any, reading: FileReading) -> None:

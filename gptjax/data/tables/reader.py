@@ -107,7 +107,7 @@ def _kind_of(file: Path, reading: FileReading) -> Kind:
         raise UserError(f"{file}: is empty; give a file with rows")
     if text[0] in "{[":
         return "json"
-    first = text.partition("\n")[0]
+    first = text.partition("\n" if "\n" in text else "\r")[0]
     if "\t" in first or ("," not in first and suffix_of(name_inside(file)) != ".csv"):
         return "tsv"
     return "csv"

@@ -7,6 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from gptjax.data.tables.files import read_folder
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.tables.reader import TableFormat, read_table
 from gptjax.errors import UserError
 
@@ -222,3 +223,23 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert read_folder(tmp_path).files == [tmp_path / "a/c.csv", tmp_path / "b.csv"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "mac_roman", "utf-16"])
+def test_a_file_of_an_old_mac(read, encoding):
+    """Its lines end in CR alone; one LF anywhere, and a CR is what it was."""
+    format = TableFormat(reading=FileReading(encoding), known=TASK.known)
+    for name, content in {
+        "a.csv": 'text,label\rcaf\u00e9,1\r\r"two\rlines",0\r',
+        "a.tsv": "text\tlabel\rcaf\u00e9\t1\r\rtwo lines\t0",
+        "a.jsonl": '{"text": "caf\u00e9", "label": "1"}\r\r\r{"text": "two lines", "label": "0"}',
+    }.items():
+        (first, one), (second, two) = read(name, content.encode(encoding), format)
+        assert (one, two["label"]) == ({"text": "caf\u00e9", "label": "1"}, "0")
+        assert " ".join(two["text"].split()) == "two lines"
+        places = {"a.csv": ("line 2", "line 5"), "a.tsv": ("line 2", "line 4")}
+        assert (first, second) == places.get(name, ("line 1", "line 4"))
+    with pytest.raises(UserError, match=r"line 3: not UTF-8 at byte 13|after line 2"):
+        read("a.tsv", b"text\tlabel\ra\r\xff\t1\r", TASK)
+    mixed = read("a.tsv", "text\tlabel\na\rb\t1".encode(encoding), format)
+    assert mixed == [("line 2", {"text": "a\rb", "label": "1"})]

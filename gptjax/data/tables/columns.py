@@ -1,7 +1,8 @@
 """Columns by name, also inside of nested ones, and what to say of one that is not there."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 SHOWN = 20  # columns that a message lists
@@ -9,19 +10,54 @@ SHOWN = 20  # columns that a message lists
 
 def with_nested(cells: Mapping[str, Any], names: Iterable[str]) -> Mapping[str, Any]:
     """The same cells, and those of the names that lead into a cell: ``meta.text`` is the key
-    ``text`` of the cell ``meta``. A column of exactly that name comes first."""
+    ``text`` of the cell ``meta``, ``answers[0].text`` that of the first element of a list, and
+    ``choices[].text`` the list of those of all elements. A column of exactly that name comes
+    first."""
     found = {}
     for name in names:
         if name not in cells:
-            value: Any = cells
-            for key in name.split("."):
-                value = value.get(key, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+            value = _inside(cells, _steps(name))
             if value is not _ABSENT:
                 found[name] = value
     return {**cells, **found} if found else cells
 
 
+def is_nested(name: str) -> bool:
+    """Whether a name may lead into a cell."""
+    return "." in name or "[" in name
+
+
+def outermost(name: str) -> str:
+    """The column that a name begins with."""
+    return re.split(r"[.\[]", name, maxsplit=1)[0]
+
+
 _ABSENT = object()
+_EVERY = object()  # step to all elements of a list
+
+
+def _steps(name: str) -> list[Any]:
+    """The keys, and numbers of elements, that a name is made of."""
+    steps: list[Any] = []
+    for key in name.split("."):
+        plain, *elements = re.split(r"\[(-?\d{0,9})\](?=\[|$)", key)
+        steps.append(plain)
+        steps += [int(one) if one.lstrip("-") else _EVERY for one in elements[::2]]
+    return steps
+
+
+def _inside(value: Any, steps: Sequence[Any]) -> Any:
+    for place, step in enumerate(steps):
+        if isinstance(step, str):
+            value = value.get(step, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        elif not isinstance(value, list):
+            return _ABSENT
+        elif step is _EVERY:
+            found = [_inside(one, steps[place + 1 :]) for one in value]
+            return _ABSENT if any(one is _ABSENT for one in found) else found
+        else:
+            value = value[step] if -len(value) <= step < len(value) else _ABSENT
+    return value
 
 
 def absent(name: str, cells: Mapping[str, Any] | Iterable[str], role: str = "") -> str:
@@ -53,9 +89,11 @@ def _nearest(name: str, there: list[str]) -> str:
 
 
 def _names(cells: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Every column, those inside of nested ones with their path."""
+    """Every column, those inside of nested ones and of lists with their path."""
     for key, value in cells.items():
         if isinstance(value, Mapping) and value:
             yield from _names(value, f"{before}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            yield from _names(value[0], f"{before}{key}[].")
         else:
             yield f"{before}{key}"

@@ -93,10 +93,11 @@ def _ended(lines: Iterable[AnyStr], old: AnyStr, new: AnyStr) -> Iterator[AnyStr
         if number or line.endswith(new) or old not in line:
             yield line
             continue
-        *ended, rest = line.split(old)
-        yield from (part + new for part in ended)
-        if rest:
-            yield rest
+        parts = line.split(old)
+        for part in parts[:-1]:
+            yield part + new
+        if parts[-1]:
+            yield parts[-1]
 
 
 def check_encoding(file: Path, stream: Any, reading: FileReading) -> None:

@@ -13,7 +13,7 @@ from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from gptjax.data.tables.columns import absent, listed
+from gptjax.data.tables.columns import absent, listed, outermost
 from gptjax.data.tables.containers import ZIP_MAGIC, name_inside
 from gptjax.data.tables.files import open_bytes, suffix_of, unpacked, unreadable
 from gptjax.data.tables.lines import (
@@ -204,7 +204,7 @@ def _is_rows(value: Any, format: TableFormat) -> bool:
     ):
         return False
     wanted = {format.column} if format.column is not None else format.known
-    return not any(name.split(".")[0].lower() in {key.lower() for key in value} for name in wanted)
+    return not any(outermost(name).lower() in {key.lower() for key in value} for name in wanted)
 
 
 def _json_row(value: Any, where: str) -> Row:
@@ -307,7 +307,7 @@ def _parquet_rows(file: Path, format: TableFormat) -> Iterator[Row]:
                 names = _class_names(schema.metadata or {})
             elif format.column in schema.names:
                 wanted = [format.column]
-            elif (outer := format.column.split(".")[0]) in schema.names:
+            elif (outer := outermost(format.column)) in schema.names:
                 wanted = [outer]  # a nested column is found in it
             else:
                 raise missing_column(str(file), format, schema.names)

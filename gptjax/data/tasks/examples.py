@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.data.tables.columns import with_nested
+from gptjax.data.tables.columns import is_nested, with_nested
 from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.lines import READING, FileReading, clean_text
 from gptjax.data.tables.reader import Row
@@ -150,7 +150,7 @@ class _Reader:
         self.labels = labels
         self.advice = advice
         self.matcher = Matcher(task, advice)
-        self._nested = [name for name in named_columns(task) if "." in name]
+        self._nested = [name for name in named_columns(task) if is_nested(name)]
         self._labels = {label: number for number, label in enumerate(task.labels)}
         self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
         self._unknown = Unknown(tuple(self._labels))

@@ -6,10 +6,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from gptjax.data.tables.columns import with_nested
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.load import load_split, load_task_data
 from gptjax.data.tasks.table import TASKS, find_task
 from gptjax.data.tasks.task import as_before, with_columns
+from gptjax.data.tasks.task_file import parse_task
 from gptjax.errors import UserError
 
 ROWS = [
@@ -195,3 +197,68 @@ def test_runs_from_before_read_their_files_as_they_did(tmp_path, reviews):
     # But for what is typed now.
     with pytest.raises(UserError, match="no column 'clean_text'"):
         read_split(write(tmp_path, "csv"), with_columns(task, ("text=clean_text",)), "train")
+
+
+ARC = {
+    "id": "a",
+    "question": {
+        "stem": "What is hot?",
+        "choices": [{"text": "ice", "label": "A"}, {"text": "fire", "label": "B"}],
+    },
+    "answers": [{"text": "x"}, {"text": "y", "more": [[1, 2], [3]]}],
+    "answerKey": "B",
+    "a[0]": "exact",
+}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+def test_columns_inside_of_lists(tmp_path, kind):
+    rows = [ARC, {**ARC, "answerKey": "A"}]
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(
+            json.dumps(rows, indent=1) if kind == "json" else "\n".join(map(json.dumps, rows))
+        )
+    task = parse_task(
+        'format = "choice"\nlabels = ["A", "B"]\n[columns]\ncontext = "question.stem"\n'
+        'options = "question.choices[].text"\nquestion = "answers[-1].text"\nlabel = "answerKey"',
+        "arc",
+        "arc",
+    )
+    split = read_split(path, task, "train")
+    texts = ("What is hot?", "y", "ice", "fire")
+    assert [(e.texts, e.target) for e in split.examples] == [(texts, 1), (texts, 0)]
+    wrong = with_columns(task, ("options=question.choices[].txt",))
+    with pytest.raises(
+        UserError,
+        match=r"no column 'question.choices\[\].txt' for the options; .*"
+        r"'question.choices\[\].text'.*\(nearest: 'question.choices\[\].text'\)",
+    ):
+        read_split(path, wrong, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("answers[0].text", "x"),
+        ("answers[].text", ["x", "y"]),
+        ("answers[1].more[0][1]", 2),
+        ("answers[1].more[][0]", [1, 3]),
+        ("answers[1].more[]", [[1, 2], [3]]),
+        ("a[0]", "exact"),
+        ("answers[].more", None),  # the first one has none
+        ("answers[2].text", None),
+        ("answers[-3]", None),
+        ("answers[1].more[][1]", None),
+        ("question[0]", None),
+        ("answers.text", None),
+        ("answers[", None),
+        ("answers[x].text", None),
+        ("answers[0", None),
+        ("[]", None),
+    ],
+)
+def test_names_that_lead_into_lists(name, value):
+    assert with_nested(ARC, [name]).get(name) == value

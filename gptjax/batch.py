@@ -20,7 +20,8 @@ class Batch(NamedTuple):
             it. Position 0 has no prediction and is ignored; padding has weight 0.
         extract: int32 [B, K], the position whose state the task head reads.
         targets: float32 [B, C], a distribution over the classes (or the K choices).
-        weights: float32 [B], 1 for an example and 0 for one that only pads the batch.
+        weights: float32 [B], how much an example counts: 1, or the weight of its class; 0 for one
+            that only pads the batch.
     """
 
     tokens: Array
@@ -39,7 +40,7 @@ class Sums(NamedTuple):
 
     Attributes:
         loss: float32 [], the sum to minimise.
-        weight: float32 [], what to divide by (predicted tokens, or examples).
+        weight: float32 [], what to divide by (predicted tokens, or examples, by their weights).
         metrics: float32 [] each, further sums over the same weight, by name (see above).
     """
 

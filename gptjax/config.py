@@ -292,6 +292,8 @@ def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
         inner = [a for a in arguments if a is not type(None)]
         if value == "None" and len(inner) < len(arguments):
             return None
+        # The last one says what is wrong; of a list it is the one that may be a list.
+        inner.sort(key=lambda one: isinstance(value, list) and typing.get_origin(one) is tuple)
         for option in inner:
             try:
                 return _convert(value, option, where, name)

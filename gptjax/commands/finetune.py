@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gptjax.commands.advice import evaluation_data, suggest
 from gptjax.commands.finetune_config import (
     FinetuneConfig,
@@ -23,6 +25,7 @@ from gptjax.data.tasks.formats import EncodedExamples, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
+from gptjax.data.tasks.weights import class_weights, describe, example_weights
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation import task_scores
@@ -153,6 +156,7 @@ def _problem(
         batch_size=train.batch_size,
         seed=train.seed,
         shuffle=True,
+        weights=_weights(task, data.splits["train"]),
     )
     say(batches.report())
     sizes = {"context_length": context, "batch_size": train.batch_size // train.accumulate}
@@ -184,6 +188,15 @@ def _problem(
         trainable=head_only if section.freeze_backbone else None,
         on_start=lambda: _copy_task_file(config, folder),
     )
+
+
+def _weights(task: Task, train: Split) -> np.ndarray | None:
+    """How much each training example counts; says it."""
+    if task.class_weights is None:
+        return None
+    weights = class_weights(train.examples, task)
+    say(describe(weights, task))
+    return example_weights(train.examples, weights)
 
 
 def _identity(section: TaskConfig, task: Task, positions: int | None) -> dict[str, Any]:

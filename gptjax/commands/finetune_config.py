@@ -9,7 +9,8 @@ from gptjax import config as configs
 from gptjax.config import alias, since
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.tasks.table import find_task
-from gptjax.data.tasks.task import Task, as_before, with_columns
+from gptjax.data.tasks.task import ClassWeights, Task, as_before, with_columns
+from gptjax.data.tasks.weights import check_class_weights
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import LARGEST, UserError, check_counts, check_settings, shown
@@ -61,6 +62,10 @@ class TaskConfig:
     """Validate on so many examples, drawn likewise."""
     lm_coefficient: Annotated[float, alias("--lm-coefficient")] = 0.5
     """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
+    class_weights: ClassWeights | None = None
+    """How much the training examples of each class count: a number for each label, in their order,
+    or balanced, which gives all classes the same sum. None: what the task file says, or all
+    alike."""
     transfer_layers: Annotated[int | None, alias("--transfer-layers")] = None
     """Take only the embeddings and the first so many blocks from --init; None takes all."""
     freeze_backbone: Annotated[bool, alias("--freeze-backbone")] = False
@@ -222,6 +227,9 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
             f"--task {task.name}: a test set without training data; fine-tune on "
             f"{task.trained_as}, and evaluate that run with --task {task.name}"
         )
+    if (weights := config.task.class_weights) is not None:
+        check_class_weights(weights, task)
+        task = replace(task, class_weights=weights)
     task = with_columns(task, config.task.columns)
     return as_before(task) if config.task.exact_columns is False else task
 

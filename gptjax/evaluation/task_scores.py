@@ -125,8 +125,15 @@ class TaskEvaluator:
     ) -> None:
         self._examples, self._task = examples, task
         self._tokens = [max(item.lengths) for item in sequences]
-        shape = {"context_length": context_length, "batch_size": batch_size}
-        self._batches = Bucketed(sequences, examples, task, **shape, seed=0, shuffle=False)
+        self._batches = Bucketed(
+            sequences,
+            examples,
+            task,
+            context_length=context_length,
+            batch_size=batch_size,
+            seed=0,
+            shuffle=False,
+        )
         self._predict = Predictor(log_probabilities, self._batches)
 
     def __call__(self, params: Any) -> SplitScores:

@@ -85,9 +85,9 @@ def task(
 
     The loss of an example is the cross-entropy of its target distribution plus
     ``lm_coefficient`` times the mean, over its sequences, of each sequence's mean negative
-    log-likelihood per token; the sums run over examples. Its softmax covers the vocabulary and
-    the three special tokens. A batch has whole sequences: T tokens are seen, those after the first
-    are predicted.
+    log-likelihood per token; the sums run over examples, each times its weight. Its softmax covers
+    the vocabulary and the three special tokens. A batch has whole sequences: T tokens are seen,
+    those after the first are predicted.
 
     Metrics: ``task_loss``, ``lm_loss`` (absent with coefficient 0) and ``accuracy`` (whether the
     likeliest class is the target's likeliest).

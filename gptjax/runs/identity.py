@@ -50,6 +50,7 @@ def task_identity(
     return {
         # Only where it is not as usual, so that runs from before there was a choice go on.
         **({"fidelity": "released", "positions": positions} if positions is not None else {}),
+        **({"class_weights": task.class_weights} if task.class_weights is not None else {}),
         "task": task.name,
         "format": task.format,
         "labels": task.labels,

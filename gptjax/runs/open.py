@@ -12,7 +12,7 @@ import jax
 
 from gptjax import config
 from gptjax.data.tasks.table import find_task
-from gptjax.data.tasks.task import Task, as_before, with_columns
+from gptjax.data.tasks.task import ClassWeights, Task, as_before, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
 from gptjax.errors import UserError
@@ -123,8 +123,18 @@ def load_task(path: str | Path) -> Task | None:
     task = find_task(str(own) if own.exists() else name)
     task = replace(task, name=Path(name).stem if own.exists() else task.name)
     task = with_columns(task, tuple(map(str, section.get("columns", ()))))
+    if "class_weights" in section:
+        task = replace(task, class_weights=_class_weights(folder, section["class_weights"]))
     _check_task(folder, table, task)
     return task if section.get("exact_columns") else as_before(task)
+
+
+def _class_weights(folder: RunFolder, value: Any) -> ClassWeights:
+    if value == "balanced":
+        return "balanced"
+    if isinstance(value, list) and all(isinstance(number, float) for number in value):
+        return tuple(value)
+    raise UserError(f"{folder.config}: task.class_weights = {value!r} are no weights")
 
 
 def _check_task(folder: RunFolder, table: Mapping[str, Any], task: Task) -> None:

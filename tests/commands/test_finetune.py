@@ -20,14 +20,15 @@ import gptjax as package
 from gptjax import config as configs
 from gptjax.cli import main
 from gptjax.commands import finetune_config
-from gptjax.commands.finetune_config import FinetuneConfig
+from gptjax.commands.finetune_config import FinetuneConfig, TaskConfig
 from gptjax.commands.predict import PredictConfig, check_probability
 from gptjax.data.tasks.table import TASKS
 from gptjax.errors import UserError
 from gptjax.evaluation.comparison import read_group
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.open import load
+from gptjax.runs.identity import task_identity
+from gptjax.runs.open import load, load_task
 from gptjax.runs.results import Seeds, SplitResult, TaskRun, read_as, write_results
 from tests import wandb_files
 from tests.commands.conftest import TINY, last_step, metrics
@@ -359,6 +360,57 @@ def test_resuming_another_problem_is_refused(tuned, options, tmp_path, capsys):
     words = [*options, "--out", str(copy), "--resume", "auto", "--lm-coefficient", "0.1"]
     assert main(words) == 2
     assert "another task" in capsys.readouterr().err
+
+
+def test_class_weights_decide_what_is_learnt(options, data, tmp_path, capsys):
+    """Of two classes only the first one counts, so that the other is never predicted."""
+    out = tmp_path / "weighed"
+    words = [*options, "--out", str(out), "--train.epochs", "12"]  # the program of `tuned`
+    assert main([*words, "--task.class-weights", "1", "0"]) == 0
+    assert "class weights: negative 1, positive 0" in capsys.readouterr().err
+    assert {row[2] for row in table(out / "predictions.tsv")[1:]} == {"negative"}
+    gold = [row[1] for row in table(data / "dev.tsv")[1:]]
+    found = results(out)["metrics"]
+    assert found["accuracy"] == pytest.approx(gold.count("0") / 21)
+    assert found["loss"] > 0.7  # of all examples: there are no weights here
+    train = [record for record in metrics(out) if record["split"] == "train"]
+    # A batch without an example that counts has nothing to say.
+    counted = [record for record in train if record["tokens"]]
+    assert 0 < len(counted) < len(train)
+    assert counted[-1]["accuracy"] == 1
+    assert counted[-1]["task_loss"] < 0.5
+    assert load(out).task.class_weights == (1.0, 0.0)
+    config = (out / "config.toml").read_text()
+    for damaged, why in (("[0.5, 1.0]", "class_weights is"), ("[true]", "no weights")):
+        there = config.replace(
+            "class_weights = [\n    1.0,\n    0.0,\n]", f"class_weights = {damaged}"
+        )
+        assert there != config
+        (out / "config.toml").write_text(there)
+        with pytest.raises(UserError, match=rf"config\.toml: .*{why}"):
+            load_task(out)
+
+
+def test_class_weights_are_part_of_the_task(tmp_path):
+    """A task without them is what it was before there were any."""
+    file = tmp_path / "own.toml"
+    plain = 'format = "classification"\nlabels = ["a", "b"]\n'
+
+    def own(text, weights=None):
+        file.write_text(text)
+        config = FinetuneConfig(task=TaskConfig(name=str(file), class_weights=weights))
+        return finetune_config.task_of(config, RunFolder(tmp_path / "run"))
+
+    def identity(task):
+        return task_identity(task, lm_coefficient=0.5, freeze_backbone=False, positions=None)
+
+    assert "class_weights" not in identity(own(plain))
+    balanced = own(f'{plain}class_weights = "balanced"')
+    assert balanced.class_weights == "balanced"
+    assert identity(balanced) == {**identity(own(plain)), "class_weights": "balanced"}
+    assert own(f'{plain}class_weights = "balanced"', (1.0, 2.0)).class_weights == (1.0, 2.0)
+    with pytest.raises(UserError, match=r"^`task\.class_weights`: 1 numbers for 2 labels"):
+        own(plain, (1.0,))
 
 
 @pytest.mark.slow  # a kill; one of pre-training and one of a sweep are quick

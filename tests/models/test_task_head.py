@@ -58,6 +58,7 @@ def make_batch(k, classes, examples=5, length=12, seed=0):
     targets = rng.dirichlet(np.ones(classes), examples).astype(np.float32)
     weights = np.ones(examples, np.float32)
     weights[-1] = 0
+    weights[:2] = 0.5, 1.5  # of classes
     return Batch(tokens, lm_weights, extract, targets, weights)
 
 

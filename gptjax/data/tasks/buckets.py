@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from gptjax.batch import Batch
 from gptjax.data.tasks.formats import Sequences
@@ -44,6 +44,7 @@ class Bucketed:
     batch_size: int  # B, over all devices and processes
     seed: int  # of the order
     shuffle: bool  # another order every epoch; otherwise bucket by bucket
+    weights: Float[np.ndarray, " N"] | None = None  # of each example; None: 1
 
     def __post_init__(self) -> None:
         if not self.sequences:
@@ -80,7 +81,10 @@ class Bucketed:
                 weights[row, k, 1 : len(ids)] = 1
                 extract[row, k] = len(ids) - 1
         targets = np.where(present[:, None], self._targets[members], 0).astype(np.float32)
-        return Batch(tokens, weights, extract, targets, weights=present.astype(np.float32))
+        counts = present.astype(np.float32)
+        if self.weights is not None:
+            counts *= self.weights[members]
+        return Batch(tokens, weights, extract, targets, weights=counts)
 
     def members(self, epoch: int, index: int) -> Int[np.ndarray, " _"]:
         """Numbers of the examples of a batch, row by row; fewer than B in the last one."""

@@ -21,6 +21,8 @@ Metric = Literal[
     "pearson",
     "spearman",
 ]
+ClassWeights = tuple[float, ...] | Literal["balanced"]
+"""A number for each class, in the order of the labels, or from how often each occurs."""
 Column = str | tuple[str, ...]
 """A column's name, or several whose texts belong together, in order."""
 
@@ -99,6 +101,7 @@ class Task:
     # Whether a column may serve several parts, as it could in runs from before it was refused.
     share_columns: bool = False
     sheet: str | None = None  # of its files that are spreadsheets; None: the first one
+    class_weights: ClassWeights | None = None  # of a training example's loss; None: all alike
     trained_as: str | None = None  # of a test set without training data, whose models answer it
 
     @property

@@ -8,12 +8,14 @@ from gptjax.data.tasks.task import (
     CATEGORY,
     LABEL,
     PARTS,
+    ClassWeights,
     Format,
     Holdout,
     Metric,
     Task,
     usual_files,
 )
+from gptjax.data.tasks.weights import check_class_weights
 from gptjax.errors import UserError
 from gptjax.files import parse_toml, read_text
 
@@ -51,6 +53,7 @@ class _TaskFile:
     metrics: tuple[Metric, ...] = ("accuracy",)
     labels: tuple[str, ...] = ()
     scores: tuple[int, ...] = ()
+    class_weights: ClassWeights | None = None
     holdout: float = Holdout.fraction
     sheet: str | None = None
     columns: _Columns = field(default_factory=_Columns)
@@ -101,6 +104,7 @@ def parse_task(text: str, name: str, where: str) -> Task:
             split: (file, *usual) if (file := getattr(given.files, split)) is not None else usual
             for split, usual in usual_files().items()
         },
+        class_weights=given.class_weights,
         holdout=Holdout(fraction=given.holdout),
         sheet=given.sheet,
         own_files=frozenset(split for split, file in vars(given.files).items() if file),
@@ -126,6 +130,8 @@ def _check(task: Task, where: str) -> None:
             raise UserError(f"{where}: the metric {metric} does not fit a task with {kind}")
     if "f1" in task.metrics and len(task.labels) != 2:
         raise UserError(f"{where}: f1 is of two classes (the second one's); take macro_f1")
+    if task.class_weights is not None:
+        check_class_weights(task.class_weights, task, f"{where}: class_weights")
     if task.scores is not None and task.format == "choice":
         raise UserError(f"{where}: a choice has labels (the names of its options), not scores")
     for part in task.columns:

@@ -293,7 +293,9 @@ def _convert(value: Any, hint: Any, where: str, name: str) -> Any:
         if value == "None" and len(inner) < len(arguments):
             return None
         # The last one says what is wrong; of a list it is the one that may be a list.
-        inner.sort(key=lambda one: isinstance(value, list) and typing.get_origin(one) is tuple)
+        inner.sort(
+            key=lambda one: isinstance(value, list) and getattr(one, "__origin__", 0) is tuple
+        )
         for option in inner:
             try:
                 return _convert(value, option, where, name)

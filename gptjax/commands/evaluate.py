@@ -182,6 +182,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             run=config.run,
             made=Provenance.now(parallel.describe_devices()),
             categories=scores.categories,
+            classes=scores.classes,
         )
         write_results(out / "results.json", results)
     if sample:

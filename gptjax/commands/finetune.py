@@ -268,7 +268,8 @@ def _results(
     valid, splits = scores["valid"], []
     for name, found in scores.items():
         left_out = sum(data.splits[name].dropped.values())
-        splits.append(SplitResult(name, found.num_examples, left_out, dict(found.metrics)))
+        measured = (dict(found.metrics), found.classes)
+        splits.append(SplitResult(name, found.num_examples, left_out, *measured))
     return TaskRun(
         task=task.name,
         split="valid",

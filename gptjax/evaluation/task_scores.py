@@ -17,13 +17,14 @@ from gptjax.data.tasks.formats import Sequences, encode
 from gptjax.data.tasks.metrics import LABELS, measure
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.task import Task
+from gptjax.evaluation.by_class import by_class, class_table
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig
 from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Run, head_config
 from gptjax.runs.predictions import Predictions, class_names
-from gptjax.runs.results import Category, Data, Seeds, SplitSpread, Spread, TaskRun
+from gptjax.runs.results import Category, ClassScores, Data, Seeds, SplitSpread, Spread, TaskRun
 from gptjax.training.evaluation import Predictor
 
 
@@ -42,6 +43,7 @@ class SplitScores:
             where nothing was encoded.
         seconds: that tokenizing and answering took, without compilation; 0 where it is not known.
         categories: the metrics of each, the largest first; of a task that has them, and labels.
+        classes: precision, recall and F1 of each; of a task that has classes, and labels.
     """
 
     probabilities: Float[np.ndarray, "N C"]
@@ -53,6 +55,7 @@ class SplitScores:
     tokens: Sequence[int] = ()
     seconds: float = 0.0
     categories: tuple[Category, ...] = ()
+    classes: tuple[ClassScores, ...] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -86,12 +89,15 @@ def score(
     gold, index = [one.target for one in examples], [one.row for one in examples]
     metrics: dict[str, float] = {}
     categories: tuple[Category, ...] = ()
+    classes: tuple[ClassScores, ...] | None = None
     if gold and all(target is not None for target in gold):
         loss = -(targets_of(examples, task) * log_p).sum(-1).mean()
         metrics = {"loss": float(loss), **measure(task.metrics, np.array(gold), predicted)}
         categories = _by_category(examples, np.array(gold), predicted, task)
+        classes = by_class(np.array(gold), predicted, task)
     shown = probabilities.astype(np.float32)
-    return SplitScores(shown, predicted, gold, index, metrics, categories=categories)
+    answers = (shown, predicted, gold, index, metrics)
+    return SplitScores(*answers, categories=categories, classes=classes)
 
 
 def _by_category(
@@ -185,7 +191,7 @@ def report(task: Task, scores: Mapping[str, SplitScores], comparable: bool) -> l
                 f"  {name:16} {LABELS[metric]:22} {100 * split.metrics[metric]:6.2f}"
                 f"   on {split.num_examples:,} examples{paper}"
             )
-        lines += _category_table(task, split)
+        lines += [*class_table(split.classes), *_category_table(task, split)]
         if split.truncated:
             lines.append(f"  {name:16} {split.truncated:,} truncated to the model's context")
         if split.collapsed:

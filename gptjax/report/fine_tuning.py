@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
+from gptjax.report.classes import class_table
 from gptjax.report.entries import TunedRun
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
 from gptjax.report.predictions import of_predictions
@@ -110,7 +111,8 @@ def _task(runs: Labelled) -> Section:
     name, title = f"{slug(task.name)}-further-metrics", f"{task.name}: further metrics"
     columns, caption = ("run", "mean ± std", *COLUMNS), "As in the table of all tasks."
     cells, sources = tuple(cells for _, cells in rows), tuple(source for source, _ in rows)
-    tables = (Table(name, title, caption, columns, cells, sources),) if rows else ()
+    further = (Table(name, title, caption, columns, cells, sources),) if rows else ()
+    tables = (*further, *class_table(task, predicted))
     figures = (*_metric_bars(task, runs), *_training(task, runs), *of_predictions(task, predicted))
     name = f"task-{slug(task.name)}"
     return Section(name, task.name, 3, tuple(text), tables=tables, figures=figures)

@@ -86,13 +86,28 @@ class LanguageModelling(_OfModel):
 
 
 @dataclass(frozen=True)
+class ClassScores:
+    """What is measured of one class, each from 0 to 1, and how many examples have it."""
+
+    name: str
+    examples: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class SplitResult:
-    """A fine-tuned run on one split; without labels it has no metrics."""
+    """A fine-tuned run on one split; without labels it has no metrics.
+
+    ``classes`` is None of scores and choices too, and of runs from before it was recorded.
+    """
 
     name: str
     examples: int
     left_out: int
     metrics: dict[str, float]
+    classes: tuple[ClassScores, ...] | None = keyed("name", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +189,7 @@ class TaskEvaluation(_Asked):
     """A fine-tuned model on some examples, with and without labels."""
 
     categories: tuple[Category, ...] = keyed("name", ())
+    classes: tuple[ClassScores, ...] | None = keyed("name", None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,10 @@ def test_it_learns_and_the_folder_is_complete(tuned, data):
     assert found["data"]["sample"] is False
     assert found["checkpoint"].startswith("best/")
     assert found["splits"]["test"] == {"examples": 10, "left_out": 0, "metrics": {}}
+    classes = found["splits"]["valid"]["classes"]
+    gold = [line.split("\t")[1] for line in (data / "dev.tsv").read_text().splitlines()[1:]]
+    numbers = {name: one["examples"] for name, one in classes.items()}
+    assert numbers == {"negative": gold.count("0"), "positive": gold.count("1")}
     train = [r["task_loss"] for r in metrics(tuned) if r["split"] == "train"]
     assert train[-1] < 0.7 * train[0]
     meta = json.loads((tuned / "meta.json").read_text())
@@ -152,7 +156,10 @@ def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     out = tmp_path / "evaluated"
     words = ["evaluate", "--run", str(tuned), "--split", "valid", "--batch-size", "4"]
     assert main([*words, "--data", str(data), "--out", str(out)]) == 0
-    assert "on 21 examples" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "on 21 examples" in shown
+    assert "  class     examples  precision  recall      F1\n  negative " in shown
+    assert results(out)["classes"] == results(tuned)["splits"]["valid"]["classes"]
     assert results(out)["metrics"] == pytest.approx(results(tuned)["metrics"], rel=1e-5)
     assert main(["evaluate", "--run", str(tuned), "--data", str(data), "--split", "tset"]) == 2
     assert "has the splits train, valid, test" in capsys.readouterr().err
@@ -375,7 +382,7 @@ def test_class_weights_decide_what_is_learnt(options, data, tmp_path, capsys):
     assert found["loss"] > 0.7  # of all examples: there are no weights here
     train = [record for record in metrics(out) if record["split"] == "train"]
     # A batch without an example that counts has nothing to say.
-    counted = [record for record in train if record["tokens"]]
+    counted = [record for record in train if record["loss"]]
     assert 0 < len(counted) < len(train)
     assert counted[-1]["accuracy"] == 1
     assert counted[-1]["task_loss"] < 0.5

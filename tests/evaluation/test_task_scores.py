@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, classification_report, f1_score, log_loss
 
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.splits import Example, targets_of
@@ -40,6 +40,61 @@ def test_metrics_of_every_category_are_scikit_learns():
     assert large.split()[1] == str((kinds == "large").sum())
 
 
+def draw_answers(gold, classes):
+    """Examples of these classes, and log-probabilities that are often right."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(len(gold), classes))
+    logits[np.arange(len(gold)), gold] += 1
+    examples = [Example(("a",), int(target), "", row) for row, target in enumerate(gold)]
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True)), examples
+
+
+def test_every_class_has_precision_recall_and_f1():
+    gold = np.arange(60) % 7 % 3  # 26, 17 and 17
+    task = dataclasses.replace(TASKS["snli"], format="classification")
+    log_p, examples = draw_answers(gold, 3)
+    scores = score(log_p, examples, task)
+    expected = classification_report(
+        gold, log_p.argmax(-1), target_names=task.labels, output_dict=True
+    )
+    assert [one.name for one in scores.classes] == list(task.labels)
+    for one in scores.classes:
+        wanted = expected[one.name]
+        assert (one.precision, one.recall, one.f1, one.examples) == pytest.approx(
+            tuple(wanted[name] for name in ("precision", "recall", "f1-score", "support"))
+        )
+    lines = report(task, {"valid": scores}, False)
+    heads = next(line for line in lines if "precision" in line)
+    (neutral,) = (line for line in lines if line.startswith("  neutral"))
+    assert heads.split() == ["class", "examples", "precision", "recall", "F1"]
+    numbers = (100 * expected["neutral"][name] for name in ("precision", "recall", "f1-score"))
+    assert neutral.split() == ["neutral", "17", *(f"{number:.2f}" for number in numbers)]
+    assert len(neutral) == len(heads)
+
+
+def test_of_many_classes_those_with_the_lowest_f1_are_shown():
+    names = tuple(f"class {number} {'x' * 60}" for number in range(50))
+    task = dataclasses.replace(TASKS["sst2"], labels=names, aliases={})
+    log_p, examples = draw_answers(np.arange(400) % 48, 50)  # two have no example
+    scores = score(log_p, examples, task)
+    assert len(scores.classes) == 50
+    lines = report(task, {"valid": scores}, False)
+    assert "  of 50 classes the 10 with the lowest F1" in lines
+    shown = [line for line in lines if line.startswith("  class ") and "examples" not in line]
+    assert max(map(len, shown)) < 80
+    values = sorted(one.f1 for one in scores.classes if one.examples)[:10]
+    assert [line.split()[-1] for line in shown] == [f"{100 * value:.2f}" for value in values]
+
+
+@pytest.mark.parametrize(("name", "classes"), [("race", 4), ("stsb", 6)])
+def test_scores_and_choices_have_no_classes(name, classes):
+    log_p, examples = draw_answers(np.arange(8) % 4, classes)
+    scores = score(log_p, examples, TASKS[name])
+    assert scores.metrics
+    assert scores.classes is None
+    assert not any("precision" in line for line in report(TASKS[name], {"x": scores}, False))
+
+
 def test_without_labels_or_categories_there_is_no_table():
     log_p = np.log(np.full((2, 3), 1 / 3, np.float32))
     hidden = [Example(("a", "b"), None, "", row, "kind") for row in range(2)]
@@ -47,6 +102,7 @@ def test_without_labels_or_categories_there_is_no_table():
     for examples in (hidden, plain):
         scores = score(log_p, examples, TASKS["breaking_nli"])
         assert scores.categories == ()
+        assert (scores.classes is None) == (examples is hidden)
         assert not any("category" in line for line in report(TASKS["snli"], {"x": scores}, False))
 
 

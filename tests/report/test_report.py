@@ -7,7 +7,7 @@ import statistics
 import made_runs
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from gptjax.errors import UserError
 from gptjax.models.objective import lm, num_parameters
@@ -63,6 +63,25 @@ def test_the_metric_while_training_is_the_mean_over_seeds(report):
     assert (several.x, several.y) == ((5, 10), pytest.approx((6.5, 11.5)))  # seeds 1 and 2
     assert several.high[0] - several.y[0] == pytest.approx(0.5**0.5)
     assert (one.y, one.low) == (pytest.approx((6.0, 11.0)), None)
+
+
+def test_every_class_has_a_row_for_each_run(report, answers):
+    """Over seeds the mean and deviation; a scale has no classes, and one run needs no name."""
+    found = rows(table(report, "rte-classes"))
+    assert found.keys() == {"runs/finetune/rte/a", "runs/finetune/rte/old"}
+    assert table(report, "rte-classes").columns == (
+        *("class", "run", "examples", "precision", "recall", "F1"),
+    )
+    seeds = [precision_recall_fscore_support(one.gold, one.predicted) for one in answers]
+    for number, row in enumerate(found["runs/finetune/rte/a"]):
+        assert (row["class"], row["run"]) == (("entailment", "not_entailment")[number], "a")
+        assert row["examples"] == str(seeds[0][3][number])
+        for place, name in enumerate(("precision", "recall", "F1")):
+            values = [100 * seed[place][number] for seed in seeds]
+            assert row[name] == f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+    assert "run" not in table(report, "snli-classes").columns
+    names = [one.name for part in report.sections for one in part.tables]
+    assert "stsb-classes" not in names
 
 
 def test_seeds_that_stopped_early_end_the_curve(tmp_path, answers):

@@ -13,6 +13,7 @@ from gptjax.runs.folder import Provenance
 from gptjax.runs.results import (
     KINDS,
     Category,
+    ClassScores,
     Data,
     Dropped,
     LanguageModelling,
@@ -71,7 +72,10 @@ ONE_OF_EACH = [
         seed=1,
         majority_class_only=False,
         paper=Paper("accuracy", None),
-        splits=(SplitResult("valid", 5, 1, {"accuracy": 0.6}), SplitResult("test", 3, 0, {})),
+        splits=(
+            SplitResult("valid", 5, 1, {"accuracy": 0.6}),
+            SplitResult("test", 3, 0, {}, (ClassScores("no", 3, 1.0, 0.6, 0.75),)),
+        ),
     ),
     Seeds(
         task="rte",
@@ -103,6 +107,7 @@ ONE_OF_EACH = [
         checkpoint="best/2",
         run="runs/b",
         categories=(Category("Logic", 2, {"matthews": 0.0}),),
+        classes=(ClassScores("name", 2, 0.0, 0.0, 0.0), ClassScores("", 0, 0.5, 1.0, 0.0)),
     ),
     ZeroShot(
         task="cola, zero-shot",
@@ -157,7 +162,12 @@ def test_a_mapping_in_the_file_is_a_tuple_here(tmp_path):
     }
     assert table(run)["splits"] == {
         "valid": {"examples": 5, "left_out": 1, "metrics": {"accuracy": 0.6}},
-        "test": {"examples": 3, "left_out": 0, "metrics": {}},
+        "test": {
+            "examples": 3,
+            "left_out": 0,
+            "metrics": {},
+            "classes": {"no": {"examples": 3, "precision": 1.0, "recall": 0.6, "f1": 0.75}},
+        },
     }
     assert table(run)["paper"] == {"metric": "accuracy", "value": None}
     assert table(seeds)["splits"]["valid"]["metrics"]["accuracy"] == {

@@ -110,6 +110,11 @@ class Task:
         return PARTS[self.format]
 
     @property
+    def has_classes(self) -> bool:
+        """Whether an answer is a class, and neither a score nor the place of an option."""
+        return self.scores is None and self.format != "choice"
+
+    @property
     def num_classes(self) -> int:
         """C: the classes, the options of a choice, or the points of the scale."""
         return len(self.labels) if self.scores is None else self.scores[1] - self.scores[0] + 1

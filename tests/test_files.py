@@ -122,7 +122,7 @@ def test_a_pipe_a_device_or_a_socket_is_no_file(tmp_path, monkeypatch, read):
 
 
 def _format(kind):
-    from gptjax.data.tables.reader import TableFormat
+    from gptjax.data.tables.format import TableFormat
 
     return TableFormat(kind)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gptjax.commands.advice import suggest
 from gptjax.data.tables.containers import is_file
-from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
+from gptjax.data.tables.lines import UTF_8
+from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.labels import known_labels
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
 from gptjax.data.tasks.table import find_task
@@ -27,7 +28,7 @@ from gptjax.training.evaluation import Evaluator
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(Reading):
+class EvaluateConfig(TableOptions, Reading):
     """Of a pre-trained run the perplexity of a text; of a fine-tuned one its task's metrics."""
 
     data: str
@@ -39,9 +40,6 @@ class EvaluateConfig(Reading):
     run, ax of an MNLI run); None is its own."""
     split: str = "test"
     """Which split of a folder or of the hub; the name of what a single file is."""
-    columns: tuple[str, ...] = ()
-    """PART=COLUMN for a task's files with other column names. A column of this name must be
-    there."""
     strict: bool = False
     """Stop at the first row that cannot be used instead of leaving it out."""
     context: int | None = None
@@ -53,12 +51,6 @@ class EvaluateConfig(Reading):
     """Windows at once, rounded up to a multiple of the devices."""
     text_column: str = CorpusConfig.text_column
     """Name of the column with the text, where the data has columns."""
-    encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
-    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
-    encoding: str = UTF_8
-    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
-    sheet: str | None = None
-    """Sheet of a spreadsheet. None: the first one."""
     suffixes: tuple[str, ...] = ()
     """Of a pre-trained run: further endings of files that are read as text in a folder."""
     out: str | None = None
@@ -94,7 +86,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
         data=config.data,
         text_column=config.text_column,
         encoding_errors=config.encoding_errors,
-        encoding=config.encoding,
+        encoding=config.encoding or UTF_8,
         sheet=config.sheet,
         suffixes=config.suffixes,
     )
@@ -149,10 +141,13 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             f"trained on: {known_labels(task.labels) or task.scores}, not "
             f"{known_labels(trained.labels) or trained.scores}"
         )
-    task = with_columns(task, config.columns)
-    reading = FileReading(config.encoding, config.encoding_errors, config.sheet)
+    task = with_columns(task, config.columns, config.unlabelled)
     split, sample = load_split(
-        config.data, task, config.split, strict=config.strict, reading=reading
+        config.data,
+        task,
+        config.split,
+        strict=config.strict,
+        reading=config.reading(task.reading),
     )
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))

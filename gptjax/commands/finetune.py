@@ -19,7 +19,6 @@ from gptjax.commands.finetune_config import (
     task_of,
 )
 from gptjax.commands.finetune_config import defaults as defaults
-from gptjax.data.tables.lines import FileReading
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
@@ -85,7 +84,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
 def _read_data(config: FinetuneConfig, task: Task) -> TaskData:
     """The splits to train and measure on."""
     section, own = config.task, task_folder(config)
-    reading = FileReading(section.encoding, section.encoding_errors, section.sheet)
+    reading = section.reading(task.reading)
     data = load_task_data(section.data, task, strict=section.strict, reading=reading, folder=own)
     most = {"train": section.max_train, "valid": section.max_valid}
     seed = config.train.seed if section.draw == "by-label" else None

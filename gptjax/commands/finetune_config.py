@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from gptjax import config as configs
 from gptjax.config import alias, since
-from gptjax.data.tables.lines import UTF_8, EncodingErrors
+from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.table import find_task
-from gptjax.data.tasks.task import ClassWeights, Task, as_before, with_columns
+from gptjax.data.tasks.task import ClassWeights, Task, as_settled, with_columns
 from gptjax.data.tasks.weights import check_class_weights
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
@@ -30,8 +30,8 @@ BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class TaskConfig:
-    """Section `task`: which task, from where, and how the backbone takes part."""
+class TaskSource:
+    """Which task, and where its files are."""
 
     name: Annotated[str, alias("--task")] = ""
     """Task: snli mnli qnli rte scitail rocstories race race-middle race-high cola sst2 mrpc qqp
@@ -39,20 +39,20 @@ class TaskConfig:
     data: Annotated[tuple[str, ...], alias("--data")] = ()
     """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
     hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
-    columns: Annotated[tuple[str, ...], alias("--columns")] = ()
-    """PART=COLUMN for files with other column names, such as text=review label=stars. A column of
-    this name must be there; meta.text is the key text of the column meta."""
+
+
+@dataclass(frozen=True)
+class TaskConfig(TableOptions, TaskSource):
+    """Section `task`: which task, from where, and how the backbone takes part."""
+
     exact_columns: bool | None = since(before=False, now=True)
     """Whether a column that is named must be in the file, and a column serves one part. None: yes;
     a run from before this setting goes on without."""
+    detect: bool | None = since(before=False, now=True)
+    """Whether a file's content tells its delimiter, header and quoting where they are not said, of
+    a task file or of columns that are named. None: yes; an older run goes on without."""
     strict: Annotated[bool, alias("--strict")] = False
     """Stop at the first row that cannot be used instead of leaving it out."""
-    encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
-    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
-    encoding: Annotated[str, alias("--encoding")] = UTF_8
-    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
-    sheet: Annotated[str | None, alias("--sheet")] = None
-    """Sheet of a spreadsheet. None: the first one."""
     max_train: Annotated[int | None, alias("--max-train")] = None
     """Train on so many examples, drawn with a fixed seed; None takes all."""
     draw: Literal["fixed", "by-label"] = "fixed"
@@ -227,11 +227,15 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
             f"--task {task.name}: a test set without training data; fine-tune on "
             f"{task.trained_as}, and evaluate that run with --task {task.name}"
         )
-    if (weights := config.task.class_weights) is not None:
+    section = config.task
+    if (weights := section.class_weights) is not None:
         check_class_weights(weights, task)
         task = replace(task, class_weights=weights)
-    task = with_columns(task, config.task.columns)
-    return as_before(task) if config.task.exact_columns is False else task
+    return as_settled(
+        with_columns(task, section.columns, section.unlabelled),
+        exact_columns=section.exact_columns is not False,
+        detect=section.detect is not False,
+    )
 
 
 def check_name(config: FinetuneConfig) -> None:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from gptjax.commands.advice import suggest
 from gptjax.config import alias
-from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
-from gptjax.data.tables.reader import Row
+from gptjax.data.tables.format import Row
+from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.examples import read_split
-from gptjax.data.tasks.task import Task, with_columns
+from gptjax.data.tasks.task import Task, with_new_columns
 from gptjax.errors import UserError, check_counts, check_settings
 from gptjax.evaluation.task_scores import SplitScores, predict_split
 from gptjax.runs.answers import below, check_name, write_answers
@@ -17,7 +17,7 @@ from gptjax.runs.open import Reading, sample_notice
 
 
 @dataclass(frozen=True)
-class PredictConfig(Reading):
+class PredictConfig(TableOptions, Reading):
     """Label new rows with a fine-tuned model."""
 
     run: str
@@ -30,15 +30,6 @@ class PredictConfig(Reading):
     of tokens, and then the columns of the data."""
     min_probability: float | None = None
     """Leave the prediction empty where its probability is below this one (from 0 to 1)."""
-    columns: tuple[str, ...] = ()
-    """PART=COLUMN for files with other column names, such as text=review. A column of this name
-    must be there."""
-    encoding_errors: EncodingErrors = "strict"
-    """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
-    encoding: str = UTF_8
-    """Encoding of the files, such as utf-16 or cp1252. It is never guessed."""
-    sheet: str | None = None
-    """Sheet of a spreadsheet. None: the first one."""
     batch_size: int = 32
     """Rows at once, rounded up to a multiple of the devices."""
     head: Annotated[str | None, alias("--adapter")] = None
@@ -56,13 +47,13 @@ def run(config: PredictConfig) -> SplitScores:
     loaded = config.open(config.head)
     if loaded.task is None:
         raise UserError(f"{config.run}: a pre-trained run has no task; give a fine-tuned one")
-    task, rows = with_columns(loaded.task, config.columns), list[Row]()
+    task, rows = with_new_columns(loaded.task, config.columns, config.unlabelled), list[Row]()
     check_probability(config, task)
     split = read_split(
         Path(config.data),
         task,
         "rows",
-        reading=FileReading(config.encoding, config.encoding_errors, config.sheet),
+        reading=config.reading(task.reading),
         labels=False,
         required=[word.partition("=")[0] for word in config.columns],
         seen=rows,

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gptjax.data.tables.reader import Row
-from gptjax.data.tasks.match import Advice
-from gptjax.data.tasks.task import OPTIONAL, Task, names_of
+from gptjax.data.tables.format import Row
+from gptjax.data.tasks.match import Advice, Missing, resolve
+from gptjax.data.tasks.task import OPTIONAL, Task
 from gptjax.errors import UserError
 
 ADVICE = Advice(
@@ -27,7 +27,8 @@ def rows_of(given: Any, task: Task) -> tuple[list[Row], Task]:
         raise UserError(f"rows: {kind} alone; give a list of them, as in predict([row])")
     values = _records(given)
     rows = [
-        Row(f"row {number}", _cells(value, number, task)) for number, value in enumerate(values)
+        Row(f"row {n}", _cells(value, n, task), ordered=not isinstance(value, Mapping))
+        for n, value in enumerate(values)
     ]
     if rows and all(_has_parts_alone(row, task) for row in rows):
         parts = {part: (part,) for part in task.parts}
@@ -64,6 +65,8 @@ def _cells(value: Any, number: int, task: Task) -> Mapping[str, Any]:
 
 def _has_parts_alone(row: Row, task: Task) -> bool:
     """Whether the row means parts by their own names, and lacks a column that was named for one."""
-    named = (names_of(task.columns[part][0]) for part in task.parts if part in task.named)
-    lacks = any(name not in row.cells for names in named for name in names)
+    wanted = (task.columns[part][0] for part in task.parts if part in task.named)
+    # A mapping has names alone: numbers are of columns that it lacks.
+    names = tuple(row.cells)
+    lacks = any(isinstance(resolve(one, names, numbered=False), Missing) for one in wanted)
     return lacks and set(row.cells) <= set(task.parts)

@@ -83,7 +83,7 @@ def score(
     log_p = log_probabilities.astype(np.float64)
     probabilities = np.exp(log_p)
     if task.scores is not None:
-        predicted = probabilities @ np.arange(task.scores[0], task.scores[1] + 1)
+        predicted = probabilities @ np.array(task.points)
     else:
         predicted = log_p.argmax(-1)
     gold, index = [one.target for one in examples], [one.row for one in examples]

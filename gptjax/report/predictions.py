@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from sklearn import metrics
 
-from gptjax.data.tasks.task import Task
+from gptjax.data.tasks.task import Number, Task
 from gptjax.report.figures import Figure, Series, over_seeds
 from gptjax.report.sections import line_figures, slug
 from gptjax.runs.predictions import Predictions, class_names
@@ -108,16 +108,17 @@ def _confusions(task: Task, predicted: Predicted) -> Iterator[Figure]:
         )
 
 
-def _agreement(task: Task, low: int, high: int, predicted: Predicted) -> Iterator[Figure]:
+def _agreement(task: Task, low: Number, high: Number, predicted: Predicted) -> Iterator[Figure]:
     """Predicted by gold score, for a scale."""
     series = []
     for path, label, seeds in predicted:
         gold = np.concatenate([found.gold for found in seeds])
         answers = np.concatenate([found.predicted for found in seeds])
-        place = np.rint((gold - low) * 2).astype(int)
+        half = (task.points[1] - low) / 2
+        place = np.rint((gold - low) / half).astype(int)
         bins = {
-            low + number / 2: found
-            for number in range(2 * (high - low) + 1)
+            low + number * half: found
+            for number in range(round((high - low) / half) + 1)
             if len(found := answers[place == number]) >= FEW
         }
         if bins:
@@ -131,7 +132,7 @@ def _agreement(task: Task, low: int, high: int, predicted: Predicted) -> Iterato
         series,
         name=f"{slug(task.name)}-agreement",
         title=f"{task.name}: predicted by gold score",
-        caption="Mean prediction for the examples of a gold score (rounded to halves, those with "
+        caption="Mean prediction for the examples of a gold score (rounded to half a point, of "
         f"{FEW} predictions and more), the seeds together; the band holds 80 % of the predictions.",
         axes=("gold score", "predicted score"),
         diagonal="prediction = gold",

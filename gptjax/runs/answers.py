@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from gptjax import finite
-from gptjax.data.tables.reader import Row
+from gptjax.data.tables.format import Row
 from gptjax.errors import UserError
 from gptjax.runs.predictions import FIRST, TOKENS, Predictions, header, lines_of
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,7 @@ def write_head(path: Path, task: Task, task_file: str, backbone: PyTree, params:
         "task_file": task_file,
         "backbone": backbone_fingerprint(backbone),
         "exact_columns": "" if task.share_columns else "yes",
+        "detect": "yes" if task.detect else "",
     }
     described = json.dumps({**content, "fingerprint": _fingerprint(content, flat)})
     safetensors.save_file(flat, path, {DESCRIPTION: described})
@@ -92,6 +94,7 @@ def read_head(path: str | Path, width: int) -> Head:
         task = find_task(content["task"])
     if not content.get("exact_columns"):  # of a run from before columns were exact
         task = as_before(task)
+    task = replace(task, detect=bool(content.get("detect")))
     columns = 1 if task.format == "choice" else task.num_classes
     wanted: dict[str, tuple[int, ...]] = {"special_embedding": (NUM_SPECIALS, width)}
     wanted |= {"head.kernel": (width, columns), "head.bias": (columns,)}

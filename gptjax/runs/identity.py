@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from gptjax.data.tasks.task import Task
+from gptjax.data.tasks.task import Task, plain_column
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.sentencepiece import MODEL_FILE
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
@@ -55,7 +55,7 @@ def task_identity(
         "format": task.format,
         "labels": task.labels,
         "scores": task.scores,
-        "columns": {part: list(names) for part, names in task.columns.items()},
+        "columns": {part: [plain_column(c) for c in one] for part, one in task.columns.items()},
         "aliases": dict(task.aliases),
         "lm_coefficient": lm_coefficient,
         "freeze_backbone": freeze_backbone,

@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeVar
 import jax
 
 from gptjax import config
+from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.table import find_task
-from gptjax.data.tasks.task import ClassWeights, Task, as_before, with_columns
+from gptjax.data.tasks.task import ClassWeights, Task, as_settled, with_columns
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
 from gptjax.errors import UserError
@@ -122,11 +123,25 @@ def load_task(path: str | Path) -> Task | None:
     own = folder.task_file
     task = find_task(str(own) if own.exists() else name)
     task = replace(task, name=Path(name).stem if own.exists() else task.name)
-    task = with_columns(task, tuple(map(str, section.get("columns", ()))))
+    columns, none = (tuple(map(str, section.get(key, ()))) for key in ("columns", "unlabelled"))
+    task = with_columns(task, columns, none)
     if "class_weights" in section:
         task = replace(task, class_weights=_class_weights(folder, section["class_weights"]))
     _check_task(folder, table, task)
-    return task if section.get("exact_columns") else as_before(task)
+    exact, detect = bool(section.get("exact_columns")), bool(section.get("detect"))
+    return as_settled(_as_read(task, section), exact_columns=exact, detect=detect)
+
+
+def _as_read(task: Task, section: Mapping[str, Any]) -> Task:
+    """With how the run's files were read, which its new rows are likely to be as well."""
+    options = TableOptions(
+        delimiter=tuple(section.get("delimiter", ())),
+        header=section.get("header"),
+        quoting=section.get("quoting"),
+        encoding=section.get("encoding"),
+        sheet=section.get("sheet"),
+    )
+    return replace(task, reading=options.reading(task.reading))
 
 
 def _class_weights(folder: RunFolder, value: Any) -> ClassWeights:

@@ -39,7 +39,7 @@ class Predictions:
 def class_names(task: Task) -> tuple[str, ...]:
     """The names of a task's columns of probabilities."""
     if task.scores is not None:
-        return tuple(str(point) for point in range(task.scores[0], task.scores[1] + 1))
+        return tuple(map(str, task.points))
     return task.labels
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from gptjax.data.tables.reader import Row
+from gptjax.data.tables.format import Row
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 from gptjax.runs.answers import below, check_name, write_answers

@@ -17,6 +17,8 @@ BYTE_ORDER_MARK = "\ufeff"
 HEAD_BYTES = 1 << 12  # of a file, by which its encoding is told
 # Of text in UTF-16 with letters of Europe every second byte is 0.
 MOSTLY, HARDLY = 0.6, 0.05
+WESTERN = 0.2  # the largest share of letters beyond ASCII
+UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")  # bytes that stand for nothing in cp1252
 MARKS = {
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
@@ -26,6 +28,10 @@ MARKS = {
 REPLACE = "or put U+FFFD in its place: set `encoding_errors=replace`"
 
 
+# Delimiters that are hard to write; no line has a line end inside, so that it is one cell.
+SPELLINGS = {"tab": "\t", "\\t": "\t", "space": " ", "blank": " ", "none": "\n"}
+
+
 @dataclass(frozen=True)
 class FileReading:
     """How files are read, where they do not say it themselves."""
@@ -33,8 +39,22 @@ class FileReading:
     encoding: str = UTF_8  # never guessed
     errors: EncodingErrors = "strict"  # of bytes that are no text in it, and of NUL characters
     sheet: str | None = None  # of a spreadsheet; None: the first one
+    # Of delimited text. One character; or several, at each of which a line is cut once, in turn.
+    delimiter: tuple[str, ...] = ()  # none: the first line tells
+    header: bool | None = None  # whether the first row names the columns
+    quoting: bool | None = None  # whether quotes enclose cells
 
     def __post_init__(self) -> None:
+        delimiter = tuple(SPELLINGS.get(one.lower(), one) for one in self.delimiter)
+        for one in delimiter:
+            if len(one) != 1 or one in '"\r\0':
+                raise UserError(
+                    f"`delimiter={one[:20]}`: a delimiter is one character and no quote, or tab, "
+                    "space or none (each line is one text); lines are cut at several in turn"
+                )
+        if len(delimiter) > 1 and self.quoting:
+            raise UserError("`quoting=True`: is for one delimiter; leave it out, or give one")
+        object.__setattr__(self, "delimiter", delimiter)
         try:
             found = codecs.lookup(self.encoding)
             codecs.getincrementaldecoder(self.encoding)
@@ -71,7 +91,7 @@ def read_lines(file: Path, reading: FileReading) -> Iterator[str]:
                 text = line.decode(UTF_8, reading.errors)
             except UnicodeDecodeError as error:
                 where = f"{file}: line {number}"
-                raise encoding_error(where, reading, position + error.start) from error
+                raise encoding_error(where, reading, position + error.start, file) from error
             yield text if position else text.removeprefix(BYTE_ORDER_MARK)
             position += len(line)
 
@@ -151,14 +171,55 @@ def clean_text(
     return text
 
 
-def encoding_error(where: str, reading: FileReading, position: int | None) -> UserError:
-    """The refusal of a byte that is no text in the encoding."""
+def encoding_error(
+    where: str, reading: FileReading, position: int | None, file: Path | None = None
+) -> UserError:
+    """The refusal of a byte that is no text in the encoding; it names the likely one."""
     at = "" if position is None else f" at byte {position}"
-    other = "; name the encoding (that of Windows in the West: set `encoding=cp1252`)"
+    other = f"; {_likely(file)}" if reading.is_utf8 else ""
     return UserError(
-        f"{where}: not {reading.encoding.upper()}{at}{other if reading.is_utf8 else ''}; convert "
-        "the file, or put U+FFFD in the place of such bytes: set `encoding_errors=replace`"
+        f"{where}: not {reading.encoding.upper()}{at}{other}; convert the file, or put U+FFFD in "
+        "the place of such bytes: set `encoding_errors=replace`"
     )
+
+
+def _likely(file: Path | None) -> str:
+    """What the bytes of a file that is not in UTF-8 say about its encoding."""
+    head = b""
+    if file is not None:
+        with open_bytes(file) as stream:
+            head = stream.read(HEAD_BYTES * 256)
+    high = bytes(byte for byte in head if byte >= 0x80)
+    # Of western text most letters are ASCII. Latin-1 has no characters below 0xa0.
+    if len(high) <= WESTERN * len(head) and not set(high) & UNDEFINED:
+        has = "like those of" if any(byte < 0xA0 for byte in high) else "as in Latin-1 and in"
+        return f"its bytes are {has} Windows in the West: set `encoding=cp1252`"
+    return (
+        "which encoding it has instead cannot be told (gb18030, shift_jis, cp1251, mac_roman, …): "
+        "set `encoding`"
+    )
+
+
+def check_not_utf8(file: Path, reading: FileReading) -> None:
+    """Refuse a file in UTF-8 for which an encoding of single bytes was named: it would be read
+    with wrong letters and without an error.
+
+    Text in another encoding is UTF-8 by chance next to never, unless it is ASCII.
+    """
+    if reading.is_utf8 or reading.errors != "strict" or reading.encoding.startswith("utf"):
+        return
+    decoder, beyond = codecs.getincrementaldecoder(UTF_8)(), False
+    with open_bytes(file) as stream:
+        while block := stream.read(HEAD_BYTES * 16):
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return
+            beyond = beyond or not block.isascii()
+    if beyond and not decoder.getstate()[0]:
+        raise UserError(
+            f"{file}: is text in UTF-8, not in {reading.encoding.upper()}: set `encoding=utf-8`"
+        )
 
 
 def nul_error(where: str, advice: str = REPLACE) -> UserError:

@@ -4,30 +4,24 @@ Everything that is said about a file stands in one `TableFormat`. All kinds are 
 but for JSON in which one value spans several lines, and for spreadsheets.
 """
 
-import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from gptjax.data.tables.columns import absent, listed, outermost
+from gptjax.data.tables.columns import outermost
 from gptjax.data.tables.containers import ZIP_MAGIC, name_inside
+from gptjax.data.tables.delimited import CSV, TSV, delimited_rows, numbered_rows
+from gptjax.data.tables.detect import settle, settle_header
 from gptjax.data.tables.files import open_bytes, suffix_of, unpacked, unreadable
-from gptjax.data.tables.lines import (
-    BYTE_ORDER_MARK,
-    READING,
-    FileReading,
-    evident_encoding,
-    read_lines,
-)
+from gptjax.data.tables.format import Kind, Row, TableFormat, missing_column
+from gptjax.data.tables.lines import BYTE_ORDER_MARK, FileReading, evident_encoding, read_lines
 from gptjax.data.tables.sheets import OLD_MAGIC, sheet_rows
 from gptjax.errors import UserError
 from gptjax.files import parse_json
 
-Kind = Literal["json", "csv", "tsv", "parquet", "sheet"]
 PARQUET_MAGIC = b"PAR1"
 HEAD_BYTES = 1 << 16
 BATCH_ROWS = 256
@@ -35,34 +29,10 @@ DECODER = JSONDecoder()
 NOT_SPACE = re.compile(r"\S")
 
 
-class Row(NamedTuple):
-    """One row."""
-
-    where: str  # file and line (or row), for messages
-    cells: Mapping[str, Any]  # by column; empty if the row cannot be split into its columns
-    fault: str | None = None  # why it cannot
-
-
-@dataclass(frozen=True)
-class TableFormat:
-    """How a file is read as rows."""
-
-    # None: the content tells. JSON is an object a line, or one list or one object of rows.
-    kind: Kind | None = None
-    reading: FileReading = READING
-    column: str | None = None  # the only one to read, which must be there; None reads all
-    header: bool | None = None  # whether the first row names the columns; None: `known` tells
-    known: frozenset[str] = frozenset()  # a first row with one of them (lower case) is a header
-    headerless: tuple[str, ...] = ()  # without a header, the names by column ("" is not read)
-    ragged: int = 0  # by how many columns a row may differ from the header
-    # Names in lower case of a column that, where it is the last one, is also the last one of rows
-    # with more columns.
-    last: frozenset[str] = frozenset()
-    hint: str = "correct the file"  # what to do if the columns are not found
-
-
-def read_table(file: Path, format: TableFormat) -> Iterator[Row]:
-    """The rows of a file, as a stream.
+def read_table(
+    file: Path, format: TableFormat, say: Callable[[str], None] | None = None
+) -> Iterator[Row]:
+    """The rows of a file, as a stream; ``say`` gets a line where its content told how to read it.
 
     Raises:
         UserError: not UTF-8, broken JSON, CSV or parquet, no such column, an unknown layout, or
@@ -73,16 +43,12 @@ def read_table(file: Path, format: TableFormat) -> Iterator[Row]:
         return _parquet_rows(file, format)
     if kind == "json":
         return _json_rows(file, format)
-    cells = {"csv": _csv_cells, "tsv": _tsv_cells, "sheet": _sheet_cells}[kind]
-    layout = _all_columns if format.column is None else _one_column
-    return layout(file, cells(file, format), format)
-
-
-def missing_column(
-    where: str, format: TableFormat, columns: Mapping[str, Any] | Sequence[str]
-) -> UserError:
-    """The refusal of a table or row without its one column."""
-    return UserError(f"{where}: {absent(str(format.column), columns)}: {format.hint}")
+    if kind == "sheet":
+        return _sheet_rows(file, format, say)
+    layout = settle(file, CSV if kind == "csv" else TSV, format)
+    if layout.note and say:
+        say(layout.note)
+    return delimited_rows(file, layout, format)
 
 
 def name_classes(cells: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -105,7 +71,7 @@ def _kind_of(file: Path, reading: FileReading) -> Kind:
     text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
     if not text:
         raise UserError(f"{file}: is empty; give a file with rows")
-    if text[0] in "{[":
+    if text[0] in "{[" and not reading.delimiter:
         return "json"
     first = text.partition("\n" if "\n" in text else "\r")[0]
     if "\t" in first or ("," not in first and suffix_of(name_inside(file)) != ".csv"):
@@ -210,86 +176,20 @@ def _is_rows(value: Any, format: TableFormat) -> bool:
 def _json_row(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
         raise UserError(f"{where} is not a JSON object; each row must be one")
-    return Row(where, value)
+    return Row(where, value, ordered=False)
 
 
-# Delimited columns
-
-Cells = Iterator[tuple[str, list[str]]]  # where a row is, such as "line 3", and its cells
+# Spreadsheets
 
 
-def _tsv_cells(file: Path, format: TableFormat) -> Cells:
-    # A corpus is read to the letter: a line of white space is a document without text, and a
-    # carriage return inside of a line is refused. Published files of tasks have both by accident.
-    to_the_letter = format.column is not None
-    for number, line in enumerate(read_lines(file, format.reading), start=1):
-        line = line.rstrip("\r\n")
-        if to_the_letter and "\r" in line:
-            raise UserError(f"{file}: line {number} has a carriage return inside; correct it")
-        if line if to_the_letter else line.strip():
-            yield f"line {number}", line.split("\t")
-
-
-def _csv_cells(file: Path, format: TableFormat) -> Cells:
-    csv.field_size_limit(1 << 31)
-    reader = csv.reader(read_lines(file, format.reading), strict=True)
-    try:
-        for cells in reader:
-            if cells:
-                yield f"line {reader.line_num}", cells
-    except csv.Error as error:
-        raise UserError(
-            f"{file}: line {reader.line_num} is not CSV ({error}); correct it"
-        ) from error
-
-
-def _sheet_cells(file: Path, format: TableFormat) -> Cells:
-    for number, cells in sheet_rows(file, format.reading.sheet):
-        yield f"row {number}", cells
-
-
-def _one_column(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
-    column = format.column
-    assert column is not None
-    for _, names in rows:  # The first one only: the header.
-        if column not in names:
-            raise missing_column(str(file), format, names)
-        place = names.index(column)
-        for line, cells in rows:
-            where = f"{file}: {line}"
-            if place < len(cells):
-                yield Row(where, {column: cells[place]})
-            else:
-                fault = f"{len(cells)} columns, and {column!r} is column {place + 1}"
-                yield Row(where, {}, fault)
-
-
-def _all_columns(file: Path, rows: Cells, format: TableFormat) -> Iterator[Row]:
-    for begin, first in rows:  # The first one only.
-        names = tuple(name.strip() for name in first)
-        fewer, last = format.ragged, names[-1] if names[-1].lower() in format.last else None
-        if not format.header and not any(name.lower() in format.known for name in names):
-            if (
-                not format.headerless
-                or not 0 <= len(first) - len(format.headerless) <= format.ragged
-            ):
-                raise UserError(
-                    f"{file}: {begin} names none of the columns that are known "
-                    f"({', '.join(sorted(format.known))}); {format.hint} (it has {listed(names)})"
-                )
-            names, fewer, last = format.headerless, 0, None
-            rows = chain([(begin, first)], rows)
-        if last is not None:
-            fewer = 0
-        for place, cells in rows:
-            where, excess = f"{file}: {place}", len(cells) - len(names)
-            if not -fewer <= excess <= format.ragged:
-                yield Row(where, {}, f"{len(cells)} columns instead of {len(names)}")
-                continue
-            named = {name: cell for name, cell in zip(names, cells, strict=False) if name}
-            if last is not None:
-                named[last] = cells[-1]
-            yield Row(where, named)
+def _sheet_rows(
+    file: Path, format: TableFormat, say: Callable[[str], None] | None
+) -> Iterator[Row]:
+    rows = list(sheet_rows(file, format.reading.sheet))
+    header, note = settle_header(file, rows[0][1] if rows else (), format)
+    if note and say:
+        say(note)
+    return numbered_rows(file, rows, header, format, unit="row")
 
 
 # Parquet

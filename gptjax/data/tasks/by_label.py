@@ -5,15 +5,16 @@ In such a path `{label}` stands for each of the task's labels, as the files spel
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gptjax.data.tables.columns import listed
 from gptjax.data.tables.files import read_folder, suffix_of
+from gptjax.data.tables.format import Row, TableFormat
 from gptjax.data.tables.lines import FileReading, read_lines
-from gptjax.data.tables.reader import Row, TableFormat, read_table
+from gptjax.data.tables.reader import read_table
 from gptjax.data.tasks.task import LABEL, OPTIONAL, Task, names_of
 from gptjax.data.text.sources import SUFFIXES, TEXT, read_text
 from gptjax.errors import UserError
@@ -74,13 +75,18 @@ def find_labelled(path: Path, task: Task) -> Labelled:
     return Labelled(root, files, others, _is_whole(root, pattern))
 
 
-def labelled_rows(path: Path, task: Task, format: TableFormat) -> Iterator[Row]:
-    """A row for each line, file, or row of a table, with the label that the path says."""
+def labelled_rows(
+    path: Path, task: Task, format: TableFormat, say: Callable[[str], None] | None = None
+) -> Iterator[Row]:
+    """A row for each line, file, or row of a table, with the label that the path says.
+
+    ``say`` gets a line for each table whose content told how it is read.
+    """
     found = find_labelled(path, task)
     text, label = (_own_name(task, part) for part in (task.parts[0], LABEL))
     for spelled, file in found.files:
         if suffix_of(file.name) in SUFFIXES and SUFFIXES[suffix_of(file.name)] != TEXT:
-            for row in read_table(file, format):
+            for row in read_table(file, format, say):
                 yield row._replace(cells={**row.cells, label: spelled})
             continue
         if len([part for part in task.parts if part not in OPTIONAL]) > 1:
@@ -102,7 +108,8 @@ def _texts(file: Path, whole: bool, reading: FileReading) -> Iterator[tuple[str,
 
 def _own_name(task: Task, part: str) -> Any:
     """The column that is named for a part, or the part's own name."""
-    return names_of(task.columns[part][0])[0] if part in task.named else part
+    names = names_of(task.columns[part][0]) if part in task.named else ()
+    return names[0] if names else part
 
 
 def _split(path: Path) -> tuple[Path, str]:

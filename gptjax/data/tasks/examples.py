@@ -1,6 +1,5 @@
 """A task's rows as examples: texts and a target, with every refusal counted and named."""
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,13 +10,13 @@ import numpy as np
 
 from gptjax.data.tables.columns import is_nested, with_nested
 from gptjax.data.tables.containers import is_there
-from gptjax.data.tables.lines import READING, FileReading, clean_text
-from gptjax.data.tables.reader import Row
+from gptjax.data.tables.format import Row
+from gptjax.data.tables.lines import FileReading, clean_text
 from gptjax.data.tasks.by_label import PLACE, find_labelled, says_label
-from gptjax.data.tasks.labels import Unknown, known_labels, only_label
 from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
+from gptjax.data.tasks.targets import Targets, plain
 from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, named_columns, names_of
 from gptjax.data.text.documents import digest_files
 from gptjax.errors import UserError
@@ -35,7 +34,7 @@ def read_split(
     name: str,
     *,
     strict: bool = False,
-    reading: FileReading = READING,
+    reading: FileReading | None = None,
     labels: bool = True,
     required: Collection[str] = ANNOTATIONS,
     seen: list[Row] | None = None,
@@ -49,7 +48,8 @@ def read_split(
         present = [file for file in files_of(path) if is_there(file)]
         root, kind = path if path.is_dir() else path.parent, path.suffix.lower()
     digest = digest_files(root, present, kind)
-    rows = read_rows(path, task, reading)
+    notes: list[str] = []
+    rows = read_rows(path, task, reading, notes.append, labels=labels)
     split = to_split(
         rows if seen is None else _noted(rows, seen),
         task,
@@ -65,7 +65,7 @@ def read_split(
         reason, first = by_label.left_out
         dropped = {**split.dropped, reason: len(by_label.others)}
         split = replace(split, dropped=dropped, first={**split.first, reason: first})
-    return replace(split, earlier=digest.named, files=digest.files)
+    return replace(split, earlier=digest.named, files=digest.files, notes=notes)
 
 
 def _noted(rows: Iterable[Row], seen: list[Row]) -> Iterator[Row]:
@@ -82,7 +82,7 @@ def to_split(
     source: str,
     fingerprint: str,
     strict: bool = False,
-    reading: FileReading = READING,
+    reading: FileReading | None = None,
     labels: bool = True,
     required: Collection[str] = ANNOTATIONS,
     advice: Advice = FILES,
@@ -95,13 +95,14 @@ def to_split(
     ``labels`` no row is left out for its label, and those that cannot be used are None.
 
     A column that was named by hand (`Task.named`) has to be there; of the label and the category,
-    if ``required``, in one row. ``advice`` says what errors tell people to do.
+    if ``required``, in one row. ``reading`` is the task's own where it is None.
+    ``advice`` says what errors tell people to do.
 
     Raises:
         UserError: a column is missing, or is named for two parts; a label number, a score or a
             number of options outside its range; nothing left, or less than half.
     """
-    reader = _Reader(task, reading, labels, advice)
+    reader = _Reader(task, reading or task.reading, labels, advice)
     examples: list[Example] = []
     dropped: dict[str, int] = {}
     first: dict[str, str] = {}
@@ -151,9 +152,7 @@ class _Reader:
         self.advice = advice
         self.matcher = Matcher(task, advice)
         self._nested = [name for name in named_columns(task) if is_nested(name)]
-        self._labels = {label: number for number, label in enumerate(task.labels)}
-        self._labels |= {other: self._labels[label] for other, label in task.aliases.items()}
-        self._unknown = Unknown(tuple(self._labels))
+        self._target = Targets(task)
 
     def read(self, row: Row, index: int) -> Example | str:
         """The example, or why there is none."""
@@ -180,7 +179,7 @@ class _Reader:
                 f"is supported: name one of them, such as `columns=label={label[0]}`"
             )
         try:
-            target = None if label is None else self._target(row, row.cells[label])
+            target = None if label is None else self._target.read(row.cells[label], row.where)
         except UserError:
             if self.labels:
                 raise
@@ -197,7 +196,7 @@ class _Reader:
 
     def _clean(self, row: Row, value: Any, name: str) -> str:
         where = f"{row.where}: {name}"
-        value = _plain(value)
+        value = plain(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if value is not None and not isinstance(value, str):
@@ -226,43 +225,3 @@ class _Reader:
                 f"{len(self.task.labels)}; correct or remove the row"
             )
         return options
-
-    def _target(self, row: Row, value: Any) -> int | float | str | None:
-        # Runs from before several labels were refused left such rows out, and go on so.
-        if self.task.scores is None and not self.task.share_columns:
-            value = only_label(value, self._labels, row.where)
-        value = _plain(value)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        text = "" if value is None else str(value).strip()
-        if text in self.task.unusable and text not in self._labels:
-            return None
-        if self.task.scores is not None:
-            return _score(text, *self.task.scores, row.where)
-        if text in self._labels:
-            return self._labels[text]
-        if self.task.format == "choice" or text.lstrip("+-").isdigit():
-            known = known_labels(tuple(self._labels), text)
-            raise UserError(
-                f"{row.where}: the label {text[:40]} is out of range; {self.task.name} knows "
-                f"{known}"
-            )
-        return self._unknown.reason(text)
-
-
-def _plain(value: Any) -> Any:
-    """A scalar of numpy as Python's; NaN, which tables have for a missing value, as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _score(text: str, low: int, high: int, where: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = float("nan")
-    if not low <= score <= high:
-        raise UserError(
-            f"{where}: the score {text[:40]} is no number from {low} to {high}; correct it"
-        )
-    return score

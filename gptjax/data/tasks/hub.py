@@ -5,7 +5,8 @@ from typing import Any
 
 import datasets
 
-from gptjax.data.tables.reader import Row, name_classes
+from gptjax.data.tables.format import Row
+from gptjax.data.tables.reader import name_classes
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.match import annotations_of
 from gptjax.data.tasks.splits import Split

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptjax.data.tables.containers import is_file, is_there, split_archive
-from gptjax.data.tables.lines import READING, FileReading
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.tasks.by_label import find_files, says_label
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.match import annotations_of
@@ -34,7 +34,7 @@ def load_task_data(
     task: Task,
     *,
     strict: bool = False,
-    reading: FileReading = READING,
+    reading: FileReading | None = None,
     folder: Path | None = None,
 ) -> TaskData:
     """Every split of a task.
@@ -117,7 +117,7 @@ def load_split(
     name: str,
     *,
     strict: bool = False,
-    reading: FileReading = READING,
+    reading: FileReading | None = None,
 ) -> tuple[Split, bool]:
     """One split to measure on, and whether it is the offline sample's.
 

@@ -1,11 +1,11 @@
 """Which column of a row is which part of a task."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from gptjax.data.tables.columns import absent, listed
-from gptjax.data.tables.reader import Row
-from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, names_of
+from gptjax.data.tables.format import Row
+from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, Typed, Wanted, names_of
 from gptjax.errors import UserError
 
 ANNOTATIONS = (LABEL, CATEGORY)  # what a row may have beside its texts
@@ -32,6 +32,45 @@ FILES = Advice(
 )
 
 
+class Missing(NamedTuple):
+    """A column that is not there: its name, or its number."""
+
+    column: str | int
+
+
+def resolve(wanted: Wanted, names: Sequence[str], *, numbered: bool = True) -> Column | Missing:
+    """The names of the columns that are wanted, of those that there are, in order.
+
+    A number counts them from 1, where they are ``numbered``.
+    """
+    if isinstance(wanted, Typed):
+        if wanted in names:
+            return str(wanted)
+        pieces: tuple[str | int, ...] = tuple(
+            int(piece) if piece not in names and piece.isdecimal() and numbered else piece
+            for piece in wanted.several
+        )
+        wanted = pieces[0] if len(pieces) == 1 else pieces
+    found = []
+    for one in wanted if isinstance(wanted, tuple) else (wanted,):
+        if isinstance(one, int):
+            if not (numbered and 1 <= one <= len(names)):
+                return Missing(one)
+            one = names[one - 1]
+        elif one not in names:
+            return Missing(one)
+        found.append(one)
+    return tuple(found) if isinstance(wanted, tuple) else found[0]
+
+
+def _said(missing: Missing, row: Row, part: str) -> str:
+    if isinstance(missing.column, str):
+        return absent(missing.column, row.cells, f"for the {part}")
+    if not row.ordered:
+        return f"column {missing.column} for the {part}: a JSON object's columns have names alone"
+    return f"no column {missing.column} for the {part}; it has {listed(row.cells)}, counted from 1"
+
+
 class Matcher:
     """Finds the columns of a task's parts, once per layout.
 
@@ -42,7 +81,7 @@ class Matcher:
     def __init__(self, task: Task, advice: Advice = FILES) -> None:
         self._task, self._advice = task, advice
         self._parts = sorted((*task.parts, *ANNOTATIONS), key=lambda part: part not in task.named)
-        self._layouts: dict[frozenset[str], dict[str, Column | None]] = {}
+        self._layouts: dict[Collection[str], dict[str, Column | None]] = {}
         self._seen: set[str] = set()  # parts whose named column some row has
         self._missing: dict[str, UserError] = {}  # of parts that some rows may lack
         if not task.share_columns:
@@ -54,7 +93,7 @@ class Matcher:
         Raises:
             UserError: a text that every row must have is missing.
         """
-        layout = frozenset(row.cells)
+        layout = tuple(row.cells) if row.ordered else frozenset(row.cells)
         if layout not in self._layouts:
             self._layouts[layout] = self._match(row)
         return self._layouts[layout]
@@ -70,20 +109,27 @@ class Matcher:
         taken: set[str] = set()
         for part in self._parts:
             choose = self._named if part in self._task.named else self._published
-            found[part] = choose(part, row, taken)
-            if not self._task.share_columns and part != CATEGORY:
-                taken.update(names_of(found[part] or ()))
+            column = found[part] = choose(part, row, taken)
+            names = names_of(column or ())
+            if self._task.share_columns or part == CATEGORY:
+                continue
+            if part in self._task.named and (twice := taken & set(names) or _repeated(names)):
+                raise UserError(
+                    f"{row.where}: the column {min(twice)!r} serves the {part} and another part, "
+                    f"or it twice; a column serves one part: "
+                    f"{self._advice.column.format(part=part)}"
+                )
+            taken.update(names)
         return found
 
     def _named(self, part: str, row: Row, _: Collection[str]) -> Column | None:
-        (column,) = self._task.columns[part]
-        missing = [name for name in names_of(column) if name not in row.cells]
-        if not missing:
+        (wanted,) = self._task.columns[part]
+        found = resolve(wanted, tuple(row.cells), numbered=row.ordered)
+        if not isinstance(found, Missing):
             self._seen.add(part)
-            return column
+            return found
         error = UserError(
-            f"{row.where}: {absent(missing[0], row.cells, f'for the {part}')}: "
-            f"{self._advice.column.format(part=part)}"
+            f"{row.where}: {_said(found, row, part)}: {self._advice.column.format(part=part)}"
             f"{' (`gptjax predict` needs no labels)' if part == LABEL else ''}"
         )
         if part not in (*OPTIONAL, *ANNOTATIONS):
@@ -109,10 +155,17 @@ class Matcher:
         )
 
 
+def _repeated(names: Sequence[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
 def _refuse_shared(task: Task) -> None:
-    serves: dict[str, str] = {}
+    serves: dict[str | int, str] = {}
     for part in (*task.parts, LABEL):
-        for name in names_of(task.columns[part][0]) if part in task.named else ():
+        wanted = task.columns[part][0] if part in task.named else ()
+        if isinstance(wanted, Typed):
+            wanted = wanted.several
+        for name in wanted if isinstance(wanted, tuple) else (wanted,):
             if name in serves:
                 again = (
                     f"twice for the {part}"

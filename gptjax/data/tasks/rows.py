@@ -1,16 +1,17 @@
 """A task's files as rows: which files a path names, and the layouts that only tasks have."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.files import BROKEN, read_folder
-from gptjax.data.tables.lines import READING, FileReading, read_lines
-from gptjax.data.tables.reader import Row, TableFormat, read_table
+from gptjax.data.tables.format import Row, TableFormat
+from gptjax.data.tables.lines import FileReading, check_not_utf8, read_lines
+from gptjax.data.tables.reader import read_table
 from gptjax.data.tasks.by_label import labelled_rows, says_label
-from gptjax.data.tasks.task import LABEL, Task, names_of
+from gptjax.data.tasks.task import LABEL, Task, named_columns, names_of
+from gptjax.data.tasks.telling import numbers_of, telling_of
 from gptjax.errors import UserError
 
 # Of line-aligned files, the names of all where the first is called s1.SPLIT.
@@ -32,35 +33,49 @@ def files_of(path: Path) -> list[Path]:
     return [path]
 
 
-def read_rows(path: Path, task: Task, reading: FileReading = READING) -> Iterator[Row]:
-    """The rows of a file, of a folder of files, of files by label, or of line-aligned ones."""
+def read_rows(
+    path: Path,
+    task: Task,
+    reading: FileReading | None = None,
+    say: Callable[[str], None] | None = None,
+    *,
+    labels: bool = True,
+) -> Iterator[Row]:
+    """The rows of a file, of a folder of files, of files by label, or of line-aligned ones.
+
+    ``say`` gets a line for each file whose content told how it is read. Without ``labels`` the file
+    may have none.
+    """
+    format = format_of(task, reading or task.reading, labels=labels)
     if says_label(path):
-        yield from labelled_rows(path, task, format_of(task, reading))
+        yield from labelled_rows(path, task, format, say)
         return
     files = files_of(path)
     if len(files) > 1 and not path.is_dir():
-        yield from _aligned_rows(files, task, reading)
+        yield from _aligned_rows(files, task, format.reading)
         return
     if not files:
         raise UserError(f"{path}: an empty folder; put the task's files there")
-    format = format_of(task, reading)
     for file in files:
-        for row in read_table(file, format):
+        check_not_utf8(file, format.reading)
+        for row in read_table(file, format, say):
             if {"article", "questions"} <= row.cells.keys():
                 yield from _passage_rows(row)
             else:
                 yield row
 
 
-def format_of(task: Task, reading: FileReading) -> TableFormat:
-    """How a task's files are read."""
+def format_of(task: Task, reading: FileReading, *, labels: bool = True) -> TableFormat:
+    """How a task's files are read; they have ``labels`` or may have none."""
     return TableFormat(
-        reading=replace(reading, sheet=task.sheet) if reading.sheet is None else reading,
+        reading=reading,
         known=frozenset(name for part in (*task.parts, LABEL) for name in _names(task, part)),
         header=True if task.named else None,  # columns with names have a header
-        headerless=task.headerless,
+        headerless=() if numbers_of(task) else task.headerless,
         ragged=task.ragged,
         last=frozenset(_names(task, LABEL)),
+        exact=frozenset(named_columns(task)),
+        telling=telling_of(task, labels=labels) if task.detect else None,
         hint=columns_hint(task),
     )
 

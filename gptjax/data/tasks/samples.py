@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gptjax.data.tables.reader import Row
+from gptjax.data.tables.format import Row
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import LABEL, Task

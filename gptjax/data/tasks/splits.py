@@ -35,6 +35,7 @@ class Split:
     fingerprint: str = ""  # sha256 (hex) of the content
     earlier: str = ""  # the same with the files' names, as runs recorded it at first
     files: Mapping[str, str] = field(default_factory=dict)  # name -> size and hash
+    notes: Sequence[str] = ()  # lines for people: what the content of a file told
 
     @property
     def labelled(self) -> bool:
@@ -45,6 +46,7 @@ class Split:
         """Lines for people: what was read, and what was left out and why."""
         labels = "" if self.labelled else ", without labels"
         yield f"{self.name}: {len(self.examples):,} examples{labels} from {self.source}"
+        yield from (f"  {note}" for note in self.notes)
         for reason, count in self.dropped.items():
             yield f"  {count:,} left out: {reason} (first: {self.first[reason]})"
 
@@ -140,7 +142,9 @@ def targets_of(examples: Sequence[Example], task: Task) -> Float[np.ndarray, "N 
     for row, example in enumerate(examples):
         if example.target is None:
             continue
-        place = example.target - (task.scores[0] if task.scores is not None else 0)
+        place = example.target
+        if task.scores is not None:
+            place = (place - task.points[0]) / (task.points[1] - task.points[0])
         low = min(int(place), task.num_classes - 1)
         targets[row, low] = 1 - (place - low)
         if place > low:

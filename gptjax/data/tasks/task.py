@@ -4,10 +4,11 @@ The published ones are in `gptjax.data.tasks.table`; one's own come from a TOML 
 (`gptjax.data.tasks.task_file`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from gptjax.data.tables.lines import READING, FileReading
 from gptjax.errors import UserError
 
 Format = Literal["classification", "entailment", "similarity", "choice"]
@@ -23,8 +24,24 @@ Metric = Literal[
 ]
 ClassWeights = tuple[float, ...] | Literal["balanced"]
 """A number for each class, in the order of the labels, or from how often each occurs."""
+Number = int | float
 Column = str | tuple[str, ...]
 """A column's name, or several whose texts belong together, in order."""
+Wanted = str | int | tuple[str | int, ...]
+"""A column that is asked for: a name, a number from 1, or several of them."""
+
+
+class Typed(str):
+    """A column as it was typed: a name, or several names and numbers with commas between.
+
+    Which of them it means depends on the names that a file has (`gptjax.data.tasks.match`).
+    """
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """What stands between its commas."""
+        return tuple(self.split(","))
+
 
 PARTS: dict[Format, tuple[str, ...]] = {
     "classification": ("text",),
@@ -37,9 +54,13 @@ LABEL = "label"
 CATEGORY = "category"
 
 
-def names_of(column: Column) -> tuple[str, ...]:
-    """The names in it."""
-    return (column,) if isinstance(column, str) else column
+def names_of(column: Wanted) -> tuple[str, ...]:
+    """The names that stand in it."""
+    if isinstance(column, Typed):
+        return tuple(dict.fromkeys((str(column), *column.several)))
+    if isinstance(column, str | int):
+        column = (column,)
+    return tuple(name for name in column if isinstance(name, str))
 
 
 @dataclass(frozen=True)
@@ -78,12 +99,12 @@ class Task:
     format: Format  # the transformation of section 3.3 and figure 1
     metrics: tuple[Metric, ...]  # the first decides which checkpoint is the best
     labels: tuple[str, ...] = ()  # of classes, or of a choice's options, in the order of numbers
-    scores: tuple[int, int] | None = None  # instead, a scale of whole numbers: lowest, highest
+    scores: tuple[Number, Number] | None = None  # instead, a scale: lowest, highest
     aliases: Mapping[str, str] = field(default_factory=dict)  # other spellings of labels in files
     unusable: tuple[str, ...] = ("-", "-1", "")  # labels that nobody agreed on, or hidden ones
     # Part (see PARTS) or "label" -> published names, the first present is taken; so is "category",
     # by which metrics are reported too, where it is named here.
-    columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
+    columns: Mapping[str, tuple[Wanted, ...]] = field(default_factory=dict)
     headerless: tuple[str, ...] = ()  # parts by column of a file without header ("" is not read)
     # By how many columns a row may differ from its header at the end, where the annotators'
     # labels stand; a label column that is last stays last.
@@ -100,8 +121,9 @@ class Task:
     named: frozenset[str] = frozenset()
     # Whether a column may serve several parts, as it could in runs from before it was refused.
     share_columns: bool = False
-    sheet: str | None = None  # of its files that are spreadsheets; None: the first one
     class_weights: ClassWeights | None = None  # of a training example's loss; None: all alike
+    reading: FileReading = READING  # how its files are read, where that is not said otherwise
+    detect: bool = False  # whether the content tells how they are read, where nobody said it
     trained_as: str | None = None  # of a test set without training data, whose models answer it
 
     @property
@@ -117,7 +139,17 @@ class Task:
     @property
     def num_classes(self) -> int:
         """C: the classes, the options of a choice, or the points of the scale."""
-        return len(self.labels) if self.scores is None else self.scores[1] - self.scores[0] + 1
+        return len(self.labels) if self.scores is None else len(self.points)
+
+    @property
+    def points(self) -> tuple[Number, ...]:
+        """The C points of the scale: its ends, and between them points about 1 apart."""
+        if self.scores is None:
+            return ()
+        low, high = self.scores
+        steps = max(round(high - low), 1)
+        between = (round(low + (high - low) * step / steps, 10) for step in range(1, steps))
+        return (low, *(int(one) if one.is_integer() else one for one in between), high)
 
 
 def named_columns(task: Task) -> list[str]:
@@ -144,13 +176,13 @@ def usual_names(*names: str) -> tuple[str, ...]:
     return (*patterns, *(f"{name}.{kind}" for name in names for kind in SPREADSHEETS))
 
 
-def with_columns(task: Task, given: tuple[str, ...]) -> Task:
-    """The task with columns named by hand, ``part=COLUMN`` each (commas between several).
+def with_columns(task: Task, given: Sequence[str], unlabelled: Sequence[str] = ()) -> Task:
+    """The task with columns named by hand, ``part=COLUMN`` each (see `Typed`), and with further
+    labels that are none.
 
     A column that is named has to be in the file; see `Task.named`.
     """
     columns, parts = dict(task.columns), (*task.parts, LABEL, CATEGORY)
-    named = set(task.named)
     for word in given:
         part, _, column = word.partition("=")
         if not column or part not in parts:
@@ -158,10 +190,43 @@ def with_columns(task: Task, given: tuple[str, ...]) -> Task:
                 f"`columns={word}`: write PART=COLUMN; the parts of {task.name} are "
                 f"{', '.join(parts)}"
             )
-        several = tuple(column.split(","))
-        columns[part] = (several if len(several) > 1 else column,)
-        named.add(part)
-    return replace(task, columns=columns, named=frozenset(named))
+        columns[part] = (Typed(column),)
+    named = task.named | {word.partition("=")[0] for word in given}
+    unusable = (*task.unusable, *unlabelled)
+    detect = task.detect or bool(given)
+    return replace(task, columns=columns, named=named, unusable=unusable, detect=detect)
+
+
+def with_new_columns(task: Task, given: Sequence[str], unlabelled: Sequence[str] = ()) -> Task:
+    """The same for new rows, which may have no labels: a column that is given for a text is not
+    that of the label as well, though the task says so of its own files."""
+    new = with_columns(task, given, unlabelled)
+    typed = {word.partition("=")[0] for word in given}
+    taken = {name for part in typed for name in _spellings(new.columns[part][0])}
+    gone = {
+        part
+        for part in new.named - typed
+        if part in (LABEL, CATEGORY) and taken & _spellings(new.columns[part][0])
+    }
+    columns = {part: names for part, names in new.columns.items() if part not in gone}
+    return replace(new, columns=columns, named=new.named - gone)
+
+
+def _spellings(column: Wanted) -> set[str]:
+    """Names and numbers in it, as text."""
+    several = column if isinstance(column, tuple) else (column,)
+    return {*names_of(column), *map(str, several)}
+
+
+def as_settled(task: Task, *, exact_columns: bool, detect: bool) -> Task:
+    """The task as a run reads it, which may be older than these settings.
+
+    Without ``exact_columns`` it is as in `as_before`; without ``detect`` no file's content tells
+    how it is read.
+    """
+    if not exact_columns:
+        return as_before(task)
+    return task if detect else replace(task, detect=False)
 
 
 def as_before(task: Task) -> Task:
@@ -170,4 +235,15 @@ def as_before(task: Task) -> Task:
     A column that is named and absent is replaced by a column with the part's own name, and a column
     may serve several parts.
     """
-    return replace(task, named=frozenset(), share_columns=True)
+    columns = {
+        part: tuple(plain_column(column) for column in columns)
+        for part, columns in task.columns.items()
+    }
+    return replace(task, columns=columns, named=frozenset(), share_columns=True, detect=False)
+
+
+def plain_column(column: Wanted) -> Wanted:
+    """A typed column as it was once understood: a name, or names."""
+    if not isinstance(column, Typed):
+        return column
+    return column.several if len(column.several) > 1 else str(column)

@@ -1,9 +1,12 @@
 """A task of one's own, from a TOML file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gptjax.config import from_table
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.tasks.task import (
     CATEGORY,
     LABEL,
@@ -12,7 +15,9 @@ from gptjax.data.tasks.task import (
     Format,
     Holdout,
     Metric,
+    Number,
     Task,
+    Wanted,
     usual_files,
 )
 from gptjax.data.tasks.weights import check_class_weights
@@ -22,18 +27,18 @@ from gptjax.files import parse_toml, read_text
 
 @dataclass(frozen=True)
 class _Columns:
-    """Section `columns` of a task file: the column of each part."""
+    """Section `columns` of a task file: the column of each part, by name or number, or several."""
 
-    text: str | None = None
-    premise: str | None = None
-    hypothesis: str | None = None
-    first: str | None = None
-    second: str | None = None
-    context: str | tuple[str, ...] | None = None
-    question: str | None = None
-    options: str | tuple[str, ...] | None = None
-    label: str | None = None
-    category: str | None = None
+    text: Wanted | None = None
+    premise: Wanted | None = None
+    hypothesis: Wanted | None = None
+    first: Wanted | None = None
+    second: Wanted | None = None
+    context: Wanted | None = None
+    question: Wanted | None = None
+    options: Wanted | None = None
+    label: str | int | None = None
+    category: str | int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,16 @@ class _TaskFile:
 
     format: Format
     metrics: tuple[Metric, ...] = ("accuracy",)
-    labels: tuple[str, ...] = ()
-    scores: tuple[int, ...] = ()
+    labels: tuple[str | int | float | bool, ...] = ()
+    unlabelled: tuple[str | int | float | bool, ...] = ()
+    scores: tuple[int | float, ...] = ()
     class_weights: ClassWeights | None = None
     holdout: float = Holdout.fraction
     sheet: str | None = None
+    encoding: str = FileReading.encoding
+    delimiter: str | tuple[str, ...] = ()
+    header: bool | None = None
+    quoting: bool | None = None
     columns: _Columns = field(default_factory=_Columns)
     files: _Files = field(default_factory=_Files)
 
@@ -83,21 +93,21 @@ def parse_task(text: str, name: str, where: str) -> Task:
             f"{where}: columns.label is a list of columns; one label a row is supported: name one "
             "column"
         )
+    names = table.pop("label_names", {})
     given = from_table(_TaskFile, table, where=where)
     columns = {
         part: (column,) for part, column in vars(given.columns).items() if column is not None
     }
-    scores = None
-    if given.scores:
-        if len(given.scores) != 2 or given.scores[0] >= given.scores[1]:
-            raise UserError(f"{where}: scores are [lowest, highest]; they are {list(given.scores)}")
-        scores = (given.scores[0], given.scores[1])
+    raw, scores = tuple(map(_written, given.labels)), _scale(given.scores, where)
+    labels = _named(raw, names, where)
     task = Task(
         name,
         given.format,
         given.metrics,
-        labels=given.labels,
+        labels=labels,
         scores=scores,
+        aliases={value: label for value, label in zip(raw, labels, strict=True) if value != label},
+        unusable=(*_hidden(scores), *map(_written, given.unlabelled)),
         columns=columns,
         named=frozenset(columns),
         files={
@@ -106,11 +116,65 @@ def parse_task(text: str, name: str, where: str) -> Task:
         },
         class_weights=given.class_weights,
         holdout=Holdout(fraction=given.holdout),
-        sheet=given.sheet,
         own_files=frozenset(split for split, file in vars(given.files).items() if file),
+        reading=_reading(given, where),
+        detect=True,
     )
     _check(task, where)
     return task
+
+
+def _written(value: str | int | float | bool) -> str:
+    """A label as files write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _named(labels: tuple[str, ...], names: Any, where: str) -> tuple[str, ...]:
+    """The names of the labels, where section `label_names` has some."""
+    if not isinstance(names, Mapping):
+        raise UserError(f"{where}: 'label_names' is a section; write [label_names]")
+    for label, name in names.items():
+        if label not in labels:
+            raise UserError(
+                f"{where}: label_names has {label!r}, which is none of the labels: "
+                f"{', '.join(map(repr, labels))}"
+            )
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"{where}: label_names.{label} = {name!r} is no name")
+        if name in labels and name != label:
+            raise UserError(f"{where}: label_names.{label}: {name!r} is another label already")
+    return tuple(names.get(label, label) for label in labels)
+
+
+def _scale(scores: tuple[int | float, ...], where: str) -> tuple[Number, Number] | None:
+    if not scores:
+        return None
+    if len(scores) != 2 or scores[0] >= scores[1]:
+        raise UserError(f"{where}: scores are [lowest, highest]; they are {list(scores)}")
+    low, high = (int(end) if float(end).is_integer() else end for end in scores)
+    return low, high
+
+
+def _hidden(scores: tuple[Number, Number] | None) -> tuple[str, ...]:
+    """The usual values that stand for no label; -1 may be a score."""
+    is_score = scores is not None and scores[0] <= -1 <= scores[1]
+    return tuple(value for value in Task.unusable if not (is_score and value == "-1"))
+
+
+def _reading(given: _TaskFile, where: str) -> FileReading:
+    delimiter = (given.delimiter,) if isinstance(given.delimiter, str) else given.delimiter
+    try:
+        return FileReading(
+            encoding=given.encoding,
+            sheet=given.sheet,
+            delimiter=delimiter,
+            header=given.header,
+            quoting=given.quoting,
+        )
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check(task: Task, where: str) -> None:

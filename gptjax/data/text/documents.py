@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from gptjax.data.tables.columns import with_nested
 from gptjax.data.tables.containers import split_archive
 from gptjax.data.tables.files import unreadable
+from gptjax.data.tables.format import Row, TableFormat, missing_column
 from gptjax.data.tables.lines import clean_text
-from gptjax.data.tables.reader import Row, TableFormat, missing_column
 from gptjax.errors import UserError
 from gptjax.files import open_file
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 from huggingface_hub import HfApi
 
+from gptjax.data.tables.format import Row, TableFormat
 from gptjax.data.tables.lines import EncodingErrors, FileReading
-from gptjax.data.tables.reader import Row, TableFormat
 from gptjax.data.text.documents import COLUMN_HINT, Digest, Document, hash_files, row_text
 from gptjax.errors import UnreachableError, UserError
 

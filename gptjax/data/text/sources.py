@@ -20,6 +20,7 @@ from gptjax.data.tables.files import (
     suffix_of,
     unreadable,
 )
+from gptjax.data.tables.format import Kind, TableFormat
 from gptjax.data.tables.lines import (
     BYTE_ORDER_MARK,
     UTF_8,
@@ -29,7 +30,7 @@ from gptjax.data.tables.lines import (
     encoding_error,
     nul_error,
 )
-from gptjax.data.tables.reader import Kind, TableFormat, read_table
+from gptjax.data.tables.reader import read_table
 from gptjax.data.tables.sheets import SHEETS
 from gptjax.data.text.documents import (
     BLOCK_BYTES,

@@ -12,7 +12,8 @@ from pyarrow import parquet
 
 from gptjax.data.tables.containers import STEP_BYTES
 from gptjax.data.tables.files import open_bytes
-from gptjax.data.tables.reader import TableFormat, read_table
+from gptjax.data.tables.format import TableFormat
+from gptjax.data.tables.reader import read_table
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.load import load_task_data
 from gptjax.data.tasks.table import TASKS

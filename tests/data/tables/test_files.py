@@ -11,8 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from gptjax.data.tables.files import open_bytes, read_folder
+from gptjax.data.tables.format import TableFormat
 from gptjax.data.tables.lines import FileReading
-from gptjax.data.tables.reader import TableFormat, read_table
+from gptjax.data.tables.reader import read_table
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.text.sources import open_source

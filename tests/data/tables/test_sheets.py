@@ -6,8 +6,9 @@ import zipfile
 import pytest
 
 from gptjax.data.tables import sheets
+from gptjax.data.tables.format import TableFormat
 from gptjax.data.tables.lines import FileReading
-from gptjax.data.tables.reader import TableFormat, read_table
+from gptjax.data.tables.reader import read_table
 from gptjax.data.tasks.load import load_task_data
 from gptjax.data.tasks.task_file import parse_task
 from gptjax.data.text.corpus import CorpusConfig, open_source_of

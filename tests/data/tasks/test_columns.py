@@ -94,8 +94,10 @@ def test_columns_that_are_named_stand_in_a_header(tmp_path):
     path = tmp_path / "raw.tsv"
     path.write_text("gj04\t1\t\tA sentence.\n" * 3)
     assert len(read_split(path, TASKS["cola"], "train").examples) == 3
-    with pytest.raises(UserError, match=r"no column 'text' for the text; it has 'gj04', '1'"):
+    with pytest.raises(UserError, match=r"no column 'label' or 'text' \(it has 'gj04', '1'"):
         read_split(path, with_columns(TASKS["cola"], ("text=text",)), "train")
+    numbered = with_columns(TASKS["cola"], ("text=4", "label=2"))
+    assert found(read_split(path, numbered, "train")) == [("A sentence.", 1)] * 3
     path.write_text("a\tb\tc\td\nx\t1\ty\tz\n")
     with pytest.raises(UserError, match=r"no column 'body'.*; it has 'a', 'b', 'c', 'd'"):
         read_split(path, with_columns(TASKS["cola"], ("text=body",)), "train")

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from gptjax.data.tables.format import Row
 from gptjax.data.tables.lines import FileReading
-from gptjax.data.tables.reader import Row
 from gptjax.data.tasks.examples import read_split, to_split
 from gptjax.data.tasks.load import load_task_data
 from gptjax.data.tasks.splits import Example, targets_of

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from gptjax.data.tables.reader import Row
+from gptjax.data.tables.format import Row
 from gptjax.data.tasks.examples import read_split, to_split
 from gptjax.data.tasks.labels import known_labels
 from gptjax.data.tasks.table import TASKS

@@ -100,7 +100,8 @@ def test_unknown_names():
 
 def test_columns_by_hand():
     task = with_columns(TASKS["rocstories"], ("context=a,b", "label=right"))
-    assert task.columns["context"] == (("a", "b"),)
+    assert task.columns["context"] == ("a,b",)
+    assert task.columns["context"][0].several == ("a", "b")
     assert task.columns["label"] == ("right",)
     assert with_columns(task, ("category=kind",)).columns["category"] == ("kind",)
     with pytest.raises(UserError, match="context, question, options, label, category"):

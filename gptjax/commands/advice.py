@@ -3,7 +3,9 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 from gptjax.data.tables.containers import is_file
 from gptjax.runs.train import say
@@ -17,6 +19,12 @@ THROUGH_MAKE = {
     "OUT": "--out",
 }
 
+# Options that another command needs as well: how a trained model is opened, how a task's files are
+# read, and how the files of a text are.
+OPENING = "checkpoint heads vocabulary.mode"
+ROWS = "columns encoding encoding_errors sheet"
+TEXT = "text_column encoding encoding_errors sheet suffixes"
+
 
 def suggest(what: str, *words: object) -> None:
     """Tell what one may want next, and the command for it, on standard error."""
@@ -26,6 +34,23 @@ def suggest(what: str, *words: object) -> None:
 def command_line(what: str, *words: object) -> str:
     """A line with what one may want, and the words of the command for it."""
     return f"  {what + ':':12} gptjax {shlex.join(map(str, words))}"
+
+
+def again(config: Any, names: str) -> list[str]:
+    """Of these settings the ones that are not at their defaults, as the words of options."""
+    words = []
+    for name in names.split():
+        *sections, key = name.split(".")
+        owner = config
+        for section in sections:
+            owner = getattr(owner, section)
+        (found,) = (field for field in fields(owner) if field.name == key)
+        value = getattr(owner, key)
+        assert found.default is not MISSING, name
+        if value != found.default:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words
 
 
 def evaluation_data(data: Sequence[str], sample: bool) -> tuple[str, str]:

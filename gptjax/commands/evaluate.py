@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptjax.commands.advice import suggest
+from gptjax.commands.advice import OPENING, ROWS, again, suggest
 from gptjax.data.tables.containers import is_file
 from gptjax.data.tables.lines import UTF_8
 from gptjax.data.tables.options import TableOptions
@@ -127,7 +127,8 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
             stride=stride,
         )
         write_results(Path(config.out) / "results.json", results)
-    suggest("write text", "generate", "--run", config.run, "--prompt", "The ")
+    opened = again(config, OPENING)
+    suggest("write text", "generate", "--run", config.run, *opened, "--prompt", "The ")
     return result
 
 
@@ -183,6 +184,9 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
     if is_file(Path(config.data)):
-        words = ("--run", config.run, "--data", config.data, "--out", "predictions.tsv")
-        suggest("each row", "predict", *words)
+        words = ("--run", config.run, "--data", config.data, *again(config, f"{OPENING} {ROWS}"))
+        suggest("each row", "predict", *words, "--out", "predictions.tsv")
+    else:
+        written = () if config.out is None else (config.out,)
+        suggest("a page", "report", "--runs", config.run, *written, "--out", "report.html")
     return scores

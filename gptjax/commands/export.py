@@ -9,6 +9,7 @@ from typing import Literal
 from gptjax.commands.advice import suggest
 from gptjax.data.tasks.task import Format
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
@@ -54,8 +55,8 @@ def run(config: ExportConfig) -> Path:
     if config.format == "openai":
         openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
         print(f"written to {out}: load it with --init openai:{out}")
-        heads = ("--heads", loaded.model.num_heads)
-        suggest("try it", "generate", "--run", f"openai:{out}", *heads, "--prompt", "The ")
+        words = ("--heads", loaded.model.num_heads, *_mode(loaded.tokenizer))
+        suggest("try it", "generate", "--run", f"openai:{out}", *words, "--prompt", "The ")
         return out
     head = None
     if (task := loaded.task) is not None:
@@ -76,10 +77,17 @@ def run(config: ExportConfig) -> Path:
     (out / "README.md").write_text(text, encoding="utf-8")
     print(f"written to {out}: transformers loads it as {name} (see its README.md)")
     if head is None:
-        suggest("try it", "generate", "--run", f"hf:{out}", "--prompt", "The ")
+        words = ("--run", f"hf:{out}", *_mode(loaded.tokenizer))
+        suggest("try it", "generate", *words, "--prompt", "The ")
     else:
         say(f"  load it:     cat {shlex.quote(str(out / 'README.md'))}")
     return out
+
+
+def _mode(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The option that others' files do not tell."""
+    fast = isinstance(tokenizer, Gpt1Tokenizer) and tokenizer.mode == "fast"
+    return ("--vocabulary.mode", "fast") if fast else ()
 
 
 def _results(loaded: Run) -> list[Measured]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.commands.advice import evaluation_data, suggest
+from gptjax.commands.advice import ROWS, again, evaluation_data, suggest
 from gptjax.commands.finetune_config import (
     FinetuneConfig,
     TaskConfig,
@@ -249,7 +249,9 @@ def _conclude(
         runs.save_head(best)
         say(f"run folder: {trained.folder.path}")
         where, split = evaluation_data(config.task.data, data.sample)
-        words = ("--run", trained.folder.path, "--data", where, "--split", split)
+        # The run keeps the names of its columns itself.
+        read = again(config.task, ROWS.removeprefix("columns"))
+        words = ("--run", trained.folder.path, "--data", where, "--split", split, *read)
         suggest("metrics", "evaluate", *words)
         suggest("a page", "report", "--runs", trained.folder.path, "--out", "report.html")
         if data.sample:
@@ -305,6 +307,7 @@ def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:
         write_results(out / "results.json", summary)
         show("\n" + "\n".join(task_scores.report_seeds(task, summary)))
         show(f"summary: {out / 'results.json'}")
+        suggest("a page", "report", "--runs", out, "--out", "report.html")
         if summary.data.sample:
             _warn(task)
     parallel.barrier("summarised")

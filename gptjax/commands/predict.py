@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from gptjax.commands.advice import suggest
+from gptjax.commands.advice import OPENING, ROWS, again, suggest
 from gptjax.config import alias
 from gptjax.data.tables.format import Row
 from gptjax.data.tables.options import TableOptions
@@ -78,7 +78,8 @@ def run(config: PredictConfig) -> SplitScores:
             f"probability is below {least:g}"
         )
     if scores.metrics:
-        suggest("metrics", "evaluate", "--run", config.run, "--data", config.data)
+        words = ("--run", config.run, "--data", config.data, *again(config, f"{OPENING} {ROWS}"))
+        suggest("metrics", "evaluate", *words)
     else:
         suggest("a page", "report", "--runs", config.run, "--out", "report.html")
     return scores

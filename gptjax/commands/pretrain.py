@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax import config as configs
-from gptjax.commands.advice import suggest
+from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.text import corpus
 from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end
 from gptjax.data.text.unigram import unigram_perplexity
@@ -259,5 +259,6 @@ def _conclude(
     say(f"\nrun folder: {folder.path}")
     suggest("write more", "generate", "--run", folder.path, "--prompt", "The ")
     data = config.corpus.validation or config.corpus.data
-    suggest("perplexity", "evaluate", "--run", folder.path, "--data", data)
+    read = again(config.corpus, TEXT)
+    suggest("perplexity", "evaluate", "--run", folder.path, "--data", data, *read)
     return results

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptjax.commands.advice import suggest
+from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.text.control import checked
 from gptjax.data.text.corpus import CorpusConfig
@@ -72,6 +72,6 @@ def run(config: TokenizerConfig) -> Tokenizer:
     for reason, count in source.left_out.items() if isinstance(source, FileSource) else ():
         print(f"left out of {config.data}: {count:,} {reason}")
     print(f"written to {out}")
-    words = ("--config", "small", "--data", config.data, "--tokenizer", out)
+    words = ("--config", "small", "--data", config.data, *again(config, TEXT), "--tokenizer", out)
     suggest("train", "pretrain", *words, "--model.vocabulary-size", tokenizer.size)
     return tokenizer

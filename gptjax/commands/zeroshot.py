@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gptjax.commands.advice import suggest
+from gptjax.commands.advice import again, suggest
 from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
@@ -94,7 +94,8 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
         write_results(out / "results.json", _results(config, loaded, result, data))
     if task.task is not None:
         words = ("--task", task.task.name, "--data", config.data)
-        suggest("train on it", "finetune", *words, "--init", config.run)
+        opened = again(config, "heads vocabulary.mode")
+        suggest("train on it", "finetune", *words, "--init", config.run, *opened)
     return result
 
 

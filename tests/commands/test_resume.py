@@ -1,8 +1,11 @@
 """Interrupted anywhere and continued equals uninterrupted, on real processes, dropout on."""
 
 import json
+import os
 import random
+import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +20,7 @@ import pytest
 
 from tests.commands.conftest import TINY, last_step, metrics
 
+ROOT = Path(__file__).parents[2]
 STEPS = 120
 EVERY = 10
 
@@ -100,6 +104,73 @@ def test_asked_to_stop_saves_the_step(books, uninterrupted, gptjax, gptjax_until
     assert ["auto" in once["command"] for once in ended["resumed"]] == [True]
     assert gptjax(*words).returncode == 0
     assert meta(out) == ended
+
+
+@pytest.fixture
+def make_target(environment, tmp_path):
+    """A clone in which `make` finds everything installed; its gptjax is the one under test."""
+    for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    command = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m gptjax "$@"\n'
+    (programs / "gptjax").write_text(command)
+    (programs / "gptjax").chmod(0o755)
+    (tmp_path / ".venv" / ".installed-cpu").touch()
+    given = {key: value for key, value in environment.items() if not key.startswith("MAKE")}
+    given |= {"PYTHONPATH": str(ROOT), "ACCELERATOR": "cpu"}
+
+    def start(line: str, stop_at: Path | None = None) -> tuple[int, str]:
+        """Run a line in a shell, with Ctrl-C as soon as the run has done some updates."""
+        log = tmp_path / "log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                line,
+                shell=True,
+                cwd=tmp_path,
+                env=given,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 200
+        while stop_at is not None and last_step(stop_at) < 5:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if stop_at is not None:
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to make and to gptjax
+        return process.wait(200), log.read_text()
+
+    return start
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("target", ["pretrain", "finetune"])
+def test_the_line_after_ctrl_c_goes_on_through_make(books, make_target, tmp_path, target):
+    """It is pasted as it stands, with a folder's name that both the shell and make would change."""
+    run = tmp_path / "my $run's"
+    more = "--train.log-every 1 --tracking.no-tensorboard --checkpoint.every 1000"
+    more += f" --train.steps {STEPS} --train.evaluate-every {STEPS}"
+    if target == "pretrain":
+        named = [f"DATA={books}", f"OUT={run.name}", f"ARGS={shlex.join(TINY)} {more}"]
+    else:
+        init = ROOT / "tests" / "recorded" / "pretrained"
+        named = ["TASK=sst2", "DATA=sample", f"INIT={init}", f"OUT={run.name}", f"ARGS={more}"]
+    words = [word.replace("$", "$$") for word in named]
+    code, said = make_target(shlex.join(["make", target, *words]), stop_at=run)
+    assert code != 0
+    (line,) = re.findall(rf"make {target} .*--resume auto.*", said)
+    done = last_step(run)
+    assert 5 <= done < STEPS
+    code, said = make_target(line)
+    assert code == 0, said
+    assert [entry["step"] for entry in metrics(run) if entry["split"] == "train"] == [
+        *range(1, STEPS + 1)
+    ]
+    assert len(meta(run)["resumed"]) == 1
 
 
 def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_path):

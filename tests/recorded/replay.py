@@ -54,7 +54,8 @@ def _cells(path: str) -> list[list[str]]:
 class _Page(html.parser.HTMLParser):
     """The cells of each row of a page's tables, and the list of runs at its end.
 
-    Headings are left out, and minutes, which depend on the machine.
+    Headings are left out, minutes, which depend on the machine, and the tables of classes, which
+    the earlier version did not have.
     """
 
     def __init__(self) -> None:
@@ -63,9 +64,12 @@ class _Page(html.parser.HTMLParser):
         self.listed: list[str] = []
         self._texts: list[str] | None = None
         self._at_list = False
+        self._new = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._at_list = self._at_list or (tag == "section" and ("id", "runs") in attrs)
+        if tag == "figure":
+            self._new = str(dict(attrs).get("id")).endswith("-classes")
         if tag == "tr" and not self._at_list:
             self.rows.append([])
         if tag in ("td", "h3"):
@@ -75,7 +79,7 @@ class _Page(html.parser.HTMLParser):
         if tag not in ("td", "h3") or self._texts is None:
             return
         text, self._texts = "".join(self._texts), None
-        if tag == "td" and not self._at_list and not text.endswith(" min"):
+        if tag == "td" and not self._at_list and not self._new and not text.endswith(" min"):
             self.rows[-1].append(text)
         if tag == "h3" and self._at_list:
             self.listed.append(text)

@@ -16,6 +16,7 @@ from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
 from gptjax.report.readers import without_absolute
 from gptjax.report.report import build
+from gptjax.report.sections import Report, Section
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -143,6 +144,18 @@ def test_a_figure_of_the_table_above_it_does_not_say_it_all_again(tmp_path, monk
     assert report_page.told_by([table], drawn[0])
     for sources in (("",), ("a",)):
         assert not report_page.told_by([replace(table, sources=sources)], drawn[0])
+
+
+def test_a_long_table_has_a_window_of_its_own(tmp_path):
+    """Such as the one of fifty classes: the page stays short, and the table is whole."""
+    tables = [
+        Table(f"t{count}", "T", "C", ("n",), (("12",),) * count, ("",) * count) for count in (3, 50)
+    ]
+    text = report_page.page(Report((Section("s", "S", tables=tuple(tables)),), (), ()), tmp_path)
+    assert text.count("<td") == 53
+    short, long = text.index('id="t3"'), text.index('id="t50"')
+    assert "tall" not in text[short:long]
+    assert text[long:].count('class="scroll tall"') == 1
 
 
 def test_what_users_wrote_is_text(page):

@@ -19,6 +19,7 @@ from gptjax.commands.finetune_config import (
     task_of,
 )
 from gptjax.commands.finetune_config import defaults as defaults
+from gptjax.commands.finetune_sizes import holds_curve, run_sizes
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
@@ -28,6 +29,7 @@ from gptjax.data.tasks.weights import class_weights, describe, example_weights
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation import task_scores
+from gptjax.evaluation.learning_curve import LearningCurve
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator
 from gptjax.models import objective
 from gptjax.models.task_head import head_only
@@ -46,11 +48,16 @@ from gptjax.training.history import Best
 Evaluators = Mapping[str, TaskEvaluator]
 
 
-def run(config: FinetuneConfig) -> TaskRun | Seeds:
-    """Fine-tune once, or once for each of the seeds and summarise them."""
+def run(config: FinetuneConfig) -> TaskRun | Seeds | LearningCurve:
+    """Fine-tune once, or once for each of the seeds, or of the sizes, and summarise them."""
     with joined(config):
         check_name(config)
         out = Path(config.out) if config.out is not None else default_out(config)
+        if config.train_sizes:
+            with only_run(out):
+                return run_sizes(config, out, _run_seeds, _read_files)
+        if holds_curve(out):
+            raise UserError(f"{out}: holds a learning curve; choose another `out` for one run")
         if not config.seeds:
             return _run_one(config, out)
         with only_run(out):
@@ -83,12 +90,17 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
 
 def _read_data(config: FinetuneConfig, task: Task) -> TaskData:
     """The splits to train and measure on."""
-    section, own = config.task, task_folder(config)
-    reading = section.reading(task.reading)
-    data = load_task_data(section.data, task, strict=section.strict, reading=reading, folder=own)
+    section = config.task
     most = {"train": section.max_train, "valid": section.max_valid}
     seed = config.train.seed if section.draw == "by-label" else None
-    return for_training(data, task, most, by_label=seed)
+    return for_training(_read_files(config, task), task, most, by_label=seed)
+
+
+def _read_files(config: FinetuneConfig, task: Task) -> TaskData:
+    """The splits as they lie there."""
+    section, own = config.task, task_folder(config)
+    reading = section.reading(task.reading)
+    return load_task_data(section.data, task, strict=section.strict, reading=reading, folder=own)
 
 
 def _warn(task: Task) -> None:

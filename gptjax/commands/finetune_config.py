@@ -27,6 +27,10 @@ from gptjax.training.optimizer import OptimizerConfig
 LEARNING_RATE_SHARE = 0.25
 EPOCHS = 3
 BATCH_SIZE = 32
+ALL = "all"
+"""The size of a learning curve that is all training data."""
+CURVE = "learning_curve.toml"
+"""What a learning curve was begun with, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,11 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
     )
     seeds: tuple[int, ...] = configs.invocation(())
     """Run each of these seeds into OUT/seed-N, and report mean, spread, median and best."""
+    train_sizes: tuple[str, ...] = configs.invocation(())
+    """A learning curve: train with so many rows, such as 30 100 300 all, into OUT/size-N/seed-M.
+    Without --seeds each size has the seeds 1 2 3."""
+    least_updates: int = configs.invocation(100)
+    """With --train-sizes: updates of a size whose epochs are fewer; 0 keeps to the epochs."""
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(6.25e-5, warmup=0.002, schedule="linear")
@@ -127,6 +136,29 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
         for seed in self.seeds:
             if not 0 <= seed <= LARGEST:
                 raise UserError(f"--seeds {shown(seed)}: a seed is from 0 to {LARGEST:,}")
+        check_counts(self, "", "least_updates", least=0)
+        if self.train_sizes:
+            _check_sizes(self)
+
+
+def _check_sizes(config: FinetuneConfig) -> None:
+    """What can be refused of a learning curve before its data are known."""
+    typed = f"--train-sizes {' '.join(config.train_sizes)}"
+    for word in config.train_sizes:
+        if word != ALL and not (word.isascii() and word.isdigit() and 0 < int(word) <= LARGEST):
+            raise UserError(f"{typed}: {word!r} is no number of rows; give numbers and {ALL}")
+    sizes = [word.lstrip("0") for word in config.train_sizes]
+    if twice := [size for size in sizes if sizes.count(size) > 1]:
+        raise UserError(f"{typed}: {twice[0]} occurs twice")
+    if config.task.max_train is not None:
+        raise UserError(
+            f"{typed}: contradicts --max-train {config.task.max_train}; give one of the two"
+        )
+    if config.resume.isdigit():
+        raise UserError(
+            f"{typed}: contradicts --resume {config.resume}, as each size has its own steps; give "
+            "--resume auto"
+        )
 
 
 def defaults(given: FinetuneSelection) -> FinetuneConfig:
@@ -156,7 +188,7 @@ def from_table(table: Mapping[str, Any], where: str) -> FinetuneConfig:
 
 
 def _own_config(given: FinetuneSelection) -> Path | None:
-    """The config of the run, or of the first of its seeds, that is resumed."""
+    """The config of the run, of the first of its seeds, or of its curve, that is resumed."""
     if given.config is not None or given.resume == "never":
         return None
     if given.out is not None:
@@ -166,6 +198,7 @@ def _own_config(given: FinetuneSelection) -> Path | None:
     else:  # `run` says what is missing.
         return None
     files = [folder.config for folder in (RunFolder(out), *RunFolder(out).seeds())]
+    files.append(out / CURVE)
     return next((file for file in files if file.exists()), None)
 
 

@@ -67,12 +67,14 @@ def read_group(path: str, file: str, seeds: Collection[int] | None = None) -> Gr
     return Group(first.task, first.index, first.gold, [g.predicted[0] for g in groups])
 
 
-def compare(a: Group, b: Group, *, resamples: int, seed: int) -> Comparison:
+def compare(
+    a: Group, b: Group, *, resamples: int, seed: int, draw_seeds: bool = True
+) -> Comparison:
     """The difference of the task's first metric, with a paired bootstrap interval.
 
     Every sample draws examples with replacement, the same for both groups, and (where there are
-    several) seeds of each, so that the interval covers both kinds of chance (Efron and
-    Tibshirani, 1993, percentile interval).
+    several, and ``draw_seeds``) seeds of each, so that the interval covers both kinds of chance
+    (Efron and Tibshirani, 1993, percentile interval).
 
     Raises:
         UserError: other tasks, or other examples.
@@ -94,7 +96,9 @@ def compare(a: Group, b: Group, *, resamples: int, seed: int) -> Comparison:
         weights = np.bincount(rows, minlength=count).astype(np.float64)
         drawn = []
         for of_seeds in statistics:
-            seeds = rng.integers(0, len(of_seeds), len(of_seeds)).tolist()
+            seeds = list(range(len(of_seeds)))
+            if draw_seeds:
+                seeds = rng.integers(0, len(of_seeds), len(of_seeds)).tolist()
             found = {number: of_seeds[number](weights) for number in set(seeds)}
             drawn.append(np.mean([found[number] for number in seeds]))
         differences[sample] = drawn[1] - drawn[0]

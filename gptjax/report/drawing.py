@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from gptjax.errors import UserError
 from gptjax.report.figures import FILE, Figure, Number, Series, Table, markdown
@@ -49,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar in a label is a dollar
     "path.simplify_threshold": 0.3,
 }
+LEAST_GAP = 0.12  # between the numbers below a logarithmic axis, as a share of it
 MARKED = 40  # of more points than these a line's markers would hide it
 
 
@@ -146,9 +147,19 @@ def _lines(axes: Axes, figure: Figure) -> list[Any]:
     if figure.log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if ticks := _spread_out({float(x) for series in figure.series for x in series.x}):
+            axes.set_xticks(ticks)
     elif all(isinstance(x, int) for series in figure.series for x in series.x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
+
+
+def _spread_out(places: set[float]) -> list[float]:
+    """The places if a logarithmic axis has room for a number at each of them, or nothing."""
+    logs = np.log(sorted(places))
+    room = np.diff(logs) >= LEAST_GAP * np.ptp(logs)
+    return sorted(places) if room.all() else []
 
 
 def _names(figure: Figure) -> list[str]:

@@ -118,7 +118,8 @@ def _task(runs: Labelled) -> Section:
     return Section(name, task.name, 3, tuple(text), tables=tables, figures=figures)
 
 
-def _unit(metric: str) -> str:
+def unit(metric: str) -> str:
+    """What an axis says of a metric that is shown times 100."""
     return "accuracy, %" if metric == "accuracy" else f"{LABELS[metric]} × 100"
 
 
@@ -144,7 +145,7 @@ def _metric_bars(task: Task, runs: Labelled) -> Iterator[Figure]:
         caption="Mean over the seeds; the error bars are the sample standard deviation, where "
         "there are several seeds.",
         x_label="",
-        y_label=_unit(metric),
+        y_label=unit(metric),
         series=(over_seeds("ours", values, sources),),
         kind="bars",
         levels=levels,
@@ -167,7 +168,7 @@ def _training(task: Task, runs: Labelled) -> Iterator[Figure]:
         title=f"{task.name}: {LABELS[metric]} while training",
         caption="On the validation split after so many updates: mean over the seeds and sample "
         "standard deviation, where there are several.",
-        axes=("updates", _unit(metric)),
+        axes=("updates", unit(metric)),
     )
 
 

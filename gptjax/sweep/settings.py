@@ -14,6 +14,8 @@ OWN = {
     "out": "the sweep names the folders of its runs; give out above [settings]",
     "resume": "a sweep goes on by itself with what it finds",
     "overwrite": "a sweep never removes a run; remove its folder, or give another out",
+    "train_sizes": "a run of a sweep has one size; give max_train under [grid]",
+    "least_updates": "it is for train_sizes, which a sweep does not have; give train.steps",
     "distributed": "the runs of a sweep are processes of one machine",
 }
 

@@ -420,6 +420,74 @@ def test_class_weights_are_part_of_the_task(tmp_path):
         own(plain, (1.0,))
 
 
+def _facts(run: Path) -> dict:
+    """What meta.json says of the data."""
+    return json.loads((run / "meta.json").read_text())["data"]
+
+
+def test_a_learning_curve(options, data, tmp_path, capsys):
+    """Sizes and seeds have folders of their own; what they come to is one curve."""
+    out = tmp_path / "curve"
+    words = [*options, *ONE_STEP, "--out", str(out)]
+    assert main([*words, "--train-sizes", "all", "16", "--seeds", "3"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1].startswith("from 16 to 64 rows accuracy ")
+    facts = {size: _facts(out / f"size-{size}" / "seed-3") for size in (16, 64)}
+    assert [facts[size]["train"]["examples"] for size in (16, 64)] == [16, 64]
+    assert facts[16]["valid"] == facts[64]["valid"]
+    assert "exact_columns = true\n" in (out / "learning_curve.toml").read_text()
+    curve = json.loads((out / "learning_curve.json").read_text())
+    assert list(curve["sizes"]) == ["16", "64"]
+    for size, found in curve["sizes"].items():
+        spread = results(out / f"size-{size}")["splits"]["valid"]["metrics"]["accuracy"]
+        assert found["values_by_seed"] == {"3": spread["mean"]}
+        assert (found["mean"], found["std"], found["updates"]) == (spread["mean"], None, 1)
+    gold = [row[1] for row in table(data / "dev.tsv")[1:]]
+    common = [row[1] for row in table(data / "train.tsv")[1:]]
+    label = max(("0", "1"), key=common.count)
+    assert curve["commonest"] == pytest.approx(gold.count(label) / 21)
+    assert (out / "learning_curve.png").read_bytes()[1:4] == b"PNG"
+    assert main([*words, "--train-sizes", "16", "32"]) == 2
+    assert "add sizes to it, with --resume auto" in capsys.readouterr().err
+    assert main([*words, "--resume", "auto"]) == 2
+    assert "holds a learning curve; choose another --out for one run" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # many runs
+def test_a_learning_curve_goes_on(options, tmp_path, capsys):
+    """With further sizes, in the report, and from the beginning."""
+    out, page = tmp_path / "curve", tmp_path / "page.html"
+    words = [*options, *ONE_STEP, "--out", str(out), "--train-sizes", "16"]
+    assert main([*words, "--seeds", "1"]) == 0
+    before = (out / "size-16" / "seed-1" / "predictions.tsv").read_bytes()
+    assert main([*words, "32", "--seeds", "1", "--resume", "auto"]) == 0
+    assert (out / "size-16" / "seed-1" / "predictions.tsv").read_bytes() == before
+    assert "with one seed, which may be chance: give several --seeds" in capsys.readouterr().out
+    assert main(["report", "--runs", str(out), "--out", str(page)]) == 0
+    assert "sst2: accuracy by training rows" in page.read_text(encoding="utf-8")
+    assert main([*words, "64", "--seeds", "2", "3", "--overwrite"]) == 0
+    assert sorted(path.name for path in out.glob("size-*")) == ["size-16", "size-64"]
+    # Each seed draws its own part; all rows, and the validation rows, are the same.
+    runs = {(path.parent.name, path.name): _facts(path) for path in out.glob("size-*/seed-*")}
+    assert len(runs) == 4
+    assert len({facts["train"]["fingerprint"] for facts in runs.values()}) == 3
+    assert len({facts["valid"]["fingerprint"] for facts in runs.values()}) == 1
+    curve = json.loads((out / "learning_curve.json").read_text())
+    spread = results(out / "size-16")["splits"]["valid"]["metrics"]["accuracy"]
+    assert list(curve["sizes"]["16"]["values_by_seed"].values()) == spread["values"]
+    assert curve["sizes"]["16"]["std"] == spread["std"]
+
+
+def test_sizes_that_are_not_there(options, tmp_path, capsys):
+    out = tmp_path / "curve"
+    words = [*options, *ONE_STEP, "--out", str(out), "--train-sizes"]
+    assert main([*words, "16", "65"]) == 2
+    assert "--train-sizes 65: there are 64 rows to train on; give" in capsys.readouterr().err
+    assert main([*words, "64", "all"]) == 2
+    assert "there are 64 rows to train on, so that the two" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.slow  # a kill; one of pre-training and one of a sweep are quick
 def test_resumed_is_uninterrupted(options, gptjax, gptjax_until, tmp_path):
     words = [*options, "--train.epochs", "4", "--checkpoint.every", "5"]

@@ -93,6 +93,22 @@ def test_lines_are_drawn_where_their_numbers_are():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("updates", "loss, nats")
 
 
+def test_a_logarithmic_axis_has_a_number_at_each_place_with_room():
+    def numbers(*x: float) -> list[str]:
+        series = (Series("s", x, tuple(map(float, range(len(x))))),)
+        (axes,) = draw(Figure("f", "", "", "", "", series, log_x=True)).axes
+        low, high = axes.get_xlim()
+        ticks = [x for x in axes.get_xticks() if low <= x <= high]
+        small = axes.get_xticks(minor=True)
+        assert not any(axes.xaxis.get_minor_formatter().format_ticks(small))
+        return list(axes.xaxis.get_major_formatter().format_ticks(ticks))
+
+    assert numbers(30, 100, 300, 1000, 4905) == ["30", "100", "300", "1,000", "4,905"]
+    assert numbers(100, 300) == ["100", "300"]  # less than a decade
+    assert numbers(30, 900, 1000) == ["100", "1,000"]
+    assert numbers(100) == ["100"]
+
+
 def test_bars_stand_over_their_names():
     drawing = draw(BARS)
     (axes,) = drawing.axes

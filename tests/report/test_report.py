@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from pathlib import Path
 
 import made_runs
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from gptjax.errors import UserError
+from gptjax.evaluation.learning_curve import Gain, LearningCurve, SizeResult
 from gptjax.models.objective import lm, num_parameters
-from gptjax.report import drawing
+from gptjax.report import drawing, learning_curve
 from gptjax.report import page as report_page
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
 from gptjax.report.pretraining import seconds, thin
 from gptjax.report.report import build
+from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import finish
 from gptjax.runs.results import SweepResults, write_results
@@ -409,3 +412,27 @@ def test_nothing_to_report(tmp_path, runs):
         find([str(runs / "pretrain" / "a"), str(tmp_path)])
     with pytest.raises(UserError, match=r"nothing to report in it: .* is not finished"):
         find([str(runs / "pretrain" / "unfinished")])
+
+
+def test_a_learning_curve_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seeds = (kinds.SeedValue(1, 0.5), kinds.SeedValue(2, 0.6))
+    small = SizeResult(30, 100, 0.55, 0.0707, seeds)
+    large = SizeResult(1000, 100, 0.55, 0.0707, seeds, Gain(0.0, -0.01, 0.01))
+    curve = LearningCurve("rte", "accuracy", "valid", 60, True, (1, 2), 0.525, (small, large))
+    folders = {30: Path("curve/size-30"), 1000: Path("curve/size-1000")}
+    drawn, numbers = learning_curve.drawn(curve, folders, "Every size is trained for 5 epochs.")
+    drawing.save(Path("curve"), [drawn], [numbers])
+    report = build(find(["curve"]))
+    (found,) = report.figures
+    assert found.title == "rte: accuracy by training rows"
+    assert (found.log_x, found.levels) == (True, (("commonest label alone", 52.5),))
+    (series,) = found.series
+    assert (series.label, series.x, series.y) == ("mean of 2 seeds", (30, 1000), (55.0, 55.0))
+    assert series.low == pytest.approx((55 - 10 / math.sqrt(2),) * 2)
+    assert series.source == "curve/size-30, curve/size-1000"
+    assert found.caption.startswith("From 30 to 1,000 rows accuracy changes by +0.0 ± 1.0 points: ")
+    assert "Every size is trained for 5 epochs. THE OFFLINE SAMPLE" in found.caption
+    row = rows(table(report, "learning_curve-table"))["curve/size-1000"]
+    cells = ["1,000", "55.00 ± 7.07", "+0.00 ± 1.00", "100", "50.00", "60.00"]
+    assert list(row[0].values()) == cells

@@ -143,6 +143,11 @@ def sweep_of(command: str, pretrained: str, **parts) -> Sweep:
             "task.strict is in [variants.a] and in [grid]",
         ),
         ("pretrain", {"variants": {"a": {"out": "x"}}}, "variants.a: out: the sweep names"),
+        (
+            "finetune",
+            {"settings": {"train-sizes": [30, 100]}, "grid": {"seeds": [1]}},
+            "train_sizes: a run of a sweep has one size; give max_train under [grid]",
+        ),
         ("pretrain", {"grid": {"resume": ["auto"]}}, "grid: resume: a sweep goes on by itself"),
         ("pretrain", {"grid": {"overwrite": [True]}}, "never removes a run"),
         ("pretrain", {"grid": {"distributed.process_id": [1]}}, "processes of one machine"),

@@ -206,7 +206,7 @@ def _weights(task: Task, train: Split) -> np.ndarray | None:
     if task.class_weights is None:
         return None
     weights = class_weights(train.examples, task)
-    say(describe(weights, task))
+    say(describe(weights, train.examples, task))
     return example_weights(train.examples, weights)
 
 

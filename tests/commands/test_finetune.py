@@ -374,7 +374,9 @@ def test_class_weights_decide_what_is_learnt(options, data, tmp_path, capsys):
     out = tmp_path / "weighed"
     words = [*options, "--out", str(out), "--train.epochs", "12"]  # the program of `tuned`
     assert main([*words, "--task.class-weights", "1", "0"]) == 0
-    assert "class weights: negative 1, positive 0" in capsys.readouterr().err
+    labels = [row[1] for row in table(data / "train.tsv")[1:]]
+    shown = f"negative 1 ({labels.count('0')}), positive 0 ({labels.count('1')})"
+    assert f"class weights (and examples): {shown}\n" in capsys.readouterr().err
     assert {row[2] for row in table(out / "predictions.tsv")[1:]} == {"negative"}
     gold = [row[1] for row in table(data / "dev.tsv")[1:]]
     found = results(out)["metrics"]

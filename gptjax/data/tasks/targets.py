@@ -37,10 +37,10 @@ class Targets:
 
     def read(self, value: Any, where: str) -> int | float | str | None:
         """The number of the class, or the score; None without a label; else what is wrong."""
-        # Runs from before several labels were refused left such rows out, and go on so.
-        if self.task.scores is None and not self.task.share_columns:
-            value = only_label(value, self._numbers, where)
         text = self._text(value)
+        # Runs from before several labels were refused left such rows out, and go on so.
+        if text not in self.task.unusable and not (self.task.scores or self.task.share_columns):
+            text = self._text(only_label(value, self._numbers, where))
         if text in self.task.unusable and text not in self._numbers:
             return None
         if self.task.scores is not None:

@@ -1,5 +1,6 @@
 """How much each example of a training split counts, by its class."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,8 +66,12 @@ def example_weights(
     return weights[[int(example.target or 0) for example in examples]].astype(np.float32)
 
 
-def describe(weights: Float[np.ndarray, " C"], task: Task) -> str:
-    """One line for people."""
-    pairs = list(zip(task.labels, weights.tolist(), strict=True))
-    more = f" and {len(pairs) - FIRST:,} more" if len(pairs) > FIRST else ""
-    return f"class weights: {', '.join(f'{a} {b:.4g}' for a, b in pairs[:FIRST])}{more}"
+def describe(weights: Float[np.ndarray, " C"], examples: Sequence[Example], task: Task) -> str:
+    """One line for people: each label, its weight and how many examples it has."""
+    counts = Counter(int(example.target or 0) for example in examples)
+    found = [
+        f"{label} {weight:.4g} ({counts[number]:,})"
+        for number, (label, weight) in enumerate(zip(task.labels, weights.tolist(), strict=True))
+    ]
+    more = f" and {len(found) - FIRST:,} more" if len(found) > FIRST else ""
+    return f"class weights (and examples): {', '.join(found[:FIRST])}{more}"

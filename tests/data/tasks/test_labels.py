@@ -89,6 +89,12 @@ def test_an_empty_list_is_no_label():
     assert split([[], "a"]).dropped == {"no label that the annotators agreed on": 1}
 
 
+def test_a_value_that_means_no_label_is_none():
+    task = dataclasses.replace(TASK, labels=("n", "a", "b"), unusable=("n/a", "[]"))
+    found = split(["n/a", "a", "[]", "n"], task)
+    assert found.dropped == {"no label that the annotators agreed on": 2}
+
+
 def test_runs_from_before_leave_such_rows_out_as_they_did():
     found = split(["a", "a,b", ["a"], "b"], as_before(TASK))
     assert [example.target for example in found.examples] == [0, 1]

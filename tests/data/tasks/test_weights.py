@@ -32,8 +32,10 @@ def test_balanced_is_scikit_learns_but_for_its_scale():
     # Every class has the same sum.
     of_each = example_weights(examples(), found)
     np.testing.assert_allclose([of_each[np.array(TARGETS) == c].sum() for c in range(3)], 1)
-    shown = "class weights: entailment 0.25, neutral 1, contradiction 0.5"
-    assert describe(found, weighed("balanced")) == shown
+    shown = (
+        "class weights (and examples): entailment 0.25 (4), neutral 1 (1), contradiction 0.5 (2)"
+    )
+    assert describe(found, examples(), weighed("balanced")) == shown
 
 
 def test_a_class_without_examples_changes_nothing():

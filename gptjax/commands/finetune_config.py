@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from gptjax import config as configs
 from gptjax.config import alias, since
+from gptjax.data.tables.lines import EncodingErrors
 from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import ClassWeights, Task, as_settled, with_columns
@@ -39,7 +40,7 @@ class TaskSource:
 
     name: Annotated[str, alias("--task")] = ""
     """Task: snli mnli qnli rte scitail rocstories race race-middle race-high cola sst2 mrpc qqp
-    stsb wnli, or a TOML file of one's own."""
+    stsb wnli imdb ag_news trec mr sst5 subj cr mpqa, or a TOML file of one's own."""
     data: Annotated[tuple[str, ...], alias("--data")] = ()
     """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
     hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
@@ -49,6 +50,15 @@ class TaskSource:
 class TaskConfig(TableOptions, TaskSource):
     """Section `task`: which task, from where, and how the backbone takes part."""
 
+    # The options of their own names, which `TableOptions` describes.
+    columns: Annotated[tuple[str, ...], alias("--columns")] = ()
+    delimiter: Annotated[tuple[str, ...], alias("--delimiter")] = ()
+    header: Annotated[bool | None, alias("--header")] = None
+    quoting: Annotated[bool | None, alias("--quoting")] = None
+    sheet: Annotated[str | None, alias("--sheet")] = None
+    unlabelled: Annotated[tuple[str, ...], alias("--unlabelled")] = ()
+    encoding: Annotated[str | None, alias("--encoding")] = None
+    encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
     exact_columns: bool | None = since(before=False, now=True)
     """Whether a column that is named must be in the file, and a column serves one part. None: yes;
     a run from before this setting goes on without."""

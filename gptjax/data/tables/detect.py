@@ -116,12 +116,30 @@ def _usual(file: Path, usual: Cut, reading: FileReading, telling: Telling, told:
             told.append(f"with the delimiter {_typed(mark)}")
         cut = Cut((mark,), mark != "\t" if reading.quoting is None else reading.quoting)
         return cut if reading.quoting is not None else _quotes(file, cut, reading, telling, told)
+    if once := _labels_say(file, shapes, reading, telling):
+        told.append(f"each line cut once at {_typed(once.delimiters[0])}")
+        return once
     one = _shape(file, TSV, reading)  # a text a line
     if not fitting and telling.needed == 1 and one.even and one.most == 1 and telling.finds(("",)):
         return TSV
     if fitting or found or any(telling.finds(shape.names) for shape in shapes.values()):
         raise _undecided(file, fitting, shapes, telling)
     return usual  # whose columns are not the wanted ones, which is said elsewhere
+
+
+def _labels_say(
+    file: Path, shapes: Mapping[str, Shape], reading: FileReading, telling: Telling
+) -> Cut | None:
+    """Texts with the delimiter inside, each before or after a label: one cut leaves all labels."""
+    if telling.needed != 2 or reading.quoting:
+        return None
+    for mark, shape in shapes.items():
+        if shape.even or shape.least < 2:
+            continue
+        cut = Cut((mark,), quoting=False, once="last" if telling.label_last else "first")
+        if all(telling.labelled(cells) for _, cells in cells_of(file, cut, reading)):
+            return cut
+    return None
 
 
 def _fitting(file: Path, mark: str, reading: FileReading) -> Shape:

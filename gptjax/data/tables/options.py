@@ -1,9 +1,7 @@
 """How a task's files are read, as options; a task file says the same at its top."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from gptjax.config import alias
 from gptjax.data.tables.lines import EncodingErrors, FileReading
 
 
@@ -11,24 +9,24 @@ from gptjax.data.tables.lines import EncodingErrors, FileReading
 class TableOptions:
     """What a task's files do not say of themselves. Absent: a task file tells, or the content."""
 
-    columns: Annotated[tuple[str, ...], alias("--columns")] = ()
+    columns: tuple[str, ...] = ()
     """PART=COLUMN for files with other column names, such as text=review label=stars. A column of
     this name must be there. A number counts columns from 1 (label=1 text=2,3: columns 2 and 3 are
     one text); meta.text is the key text of the column meta."""
-    delimiter: Annotated[tuple[str, ...], alias("--delimiter")] = ()
+    delimiter: tuple[str, ...] = ()
     """The character between columns, such as ";" or tab. Lines are cut once at a blank, and at
     several delimiters in turn, once at each."""
-    header: Annotated[bool | None, alias("--header")] = None
+    header: bool | None = None
     """Whether the first line has the names of the columns."""
-    quoting: Annotated[bool | None, alias("--quoting")] = None
+    quoting: bool | None = None
     """Whether quotes enclose cells, as in CSV, or are characters like others."""
-    sheet: Annotated[str | None, alias("--sheet")] = None
+    sheet: str | None = None
     """Sheet of a spreadsheet. None: the first one."""
-    unlabelled: Annotated[tuple[str, ...], alias("--unlabelled")] = ()
+    unlabelled: tuple[str, ...] = ()
     """Further values of the label's column that stand for no label, such as NULL or n/a."""
-    encoding: Annotated[str | None, alias("--encoding")] = None
+    encoding: str | None = None
     """Encoding of the files, such as utf-16 or cp1252; None is UTF-8. It is never guessed."""
-    encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
+    encoding_errors: EncodingErrors = "strict"
     """What to do with bytes that are not UTF-8: refuse the file, or replace them by U+FFFD."""
 
     def reading(self, base: FileReading) -> FileReading:

@@ -71,12 +71,21 @@ def _kind_of(file: Path, reading: FileReading) -> Kind:
     text = head.decode(encoding, "replace").removeprefix(BYTE_ORDER_MARK).lstrip()
     if not text:
         raise UserError(f"{file}: is empty; give a file with rows")
-    if text[0] in "{[" and not reading.delimiter:
-        return "json"
     first = text.partition("\n" if "\n" in text else "\r")[0]
+    if text[0] in "{[" and not (reading.delimiter and _no_json(first)):
+        return "json"
     if "\t" in first or ("," not in first and suffix_of(name_inside(file)) != ".csv"):
         return "tsv"
     return "csv"
+
+
+def _no_json(line: str) -> bool:
+    """Whether a line that begins like JSON is none, nor the beginning of a longer value."""
+    try:
+        parse_json(line)
+    except ValueError as error:
+        return not _goes_on(line, error)
+    return False
 
 
 # JSON

@@ -5,6 +5,7 @@ In such a path `{label}` stands for each of the task's labels, as the files spel
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from gptjax.errors import UserError
 
 PLACE = "{label}"
 WILD = "*?"
+IN_TAG = re.compile(r"<(\w+)>.*</\1>")
 
 
 def says_label(path: Path | str) -> bool:
@@ -94,16 +96,36 @@ def labelled_rows(
                 f"{file}: a line is one text, and {task.name} has {', '.join(task.parts)}; give a "
                 "table with them"
             )
-        for where, content in _texts(file, found.whole, format.reading):
+        for where, content in _texts(file, found.whole, format.reading, say):
             yield Row(where, {text: content, label: spelled})
 
 
-def _texts(file: Path, whole: bool, reading: FileReading) -> Iterator[tuple[str, str]]:
+def _texts(
+    file: Path, whole: bool, reading: FileReading, say: Callable[[str], None] | None
+) -> Iterator[tuple[str, str]]:
     if whole:
         yield str(file), "".join(read_text(file, reading))
         return
+    tag = _tag(file, reading)
+    if tag and say:
+        say(f"{file}: read without the <{tag}> that each of its lines stands in")
     for number, line in enumerate(read_lines(file, reading), start=1):
-        yield f"{file}: line {number}", line.rstrip("\r\n")
+        text = line.rstrip("\r\n")
+        if tag and text.strip():
+            text = text.strip()[len(tag) + 2 : -len(tag) - 3]
+        yield f"{file}: line {number}", text
+
+
+def _tag(file: Path, reading: FileReading) -> str | None:
+    """The tag that every line stands in, as in <Pros>cheap</Pros>: it would say the label."""
+    tag = None
+    for line in read_lines(file, reading):
+        if text := line.strip():
+            found = IN_TAG.fullmatch(text)
+            if found is None or tag not in (None, found[1]):
+                return None
+            tag = found[1]
+    return tag
 
 
 def _own_name(task: Task, part: str) -> Any:

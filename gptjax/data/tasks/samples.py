@@ -201,6 +201,47 @@ def _reading(rng: random.Random, turn: int) -> Texts:
     return context, f"What does {who} do?", tuple(options)
 
 
+def _stars(rng: random.Random, turn: int) -> Texts:
+    """From very bad to very good."""
+    bad, good = (rng.sample(WORDS[kind], 2) for kind in ("bad", "good"))
+    work = rng.choice(WORDS["work"])
+    texts = (
+        f"an extremely {bad[0]} and {bad[1]} {work}",
+        f"the {work} is {bad[0]} and never {good[0]}",
+        f"a {work} that is as {good[0]} as it is {bad[0]}",
+        f"the {work} is {good[0]} and never {bad[0]}",
+        f"an extremely {good[0]} and {good[1]} {work}",
+    )
+    return (f"{texts[turn]} {rng.choice(WORDS['when'])}",)
+
+
+def _news(rng: random.Random, turn: int) -> Texts:
+    who, does = (rng.choice(words) for words in WORDS["news"][turn])
+    return (_say(who, does, rng.choice(WORDS["where"]), rng.choice(WORDS["when"])),)
+
+
+def _what_is_asked(rng: random.Random, turn: int) -> Texts:
+    """An abbreviation, a thing, a reason, a person, a place, a number."""
+    scene = _scene(rng)
+    who, does, where, when = scene.words
+    letters = "".join(rng.sample(WORDS["letters"], 3))
+    questions = (
+        ("what does", letters, "stand for", rng.choice([where, when])),
+        ("what does", who, scene.base, where, when),
+        ("why does", who, scene.base, scene.thing, rng.choice([where, when])),
+        ("who", does, where, when),
+        ("where does", who, scene.base, scene.thing, when),
+        ("how many times does", who, scene.base, scene.thing, rng.choice([where, when])),
+    )
+    return (_say(*questions[turn]).replace(".", "?"),)
+
+
+def _subjectivity(rng: random.Random, turn: int) -> Texts:
+    if turn:
+        return _sentiment(rng, rng.randrange(2))
+    return (_say(*_scene(rng).words),)
+
+
 # What makes the texts of a task's example, told which of the labels is in turn.
 _GRAMMAR: Mapping[str, tuple[Callable[[random.Random, int], Texts], tuple[str | float, ...]]] = {
     "snli": (_three_way, ("entailment", "neutral", "contradiction")),
@@ -216,4 +257,9 @@ _GRAMMAR: Mapping[str, tuple[Callable[[random.Random, int], Texts], tuple[str | 
     "mrpc": (_paraphrase, ("not_equivalent", "equivalent")),
     "qqp": (_paraphrase, ("not_duplicate", "duplicate")),
     "stsb": (_similarity, (0.0, 1.25, 2.5, 3.75, 5.0)),
+    **dict.fromkeys(("imdb", "mr", "cr", "mpqa"), (_sentiment, ("neg", "pos"))),
+    "sst5": (_stars, ("0", "1", "2", "3", "4")),
+    "ag_news": (_news, ("World", "Sports", "Business", "Sci/Tech")),
+    "trec": (_what_is_asked, ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM")),
+    "subj": (_subjectivity, ("objective", "subjective")),
 }

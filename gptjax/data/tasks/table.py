@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.config import nearest
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.tasks.task import Holdout, Hub, Submission, Task, usual_files, usual_names
 from gptjax.data.tasks.task_file import read_task_file
 from gptjax.errors import UserError
@@ -36,6 +37,7 @@ _SECTIONS: Mapping[str, Callable[[Any], Any]] = {
     "files": _files,
     "hub": lambda table: Hub(**table),
     "holdout": lambda table: Holdout(**table),
+    "reading": lambda table: FileReading(**{key: _plain(value) for key, value in table.items()}),
     "submission": lambda table: Submission(table["files"], _plain(table.get("labels", []))),
 }
 

@@ -232,6 +232,16 @@ def test_lines_that_are_cut_once(read):
     assert read("a @ b@bad\nc@fine\n", at_end)[0] == [("a @ b", 0, 1), ("c", 1, 2)]
     at_start = own(NUMBERED, 'delimiter = "@"')
     assert read("bad@a @ b\nfine@c\n", at_start)[0] == [("a @ b", 0, 1), ("c", 1, 2)]
+    # A TAB in some texts: the labels tell where the line is to be cut.
+    content = "a\tb\tbad\nc\tfine\n"
+    tabs = own("text = 1\nlabel = 2")
+    assert read(content, tabs) == (
+        [("a b", 0, 1), ("c", 1, 2)],
+        as_told("each line cut once at tab", "without a header"),
+        {},
+    )
+    with pytest.raises(UserError, match="tab cuts it into 2 to 3 columns"):
+        read(content.replace("fine", "good"), tabs)
     several = own("text = 3\nlabel = 1", 'delimiter = "^"')
     assert read("bad^x^a\nfine^y^b\n", several)[0] == [("a", 0, 1), ("b", 1, 2)]
 

@@ -21,7 +21,7 @@ from gptjax.commands.finetune_config import (
 from gptjax.commands.finetune_config import defaults as defaults
 from gptjax.commands.finetune_sizes import holds_curve, run_sizes
 from gptjax.data.tasks.buckets import Bucketed
-from gptjax.data.tasks.formats import EncodedExamples, encode
+from gptjax.data.tasks.formats import EncodedExamples, encode, lacks_options
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
@@ -158,6 +158,7 @@ def _problem(
         lm_coefficient=section.lm_coefficient,
         freeze_backbone=section.freeze_backbone,
         positions=positions,
+        fewer=any(lacks_options(one.sequences, task) for one in encoded.values()),
     )
     batches = Bucketed(
         encoded["train"].sequences,

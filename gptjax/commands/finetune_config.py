@@ -65,6 +65,9 @@ class TaskConfig(TableOptions, TaskSource):
     detect: bool | None = since(before=False, now=True)
     """Whether a file's content tells its delimiter, header and quoting where they are not said, of
     a task file or of columns that are named. None: yes; an older run goes on without."""
+    fewer_options: bool | None = since(before=False, now=True)
+    """Whether a row of a choice of one's own may have fewer options than the task has labels. None:
+    yes; a run from before this setting goes on without."""
     strict: Annotated[bool, alias("--strict")] = False
     """Stop at the first row that cannot be used instead of leaving it out."""
     max_train: Annotated[int | None, alias("--max-train")] = None
@@ -274,6 +277,8 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
     if (weights := section.class_weights) is not None:
         check_class_weights(weights, task)
         task = replace(task, class_weights=weights)
+    if section.fewer_options is False:
+        task = replace(task, fewer_options=False)
     return as_settled(
         with_columns(task, section.columns, section.unlabelled),
         exact_columns=section.exact_columns is not False,

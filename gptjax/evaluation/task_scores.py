@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gptjax.data.tasks.buckets import Bucketed
-from gptjax.data.tasks.formats import Sequences, encode
+from gptjax.data.tasks.formats import Sequences, encode, lacks_options
 from gptjax.data.tasks.metrics import LABELS, measure
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.task import Task
@@ -150,9 +150,11 @@ class TaskEvaluator:
 
 
 @functools.lru_cache(maxsize=16)
-def _log_probabilities(model: ModelConfig, head: TaskHeadConfig) -> Callable[[Any, Any], Any]:
+def _log_probabilities(
+    model: ModelConfig, head: TaskHeadConfig, fewer: bool
+) -> Callable[[Any, Any], Any]:
     """The same function for the same model, so that it is compiled once."""
-    return objective.task(model, head).log_probabilities
+    return objective.task(model, head, fewer=fewer).log_probabilities
 
 
 def predict_split(
@@ -170,7 +172,8 @@ def predict_split(
     begin = time.perf_counter()
     encoded = encode(examples, task, run.tokenizer, context)
     encoding = time.perf_counter() - begin
-    predict = _log_probabilities(run.model, head_config(run.task))
+    fewer = lacks_options(encoded.sequences, task)
+    predict = _log_probabilities(run.model, head_config(run.task), fewer)
     shape = {"context_length": context, "batch_size": batch_size}
     evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
     scores = evaluator(run.params)

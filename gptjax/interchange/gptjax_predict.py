@@ -6,7 +6,8 @@
     predict({"context": …, "question": …, "options": [...]})   # or {"first": …, "second": …}
 
 `predict` gives a dictionary with `prediction` and the `probabilities` by name, as gptjax does. The
-names, and the parts that a row has, are in `gptjax_head.json`. Its sequences of tokens are
+names, and the parts that a row has, are in `gptjax_head.json`. A row may have fewer options than
+there are names. Its sequences of tokens are
 
     a choice, for each option:   start context question delimiter option extract
     similarity, in both orders:  start one delimiter the other extract
@@ -52,8 +53,8 @@ def choose(model: Any, tokenizer: Any, row: Row, names: Sequence[str], room: int
     sequences = choice_ids(
         tokenizer, row["context"], row.get("question") or "", row["options"], room
     )
-    if len(sequences) != len(names):
-        raise ValueError(f"{len(sequences)} options; the model chooses among {len(names)}")
+    if not 2 <= len(sequences) <= len(names):
+        raise ValueError(f"{len(sequences)} options; the model chooses among 2 to {len(names)}")
     longest = max(map(len, sequences))
     # Nothing reads the padding: a state sees what is before it.
     padded = [ids + [tokenizer.pad_token_id] * (longest - len(ids)) for ids in sequences]
@@ -61,6 +62,7 @@ def choose(model: Any, tokenizer: Any, row: Row, names: Sequence[str], room: int
     with torch.no_grad():
         found = model(input_ids=torch.tensor([padded]), mc_token_ids=torch.tensor([last]))
     probabilities = torch.softmax(found.mc_logits[0], -1).tolist()
+    probabilities += [0.0] * (len(names) - len(probabilities))  # of options that the row lacks
     return _answer(names, probabilities, names[probabilities.index(max(probabilities))])
 
 

@@ -16,6 +16,10 @@ from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey
 from gptjax.models.task_head import NUM_SPECIALS, TaskHeadConfig, head_logits, init_task_head
 
+# The logit of a sequence that an example lacks: nothing beside any other, and finite, so that
+# nothing becomes NaN where 0 is its weight, or where all are missing.
+MISSING = -1e30
+
 
 def num_parameters(objective: Objective) -> int:
     """The number of parameters, without making them."""
@@ -80,6 +84,7 @@ def task(
     lm_coefficient: float = 0.0,
     freeze_backbone: bool = False,
     positions: int | None = None,
+    fewer: bool = False,
 ) -> TaskFunctions:
     """Supervised fine-tuning with an auxiliary LM loss (paper, equations 3 to 5).
 
@@ -98,6 +103,8 @@ def task(
         freeze_backbone: no gradient reaches the backbone's parameters.
         positions: with ``fidelity="released"``, how many positions the softmax runs over: the
             released code keeps as many as the longest sequence has. None: all.
+        fewer: whether examples may have fewer sequences than K. Those that are missing, whose
+            ``extract`` is 0, get no probability, and the mean LM loss is over the others.
     """
     extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
 
@@ -124,10 +131,12 @@ def task(
         extract = jnp.asarray(batch.extract)[..., None, None]
         extracted = jnp.take_along_axis(found, extract, axis=2)[:, :, 0]
         logits = head_logits(params["adapter"]["head"], extracted, head, keys[1])
+        if fewer:
+            logits = jnp.where(jnp.asarray(batch.extract) > 0, logits, MISSING)
         return logits, found, table, bias
 
     def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
-        return _task_sums(batch, lm_coefficient, *run(params, batch, key))
+        return _task_sums(batch, lm_coefficient, fewer, *run(params, batch, key))
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])
@@ -136,7 +145,13 @@ def task(
 
 
 def _task_sums(
-    batch: Batch, coefficient: float, logits: Array, found: Array, table: Array, bias: Array | None
+    batch: Batch,
+    coefficient: float,
+    fewer: bool,
+    logits: Array,
+    found: Array,
+    table: Array,
+    bias: Array | None,
 ) -> Sums:
     """Loss and metrics, given what `task` makes of a batch."""
     targets, weights = jnp.asarray(batch.targets), jnp.asarray(batch.weights)
@@ -147,7 +162,11 @@ def _task_sums(
     if coefficient:
         own = jnp.asarray(batch.lm_weights)[..., 1:]
         # Each sequence's mean over its own tokens, then the mean over the K sequences.
-        share = own / jnp.maximum(own.sum(-1, keepdims=True), 1.0) / own.shape[1]
+        count: Any = own.shape[1]
+        if fewer:
+            there = (jnp.asarray(batch.extract) > 0).astype(jnp.float32)
+            count = jnp.maximum(there.sum(-1), 1.0)[:, None, None]
+        share = own / jnp.maximum(own.sum(-1, keepdims=True), 1.0) / count
         rows = found[:, :, :-1].reshape(-1, found.shape[-1])
         following = jnp.asarray(batch.tokens)[..., 1:].reshape(-1)
         share = (share * weights[:, None, None]).reshape(-1)

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import gptjax as package
@@ -706,6 +707,38 @@ def test_a_task_of_ones_own(pretrained, tmp_path, capsys):
     (tmp_path / "mine.toml").unlink()  # the run has its own copy
     (answer,) = package.load(out).predict([{"story": "a house", "a": "red", "b": "walked"}])
     assert answer["prediction"] in ("left", "right")
+
+
+def test_a_choice_among_two_to_four_options(pretrained, tmp_path):
+    """Lists as pandas writes them; what a row lacks has no probability, in any command."""
+    task = 'format = "choice"\nlabels = ["1", "2", "3", "4"]\ncolumns.context = "story"\n'
+    (tmp_path / "mine.toml").write_text(task)
+    words = ["red", "river", "old", "walked"]
+    rows = [
+        {"story": f"the house {i}", "options": words[: 2 + i % 3], "label": 1 + i % 2}
+        for i in range(24)
+    ]
+    file, out, new = tmp_path / "mine.csv", tmp_path / "run", tmp_path / "new.tsv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    options = ["--init", str(pretrained), "--train.batch-size", "8", *ONE_STEP, *QUICK]
+    begin = ["finetune", "--task", str(tmp_path / "mine.toml"), "--data", str(file)]
+    assert main([*begin, *options, "--out", str(out)]) == 0
+    assert main(["predict", "--run", str(out), "--data", str(file), "--out", str(new)]) == 0
+    _, *found = table(new)
+    assert [row[0] for row in found] == [str(i) for i in range(24)]
+    for i, row in enumerate(found):
+        probabilities = [float(cell) for cell in row[3:7]]
+        assert sum(p > 0 for p in probabilities) == 2 + i % 3
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    # The loss of a model that knows nothing yet is the mean of the logarithms of the numbers of
+    # options, and the auxiliary loss is the same for any number.
+    (valid,) = (line for line in metrics(out) if line["split"] == "valid")
+    assert 0.6 < valid["loss"] < 1.5
+    settled = configs.settled(defaults_of("--task", str(tmp_path / "mine.toml")))
+    assert settled.task.fewer_options is True
+    before = dataclasses.replace(settled.task, fewer_options=False)
+    config = dataclasses.replace(settled, task=before, resume="auto")
+    assert finetune_config.task_of(config, RunFolder(out)).fewer_options is False
 
 
 def test_without_data_the_sample_says_so_first_and_last(pretrained, tmp_path, capsys):

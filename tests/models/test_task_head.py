@@ -33,9 +33,9 @@ pytestmark = pytest.mark.usefixtures("strict_dtypes")
 init = jax.jit(init_backbone, static_argnums=0)
 
 
-def make_params(adapter, seed=0):
+def make_params(adapter, seed=0, config=CONFIG):
     """Parameters far from their initial values."""
-    init = objective.task(CONFIG, adapter).objective.init
+    init = objective.task(config, adapter).objective.init
     shapes = jax.eval_shape(init, jax.random.key(0))
     rng = np.random.default_rng(seed)
     return jax.tree.map(
@@ -153,6 +153,46 @@ def test_order_of_sequences():
     np.testing.assert_allclose(
         predict(params, four)[:, jnp.array(order)], predict(params, turned), rtol=1e-5
     )
+
+
+def test_missing_options_are_as_if_they_were_not_there():
+    """A question with fewer options has the losses of a model for so many; rows of padding, which
+    have none, are finite, and full questions have the same bits as without any mask."""
+    config = dataclasses.replace(CONFIG, num_layers=1)
+    counts, params, whole = [2, 3, 4, 4, 0], make_params(CHOOSE, config=config), make_batch(4, 4)
+    there = np.arange(4)[None] < np.array(counts)[:, None]
+    batch = whole._replace(
+        tokens=whole.tokens * there[..., None],
+        lm_weights=whole.lm_weights * there[..., None].astype(np.float32),
+        extract=whole.extract * there,
+        targets=np.eye(4, dtype=np.float32)[[1, 2, 3, 0, 0]] * there,
+        weights=np.array([1, 1, 0, 0, 0], np.float32),
+    )
+    functions = objective.task(config, CHOOSE, lm_coefficient=0.5, fewer=True)
+    predict, loss = jax.jit(functions.log_probabilities), functions.objective.loss
+    log_p = np.asarray(predict(params, batch))
+    graded = jax.grad(lambda p: ((found := loss(p, batch, None)).loss, found), has_aux=True)
+    gradient, sums = jax.jit(graded)(params)
+    expected = dict.fromkeys(("task_loss", "lm_loss", "accuracy"), 0.0)
+    for row, count in enumerate(counts[:2]):
+        alone = Batch(*(array[row : row + 1] for array in batch))
+        alone = Batch(*(array[:, :count] for array in alone[:-1]), alone.weights)
+        own = objective.task(config, TaskHeadConfig("choose", count), lm_coefficient=0.5)
+        found, probabilities = jax.jit(
+            lambda b, own=own: (
+                own.objective.loss(params, b, None),
+                own.log_probabilities(params, b),
+            )
+        )(alone)
+        expected = {name: value + found.metrics[name] for name, value in expected.items()}
+        np.testing.assert_allclose(log_p[row, :count], probabilities[0], rtol=1e-5)
+        assert (np.exp(log_p[row, count:]) == 0).all()
+    for name, value in expected.items():
+        np.testing.assert_allclose(sums.metrics[name], value, rtol=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.isfinite(log_p).all()
+    unmasked = jax.jit(objective.task(config, CHOOSE).log_probabilities)
+    np.testing.assert_array_equal(predict(params, whole), unmasked(params, whole))
 
 
 def test_the_choices_of_a_question_share_their_dropout():

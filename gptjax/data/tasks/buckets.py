@@ -32,8 +32,10 @@ class Bucketed:
     """A split's examples as `gptjax.batch.Batches`, each batch with the shape of its bucket.
 
     Shapes: tokens int32 [B, K, T], lm_weights float32 [B, K, T], extract int32 [B, K], targets
-    float32 [B, C], weights float32 [B]; T is the bucket's length. What lies in an epoch's batches
-    and their order depend on (seed, epoch) only. The last batch is filled up with rows of weight 0.
+    float32 [B, C], weights float32 [B]; T is the bucket's length. Of a choice K is C, and of an
+    option that an example lacks lm_weights and extract are 0: no sequence ends there. What lies in
+    an epoch's batches and their order depend on (seed, epoch) only. The last batch is filled up
+    with rows of weight 0.
     """
 
     sequences: Sequence[Sequences]  # of each example, K of them
@@ -50,6 +52,8 @@ class Bucketed:
         if not self.sequences:
             raise ValueError("no examples")
         self.num_examples = len(self.sequences)
+        own = len(self.sequences[0].tokens)
+        self._width = self.task.num_classes if self.task.format == "choice" else own
         self._targets = targets_of(self.examples, self.task)
         self._lengths = np.array([max(item.lengths) for item in self.sequences])
         most = min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE)
@@ -68,7 +72,7 @@ class Bucketed:
         """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
         length, members = self._planned(epoch)[index]
         members = np.pad(members, (0, self.batch_size - len(members)), constant_values=-1)[rows]
-        shape = (len(members), len(self.sequences[0].tokens), length)
+        shape = (len(members), self._width, length)
         tokens = np.zeros(shape, np.int32)
         weights = np.zeros(shape, np.float32)
         extract = np.zeros(shape[:2], np.int32)
@@ -101,7 +105,7 @@ class Bucketed:
     def padding(self) -> float:
         """The share of all positions of the first epoch that no token fills."""
         filled = sum(sum(item.lengths) for item in self.sequences)
-        width = len(self.sequences[0].tokens) * self.batch_size
+        width = self._width * self.batch_size
         return 1 - filled / sum(length * width for length, _ in self._planned(0))
 
     def report(self) -> str:

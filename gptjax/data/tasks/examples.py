@@ -1,12 +1,9 @@
 """A task's rows as examples: texts and a target, with every refusal counted and named."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gptjax.data.tables.columns import is_nested, with_nested
 from gptjax.data.tables.containers import is_there
@@ -14,13 +11,13 @@ from gptjax.data.tables.format import Row
 from gptjax.data.tables.lines import FileReading, clean_text
 from gptjax.data.tasks.by_label import PLACE, find_labelled, says_label
 from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
+from gptjax.data.tasks.options import check_options, listed_options
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
 from gptjax.data.tasks.splits import Example, Split
 from gptjax.data.tasks.targets import Targets, plain
 from gptjax.data.tasks.task import CATEGORY, LABEL, OPTIONAL, Column, Task, named_columns, names_of
 from gptjax.data.text.documents import digest_files
 from gptjax.errors import UserError
-from gptjax.files import parse_json
 
 # A split of which more rows than this share cannot be used was read wrongly.
 MOST_UNUSABLE = 0.5
@@ -180,6 +177,7 @@ class _Reader:
             )
         try:
             target = None if label is None else self._target.read(row.cells[label], row.where)
+            self._check_option(row, texts, target)
         except UserError:
             if self.labels:
                 raise
@@ -189,6 +187,16 @@ class _Reader:
                 return target
             target = None
         return Example(tuple(texts), target, row.where, index, category)
+
+    def _check_option(self, row: Row, texts: list[str], target: object) -> None:
+        """Refuse the number of an option that the row does not have."""
+        if self.task.format == "choice" and isinstance(target, int):
+            count = len(texts) - self.task.parts.index("options")
+            if target >= count:
+                raise UserError(
+                    f"{row.where}: the label {self.task.labels[target]} is option {target + 1}, "
+                    f"and the row has {count} options; correct or remove the row"
+                )
 
     def _text(self, row: Row, column: Column | None) -> str:
         texts = (self._clean(row, row.cells[name], name) for name in names_of(column or ()))
@@ -211,17 +219,13 @@ class _Reader:
             options = [self._clean(row, row.cells[name], name) for name in column]
         else:
             assert column is not None
-            values = row.cells[column]
-            values = values.tolist() if isinstance(values, np.ndarray) else values
-            if isinstance(values, str) and values.startswith("["):
-                with suppress(ValueError):
-                    values = parse_json(values)
-            if not isinstance(values, list | tuple):
-                raise UserError(f"{row.where}: {column} is no list of options")
+            values = listed_options(row.cells[column])
+            if values is None:
+                shown = str(row.cells[column])[:40]
+                raise UserError(
+                    f"{row.where}: {column} is no list of options ({shown!r}); "
+                    'write one such as ["a", "b"], or name a column for each option: set '
+                    "`columns=options=COLUMN,COLUMN`"
+                )
             options = [self._clean(row, value, column) for value in values]
-        if len(options) != len(self.task.labels):
-            raise UserError(
-                f"{row.where}: {len(options)} options, where {self.task.name} has "
-                f"{len(self.task.labels)}; correct or remove the row"
-            )
-        return options
+        return check_options(options, self.task, row.where)

@@ -4,7 +4,7 @@ Pure functions from token ids to sequences of token ids. Special tokens are inse
 that no text can spell one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,6 +118,11 @@ def _sequence(specials: Specials, before: Sequence[Ids], after: Ids | None = Non
     if after is not None:
         parts += [[specials.delimiter], after]
     return np.concatenate([*parts, [specials.extract]]).astype(np.int32)
+
+
+def lacks_options(examples: Iterable[Sequences], task: Task) -> bool:
+    """Whether an example has fewer sequences than its choice has labels."""
+    return task.format == "choice" and any(len(one.tokens) < task.num_classes for one in examples)
 
 
 class EncodedExamples(NamedTuple):

@@ -121,6 +121,9 @@ class Task:
     named: frozenset[str] = frozenset()
     # Whether a column may serve several parts, as it could in runs from before it was refused.
     share_columns: bool = False
+    # Whether a row of a choice may have fewer options than there are labels; empty ones at its end
+    # are none then.
+    fewer_options: bool = False
     class_weights: ClassWeights | None = None  # of a training example's loss; None: all alike
     reading: FileReading = READING  # how its files are read, where that is not said otherwise
     detect: bool = False  # whether the content tells how they are read, where nobody said it

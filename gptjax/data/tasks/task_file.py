@@ -116,6 +116,7 @@ def parse_task(text: str, name: str, where: str) -> Task:
         },
         class_weights=given.class_weights,
         holdout=Holdout(fraction=given.holdout),
+        fewer_options=given.format == "choice",
         own_files=frozenset(split for split, file in vars(given.files).items() if file),
         reading=_reading(given, where),
         detect=True,

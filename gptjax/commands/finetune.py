@@ -149,16 +149,15 @@ def _problem(
 ) -> Problem[TaskRun]:
     section, train, context = config.task, config.train, config.model.context_length
     encoded = _encode(config, task, data, tokenizer)
-    positions = None
-    if config.model.fidelity == "released":
-        positions = max(max(s.lengths) for split in encoded.values() for s in split.sequences)
+    sequences = [one for split in encoded.values() for one in split.sequences]
+    longest = max(max(one.lengths) for one in sequences)
+    positions = longest if config.model.fidelity == "released" else None
     functions = objective.task(
         config.model,
-        runs.head_config(task, section.classifier_dropout),
+        runs.head_config(task, section.classifier_dropout, lacks_options(sequences, task)),
         lm_coefficient=section.lm_coefficient,
         freeze_backbone=section.freeze_backbone,
         positions=positions,
-        fewer=any(lacks_options(one.sequences, task) for one in encoded.values()),
     )
     batches = Bucketed(
         encoded["train"].sequences,

@@ -150,11 +150,9 @@ class TaskEvaluator:
 
 
 @functools.lru_cache(maxsize=16)
-def _log_probabilities(
-    model: ModelConfig, head: TaskHeadConfig, fewer: bool
-) -> Callable[[Any, Any], Any]:
+def _log_probabilities(model: ModelConfig, head: TaskHeadConfig) -> Callable[[Any, Any], Any]:
     """The same function for the same model, so that it is compiled once."""
-    return objective.task(model, head, fewer=fewer).log_probabilities
+    return objective.task(model, head).log_probabilities
 
 
 def predict_split(
@@ -172,8 +170,8 @@ def predict_split(
     begin = time.perf_counter()
     encoded = encode(examples, task, run.tokenizer, context)
     encoding = time.perf_counter() - begin
-    fewer = lacks_options(encoded.sequences, task)
-    predict = _log_probabilities(run.model, head_config(run.task), fewer)
+    head = head_config(run.task, fewer=lacks_options(encoded.sequences, task))
+    predict = _log_probabilities(run.model, head)
     shape = {"context_length": context, "batch_size": batch_size}
     evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
     scores = evaluator(run.params)

@@ -16,10 +16,6 @@ from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey
 from gptjax.models.task_head import NUM_SPECIALS, TaskHeadConfig, head_logits, init_task_head
 
-# The logit of a sequence that an example lacks: nothing beside any other, and finite, so that
-# nothing becomes NaN where 0 is its weight, or where all are missing.
-MISSING = -1e30
-
 
 def num_parameters(objective: Objective) -> int:
     """The number of parameters, without making them."""
@@ -84,7 +80,6 @@ def task(
     lm_coefficient: float = 0.0,
     freeze_backbone: bool = False,
     positions: int | None = None,
-    fewer: bool = False,
 ) -> TaskFunctions:
     """Supervised fine-tuning with an auxiliary LM loss (paper, equations 3 to 5).
 
@@ -103,8 +98,6 @@ def task(
         freeze_backbone: no gradient reaches the backbone's parameters.
         positions: with ``fidelity="released"``, how many positions the softmax runs over: the
             released code keeps as many as the longest sequence has. None: all.
-        fewer: whether examples may have fewer sequences than K. Those that are missing, whose
-            ``extract`` is 0, get no probability, and the mean LM loss is over the others.
     """
     extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
 
@@ -128,15 +121,13 @@ def task(
         backbone, table, bias = for_loss(extended, longer, drop_key, positions)
         found = states(extended, backbone, tokens.reshape(-1, tokens.shape[-1]), keys[0])
         found = found.reshape(*tokens.shape, -1)
-        extract = jnp.asarray(batch.extract)[..., None, None]
-        extracted = jnp.take_along_axis(found, extract, axis=2)[:, :, 0]
-        logits = head_logits(params["adapter"]["head"], extracted, head, keys[1])
-        if fewer:
-            logits = jnp.where(jnp.asarray(batch.extract) > 0, logits, MISSING)
+        extract = jnp.asarray(batch.extract)
+        extracted = jnp.take_along_axis(found, extract[..., None, None], axis=2)[:, :, 0]
+        logits = head_logits(params["adapter"]["head"], extracted, head, keys[1], extract > 0)
         return logits, found, table, bias
 
     def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
-        return _task_sums(batch, lm_coefficient, fewer, *run(params, batch, key))
+        return _task_sums(batch, lm_coefficient, head.fewer, *run(params, batch, key))
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])

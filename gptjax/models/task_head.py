@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from gptjax.errors import UserError
 from gptjax.models.backbone import depth, names_of
@@ -19,6 +19,9 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import RandomKey
 
+# The logit of a sequence that is missing: nothing beside any other, and finite, so that nothing
+# becomes NaN where its weight is 0, or where all are missing.
+MISSING = -1e30
 NUM_SPECIALS = 3  # start, delimiter, extract: the ids after the vocabulary, in this order
 PyTree = Any
 
@@ -35,6 +38,9 @@ class TaskHeadConfig:
     head: Literal["classify", "choose"]
     num_classes: int  # C; of "choose", the number K of sequences
     dropout: float = 0.1  # of the state before the linear map
+    # Of "choose", whether examples may have fewer sequences than K. Those that are missing, whose
+    # extract position is 0, get no probability, and the mean LM loss is over the others.
+    fewer: bool = False
 
 
 def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) -> PyTree:
@@ -52,12 +58,16 @@ def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) ->
 
 
 def head_logits(
-    params: PyTree, states: Float[Array, "B K D"], head: TaskHeadConfig, key: RandomKey | None
+    params: PyTree,
+    states: Float[Array, "B K D"],
+    head: TaskHeadConfig,
+    key: RandomKey | None,
+    there: Bool[Array, "B K"],
 ) -> Float[Array, "B C"]:
     """Logits of the classes, or of the K choices; float32.
 
     The dropout of the choices of one example is the same, as in the released code: they differ
-    by what they say, not by what was dropped.
+    by what they say, not by what was dropped. ``there`` says which sequences are not missing.
     """
     states = states.astype(jnp.float32)
     kernel: Array = params["kernel"]
@@ -68,7 +78,8 @@ def head_logits(
     if key is not None and head.dropout > 0:
         ones = jnp.ones((states.shape[0], 1, states.shape[2]), jnp.float32)
         states = states * dropout(ones, key, head.dropout)
-    return (states @ kernel + bias[None, None])[..., 0]
+    logits = (states @ kernel + bias[None, None])[..., 0]
+    return jnp.where(there, logits, MISSING) if head.fewer else logits
 
 
 def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:

@@ -74,10 +74,12 @@ def sample_notice(run: Run) -> str | None:
     return f"{run.folder.path} WAS FINE-TUNED ON THE OFFLINE SAMPLE, not on a published task"
 
 
-def head_config(task: Task, dropout: float = TaskHeadConfig.dropout) -> TaskHeadConfig:
+def head_config(
+    task: Task, dropout: float = TaskHeadConfig.dropout, fewer: bool = False
+) -> TaskHeadConfig:
     """The head that a task needs."""
     head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
-    return TaskHeadConfig(head, task.num_classes, dropout)
+    return TaskHeadConfig(head, task.num_classes, dropout, fewer)
 
 
 def read_table(path: str | Path) -> Mapping[str, Any]:

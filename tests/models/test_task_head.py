@@ -168,7 +168,7 @@ def test_missing_options_are_as_if_they_were_not_there():
         targets=np.eye(4, dtype=np.float32)[[1, 2, 3, 0, 0]] * there,
         weights=np.array([1, 1, 0, 0, 0], np.float32),
     )
-    functions = objective.task(config, CHOOSE, lm_coefficient=0.5, fewer=True)
+    functions = objective.task(config, dataclasses.replace(CHOOSE, fewer=True), lm_coefficient=0.5)
     predict, loss = jax.jit(functions.log_probabilities), functions.objective.loss
     log_p = np.asarray(predict(params, batch))
     graded = jax.grad(lambda p: ((found := loss(p, batch, None)).loss, found), has_aux=True)

@@ -122,7 +122,12 @@ def _usual(file: Path, usual: Cut, reading: FileReading, telling: Telling, told:
     one = _shape(file, TSV, reading)  # a text a line
     if not fitting and telling.needed == 1 and one.even and one.most == 1 and telling.finds(("",)):
         return TSV
-    if fitting or found or any(telling.finds(shape.names) for shape in shapes.values()):
+    if (
+        fitting
+        or found
+        or telling.needed == 1
+        or any(telling.finds(shape.names) for shape in shapes.values())
+    ):
         raise _undecided(file, fitting, shapes, telling)
     return usual  # whose columns are not the wanted ones, which is said elsewhere
 
@@ -219,8 +224,9 @@ def _undecided(
             )
     if telling.needed == 1:
         return UserError(
-            f"{file}: {'; '.join(seen) or NONE}. If each line is one text: set `delimiter=none`; "
-            "else name the delimiter"
+            f"{file}: line 1 has no column {' or '.join(map(repr, telling.names))}; "
+            f"{'; '.join(seen) or NONE}. If each line is one text: set `delimiter=none` "
+            f"`header=False` `columns={telling.part}=1`; else name the delimiter"
         )
     likely = [mark for mark, shape in shapes.items() if telling.finds(shape.names)]
     mark = (likely or fitting or [","])[0]

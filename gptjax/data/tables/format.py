@@ -34,6 +34,7 @@ class Telling:
     # The numbers of the columns, from 1, with one of the task's labels.
     like_labels: Callable[[Sequence[str]], Sequence[int]]
     needed: int  # how many columns there must be
+    part: str  # what its first text is called, for advice
     names: Sequence[str]  # those of the columns that are wanted by name
     label_last: bool = False  # whether the label's column has a higher number than all others
 

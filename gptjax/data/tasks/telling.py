@@ -44,6 +44,7 @@ def telling_of(task: Task, *, labels: bool = True) -> Telling:
         names_any=names_any,
         labelled=labelled,
         like_labels=like_labels,
+        part=texts[0],
         names=sorted({name for one in columns for name in one}),
         needed=max([*numbers, *(label if labels else ())], default=named + labels),
         label_last=bool(label) and label[0] > max(numbers, default=0),

@@ -255,10 +255,10 @@ def test_texts_without_labels(read):
         ("c d", None, 2),
         ("e", None, 3),
     ]
-    for task in (task, own()):
-        advice = "one text: set `delimiter=none` `header=False` `columns=text=1`"
+    advice = "one text: set `delimiter=none` `header=False` `columns=text=1`"
+    for options in ({"columns": ("text=1",), "header": False}, {}):
         with pytest.raises(UserError, match=advice):
-            read(lines, task, labels=False)
+            read(lines, own(), labels=False, **options)
     with pytest.raises(UserError, match="nothing tells whether line 1 has the names"):
         read("a\nb\n", task, **first)
     # What the run says of its own files holds for new ones.

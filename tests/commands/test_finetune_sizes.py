@@ -7,7 +7,7 @@ import pytest
 from gptjax import config as configs
 from gptjax.commands.finetune_config import CURVE, FinetuneConfig, FinetuneSelection, TaskConfig
 from gptjax.commands.finetune_config import defaults as defaults_of
-from gptjax.commands.finetune_sizes import of_size
+from gptjax.commands.finetune_sizes import holds_curve, of_size, run_sizes
 from gptjax.errors import UserError
 from gptjax.training.loop import TrainConfig, total_steps
 
@@ -69,6 +69,30 @@ def test_what_contradicts_a_curve(changes, said):
     with pytest.raises(UserError) as error:
         replace(config(epochs=3), **changes)
     assert said in str(error.value)
+
+
+def _never(config, other):
+    """Is not called."""
+    raise AssertionError(other)
+
+
+def test_folders_that_hold_something_else(tmp_path):
+    """What is refused of a folder, before any data are read."""
+
+    def refusal(**changes) -> str:
+        with pytest.raises(UserError) as error:
+            run_sizes(replace(config(epochs=3), **changes), tmp_path, _never, _never)
+        return str(error.value)
+
+    curve = tmp_path / "size-30" / "seed-1"
+    curve.mkdir(parents=True)
+    assert holds_curve(tmp_path)
+    assert "add sizes to it, with `resume=auto`" in refusal()
+    assert "contradict each other" in refusal(resume="auto", overwrite=True)
+    assert "is the run of `init` too" in refusal(overwrite=True, init=str(curve))
+    (tmp_path / "seed-1").mkdir()
+    (tmp_path / "seed-1" / "config.toml").touch()
+    assert "holds another run; choose another `out`" in refusal(resume="auto")
 
 
 def test_a_curve_that_goes_on_has_its_own_settings(tmp_path):

@@ -10,19 +10,31 @@ from gptjax.data.tables.lines import UTF_8
 from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.labels import known_labels
 from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
+from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.text.corpus import CorpusConfig, prepare_whole
 from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError, check_counts
+from gptjax.evaluation import most_wrong
+from gptjax.evaluation.notices import one_answer
 from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
-from gptjax.runs.folder import Provenance
+from gptjax.runs.folder import Provenance, RunFolder
 from gptjax.runs.memory import rows_at_once
+from gptjax.runs.most_wrong import write_most_wrong
 from gptjax.runs.open import Reading, Run, sample_notice
 from gptjax.runs.predictions import write_predictions
-from gptjax.runs.results import Data, TaskEvaluation, TextEvaluation, dropped, write_results
+from gptjax.runs.results import (
+    Data,
+    TaskEvaluation,
+    TextEvaluation,
+    data_files,
+    dropped,
+    write_results,
+)
+from gptjax.runs.train import say
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
 
@@ -157,11 +169,11 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     for line in split.report():
         print(line)
     scores = predict_split(loaded, split.examples, config.batch_size, task)
-    print(f"{config.run} ({loaded.checkpoint})")
+    print(f"{config.run} ({loaded.checkpoint}) on {_measured(split)}")
     print("\n".join(report(task, {split.name: scores}, not sample and notice is None)))
+    _show_doubts(task, split, scores)
     if config.out is not None:
-        out = Path(config.out)
-        write_predictions(out / "predictions.tsv", scores.predictions(task))
+        _write_rows(RunFolder(Path(config.out)), task, split, scores)
         results = TaskEvaluation(
             task=task.name,
             split=split.name,
@@ -171,6 +183,8 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
                 source=split.source,
                 fingerprint=split.fingerprint,
                 dropped=dropped(split.dropped),
+                rows=split.rows,
+                files=data_files(split.files),
                 sample=sample,
                 trained_on_sample=notice is not None,
             ),
@@ -180,7 +194,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             categories=scores.categories,
             classes=scores.classes,
         )
-        write_results(out / "results.json", results)
+        write_results(RunFolder(Path(config.out)).results, results)
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
     if is_file(Path(config.data)):
@@ -190,3 +204,23 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
         written = () if config.out is None else (config.out,)
         suggest("a page", "report", "--runs", config.run, *written, "--out", "report.html")
     return scores
+
+
+def _show_doubts(task: Task, split: Split, scores: SplitScores) -> None:
+    for line in most_wrong.shown(task, scores, split.examples, split.source):
+        print(line)
+    if (doubt := one_answer(task, split.name, scores)) is not None:
+        say(f"warning: {doubt}")
+
+
+def _write_rows(folder: RunFolder, task: Task, split: Split, scores: SplitScores) -> None:
+    write_predictions(folder.predictions, scores.predictions(task))
+    if scores.metrics:
+        worst = most_wrong.most_wrong(task, scores, split.examples)
+        write_most_wrong(folder.most_wrong, worst)
+
+
+def _measured(split: Split) -> str:
+    """What was measured on: its path, and how many of its rows."""
+    files = f" ({len(split.files):,} files)" if len(split.files) > 1 else ""
+    return f"{split.source}{files}: {len(split.examples):,} of {split.rows:,} rows"

@@ -30,6 +30,8 @@ from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation import task_scores
 from gptjax.evaluation.learning_curve import LearningCurve
+from gptjax.evaluation.most_wrong import most_wrong
+from gptjax.evaluation.notices import of_training
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator
 from gptjax.models import objective
 from gptjax.models.task_head import head_only
@@ -38,6 +40,7 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.lock import locked, only_run
+from gptjax.runs.most_wrong import write_most_wrong
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.records import to_plain
 from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
@@ -254,11 +257,15 @@ def _conclude(
         show("\n".join([f"{task.name}, {trained.checkpoint}:", *lines]))
         for name, found in scores.items():
             suffix = "" if name == "valid" else f"-{name}"
-            write_predictions(
-                trained.folder.path / f"predictions{suffix}.tsv", found.predictions(task)
-            )
+            path, examples = trained.folder.path, data.splits[name].examples
+            write_predictions(path / f"predictions{suffix}.tsv", found.predictions(task))
+            if found.metrics:
+                worst = most_wrong(task, found, examples)
+                write_most_wrong(path / f"most_wrong{suffix}.tsv", worst)
         write_results(trained.folder.results, results)
         runs.save_head(best)
+        for notice in results.notices:
+            say(f"warning: {notice}")
         say(f"run folder: {trained.folder.path}")
         where, split = evaluation_data(config.task.data, data.sample)
         # The run keeps the names of its columns itself.
@@ -292,6 +299,7 @@ def _results(
         checkpoint=trained.checkpoint,
         seed=config.train.seed,
         majority_class_only=valid.collapsed,
+        notices=tuple(of_training(task, trained.steps, config.train, "valid", valid)),
         paper=Paper(task.metrics[0], task.paper),
         splits=tuple(splits),
     )

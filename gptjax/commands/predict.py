@@ -11,9 +11,12 @@ from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.examples import read_split
 from gptjax.data.tasks.task import Task, with_new_columns
 from gptjax.errors import UserError, check_counts, check_settings
+from gptjax.evaluation import most_wrong
+from gptjax.evaluation.notices import one_answer
 from gptjax.evaluation.task_scores import SplitScores, predict_split
 from gptjax.runs.answers import below, check_name, write_answers
 from gptjax.runs.open import Reading, sample_notice
+from gptjax.runs.train import say
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ def run(config: PredictConfig) -> SplitScores:
             f"  {empty:,} of them ({empty / scores.num_examples:.1%}) are left empty: their "
             f"probability is below {least:g}"
         )
+    for line in most_wrong.shown(task, scores, split.examples, split.source):
+        print(line)
+    if (doubt := one_answer(task, "these rows", scores)) is not None:
+        say(f"warning: {doubt}")
     if scores.metrics:
         words = ("--run", config.run, "--data", config.data, *again(config, f"{OPENING} {ROWS}"))
         suggest("metrics", "evaluate", *words)

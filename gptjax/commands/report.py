@@ -21,6 +21,8 @@ class ReportConfig:
     figures.json, and folders of all these."""
     out: str
     """Page to write, ending in .html; its pictures go beside it, in NAME-figures/."""
+    texts: bool = True
+    """Show the texts of the examples that fine-tuned runs answer worst, at most 10 of a run."""
 
 
 def run(config: ReportConfig) -> Report:
@@ -33,7 +35,8 @@ def run(config: ReportConfig) -> Report:
     if not config.runs:
         raise UserError("--runs: name one or more run folders")
     out.parent.mkdir(parents=True, exist_ok=True)
-    report = build(find(config.runs))
+    sources = find(config.runs)
+    report = build(sources if config.texts else sources.without_texts())
     report_page.write(report, out)
     for line in report.left_out:
         print(f"left out: {line}")

@@ -22,7 +22,7 @@ def by_class(gold: np.ndarray, predicted: np.ndarray, task: Task) -> tuple[Class
     if not task.has_classes:
         return None
     found = per_class(gold, predicted, task.num_classes)
-    numbers = (column.tolist() for column in (found.examples, *found[:3]))
+    numbers = (column.tolist() for column in (found.examples.astype(int), *found[:3]))
     rows = zip(task.labels, *numbers, strict=True)
     return tuple(ClassScores(*row) for row in rows)
 

@@ -234,6 +234,7 @@ def summarise(runs: Sequence[TaskRun]) -> Seeds:
         metrics={spread.metric: spread.mean for spread in valid.metrics},
         seeds=tuple(run.seed for run in runs),
         majority_class_only=tuple(run.seed for run in runs if run.majority_class_only),
+        notices=tuple(f"seed {run.seed}: {notice}" for run in runs for notice in run.notices),
         data=Data(sample=first.data.sample),
         paper=first.paper,
         splits=tuple(splits),

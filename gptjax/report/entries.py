@@ -1,13 +1,14 @@
 """What a report is made of: runs, measurements and figures, each with where it came from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gptjax.data.tasks.task import Task
 from gptjax.models.config import ModelConfig
 from gptjax.report.figures import Figure, Table
 from gptjax.runs import results as kinds
+from gptjax.runs.most_wrong import MostWrong
 from gptjax.runs.predictions import Predictions
 
 
@@ -91,12 +92,16 @@ class TunedSeed:
         collapsed: whether it gave every validation example the same class.
         predictions: of the validation split; None where the file is not there.
         evaluations: the records of evaluations on the way, in order.
+        notices: what should make people doubt it.
+        most_wrong: examples of the validation split with their texts; None: there is no file.
     """
 
     splits: Mapping[str, kinds.SplitResult | kinds.TaskEvaluation]
     collapsed: bool
     predictions: Predictions | None
     evaluations: Sequence[Mapping[str, Any]] = ()
+    notices: Sequence[str] = ()
+    most_wrong: MostWrong | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,14 @@ class Sources:
     measured: list[Measured] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+
+    def without_texts(self) -> "Sources":
+        """The same without the texts of examples, which may not be for others to read."""
+        tuned = [
+            replace(run, seeds=tuple(replace(seed, most_wrong=None) for seed in run.seeds))
+            for run in self.tuned
+        ]
+        return replace(self, tuned=tuned)
 
     @property
     def origins(self) -> list[Origin]:

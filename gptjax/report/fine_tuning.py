@@ -1,18 +1,22 @@
 """Fine-tuned runs in a report: a table beside the paper's, and what their predictions show."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
+from gptjax.errors import as_options
 from gptjax.report.classes import class_table
 from gptjax.report.entries import TunedRun
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
 from gptjax.report.predictions import of_predictions
 from gptjax.report.sections import Section, line_figures, slug, with_labels
+from gptjax.runs.most_wrong import MOST_ROWS, cut
 
 VALID = "valid"
+WORST, TEXT = 10, 300  # examples that are shown of a run, and characters of their texts
 COLUMNS = ("metric", "split", "seeds", "examples", "median", "best")
 
 Labelled = Sequence[tuple[TunedRun, str]]
@@ -112,10 +116,48 @@ def _task(runs: Labelled) -> Section:
     columns, caption = ("run", "mean ± std", *COLUMNS), "As in the table of all tasks."
     cells, sources = tuple(cells for _, cells in rows), tuple(source for source, _ in rows)
     further = (Table(name, title, caption, columns, cells, sources),) if rows else ()
-    tables = (*further, *class_table(task, predicted))
+    worst = [table for run, label in runs for table in _most_wrong(run, label)]
+    tables = (*further, *class_table(task, predicted), *worst)
     figures = (*_metric_bars(task, runs), *_training(task, runs), *of_predictions(task, predicted))
     name = f"task-{slug(task.name)}"
-    return Section(name, task.name, 3, tuple(text), tables=tables, figures=figures)
+    warnings = tuple(warning for run, label in runs for warning in _warnings(run, label))
+    return Section(name, task.name, 3, tuple(text), warnings, tables, figures)
+
+
+def _warnings(run: TunedRun, label: str) -> Iterator[str]:
+    """What the run itself says of it, each once, with how many of its seeds say so."""
+    for notice, count in Counter(one for seed in run.seeds for one in seed.notices).items():
+        several = f" ({count} of {len(run.seeds)} seeds)" if len(run.seeds) > 1 else ""
+        yield f"{label}{several}: {as_options(notice)}"
+
+
+def _most_wrong(run: TunedRun, label: str) -> Iterator[Table]:
+    """The examples that a run answers worst, of several seeds those of the first."""
+    seed = next((seed for seed in run.seeds if seed.most_wrong is not None), None)
+    if seed is None or seed.most_wrong is None or not seed.most_wrong.rows:
+        return
+    found, measure = seed.most_wrong, "the probability that their gold label was given"
+    if run.task.scores is not None:
+        measure = "the distance of the answer from the gold score"
+    several = " of the first of these seeds" if len(run.seeds) > 1 else ""
+    rows = [
+        (index, gold, prediction, f"{float(value):.3f}", *(cut(text, TEXT) for text in texts))
+        for index, gold, prediction, value, *texts in found.rows[:WORST]
+    ]
+    yield Table(
+        name=f"{slug(run.task.name)}-most-wrong-{slug(label)}",
+        title=f"{run.task.name}: most wrong of {label}",
+        caption=f"Wrong answers{several} with {measure}, and the examples' texts, cut to {TEXT} "
+        f"characters. The row's number is counted from 0. most_wrong.tsv has up to {MOST_ROWS}.",
+        columns=(
+            "row",
+            *found.columns[1:3],
+            found.columns[3].replace("_", " "),
+            *found.columns[4:],
+        ),
+        rows=tuple(rows),
+        sources=(run.origin.path,) * len(rows),
+    )
 
 
 def unit(metric: str) -> str:

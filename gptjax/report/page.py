@@ -16,6 +16,7 @@ TITLE = "gptjax: report of runs"
 TEMPLATE = "report.html.jinja"
 # Above this a picture of points is smaller, and quicker to show, than one of paths.
 LARGEST_SVG = 300_000  # bytes
+LONGEST_CELL = 60  # characters; what is longer is a text
 NUMERIC = re.compile(r"[-+–−]?[\d.,]*( ± [\d.]+)?( ?[%MhK]| min)?")
 
 
@@ -52,9 +53,10 @@ def page(report: Report, folder: Path) -> str:
         report=report,
         folder=folder.name,
         anchors=anchors,
+        longest=LONGEST_CELL,
         resolve=resolver(report, anchors),
         picture=lambda figure: Markup(picture(figure, folder)),
-        **{one.__name__: one for one in (source_of, pieces, told_by, numeric_columns)},
+        **{one.__name__: one for one in (source_of, pieces, told_by, numeric_columns, has_texts)},
     )
 
 
@@ -106,6 +108,11 @@ def numeric_columns(table: Table) -> list[bool]:
         all(NUMERIC.fullmatch(row[column]) for row in table.rows)
         for column in range(len(table.columns))
     ]
+
+
+def has_texts(table: Table) -> bool:
+    """Whether some cells are texts; a phone shows such a row as a paragraph."""
+    return any(len(cell) > LONGEST_CELL for row in table.rows for cell in row)
 
 
 def alternative(figure: Figure) -> str:

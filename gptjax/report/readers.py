@@ -18,6 +18,7 @@ from gptjax.report.entries import Made, Origin, Sources
 from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import check_results
+from gptjax.runs.most_wrong import MostWrong, read_most_wrong
 from gptjax.runs.open import load_config, load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
 
@@ -153,6 +154,8 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
             collapsed=one.majority_class_only,
             predictions=_predictions(path, task),
             evaluations=[record for record in _read_records(path) if record["split"] == "valid"],
+            notices=one.notices,
+            most_wrong=_most_wrong(path),
         )
         for path, one in zip(complete, results, strict=True)
     )
@@ -164,6 +167,11 @@ def add_tuned(shown: str, names: Mapping[Path, str], sources: Sources) -> None:
 def _predictions(folder: Path, task: Task) -> Predictions | None:
     path = RunFolder(folder).predictions
     return read_predictions(path, task) if path.exists() else None
+
+
+def _most_wrong(folder: Path) -> MostWrong | None:
+    path = RunFolder(folder).most_wrong
+    return read_most_wrong(path) if path.exists() else None
 
 
 def add_results(folder: Path, shown: str, sources: Sources) -> None:
@@ -198,7 +206,8 @@ def _add_task(found: kinds.TaskEvaluation, folder: Path, shown: str, sources: So
     task = TASKS[found.task]
     predictions = _predictions(folder, task)
     collapsed = predictions is not None and len(set(predictions.predicted)) == 1
-    seed = entries.TunedSeed({found.split: found}, collapsed, predictions)
+    worst = _most_wrong(folder)
+    seed = entries.TunedSeed({found.split: found}, collapsed, predictions, most_wrong=worst)
     kind = f"{without_absolute(found.run)} measured on {task.name}"
     origin = Origin(shown, kind, (_measured(found, shown),))
     sample = bool(found.data.sample or found.data.trained_on_sample)

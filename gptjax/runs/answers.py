@@ -15,13 +15,12 @@ from jaxtyping import Bool
 from gptjax import finite
 from gptjax.data.tables.format import Row
 from gptjax.errors import UserError
-from gptjax.runs.predictions import FIRST, TOKENS, Predictions, header, lines_of
+from gptjax.runs.predictions import FIRST, TOKENS, Predictions, header, lines_of, quoted
 
 DELIMITERS: Mapping[str, str] = {".tsv": "\t", ".csv": ","}
 JSON_LINES = ".jsonl"
 # Names that promise what is not written.
 OTHERS = (".json", ".parquet", ".xlsx", ".xls", ".gz", ".zst", ".bz2", ".xz", ".zip")
-QUOTED = ("\n", "\r", '"')  # what a cell is quoted for, beside the delimiter
 
 
 def check_name(path: Path) -> None:
@@ -98,19 +97,11 @@ def _write_delimited(
     names, given = _columns(found, rows)
     lines = ([*cells, *_given(row, given)] for cells, row in zip(answers, rows, strict=True))
     for line in ([*names, *given.values()], *lines):
-        file.write(delimiter.join(_quoted(cell, delimiter) for cell in line) + "\n")
+        file.write(delimiter.join(quoted(cell, delimiter) for cell in line) + "\n")
 
 
 def _given(row: Row, names: Mapping[str, str]) -> Iterator[str]:
     return (_as_text(row.cells.get(name)) for name in names)
-
-
-def _quoted(text: str, delimiter: str) -> str:
-    # The `csv` of Python 3.11 and 3.12 leaves a carriage return bare, which its readers take for
-    # the end of a line.
-    if delimiter in text or any(one in text for one in QUOTED):
-        return f'"{text.replace(chr(34), chr(34) * 2)}"'
-    return text
 
 
 def _as_text(value: Any) -> str:

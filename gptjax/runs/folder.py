@@ -3,7 +3,8 @@
     runs/pretrain/NAME/, runs/finetune/TASK/NAME/
       config.toml  meta.json  metrics.jsonl  results.json  samples.txt
       tokenizer/  tensorboard/  checkpoints/last/N  checkpoints/best/N  checkpoints/curve/N
-      of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  head.safetensors
+      of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  most_wrong.tsv
+        head.safetensors
 
 Nothing in it names another folder that is needed later, so it can be moved or copied.
 """
@@ -31,6 +32,8 @@ from gptjax.runs.records import keyed
 from gptjax.training.checkpoint import has_checkpoint
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+SPLITS = ("predictions", "most_wrong")  # files of which each split has its own
 
 CHECKSUM = "checksum"  # of meta.json's other content
 
@@ -67,6 +70,7 @@ class RunFolder:
     results = _Item("results.json")  # what the run came to: `gptjax.runs.results`
     samples = _Item("samples.txt")  # text that the model wrote
     predictions = _Item("predictions.tsv")  # what a fine-tuned model says to each example
+    most_wrong = _Item("most_wrong.tsv")  # the examples that it answers worst, with their texts
     task_file = _Item("task.toml")  # the run's own copy of the task file that it was given
     head = _Item("head.safetensors")  # the best checkpoint's task head without its backbone
 
@@ -81,7 +85,8 @@ class RunFolder:
         names = [item.name for item in vars(RunFolder).values() if isinstance(item, _Item)]
         # The last is what older runs called their task head's file.
         names += ["metrics.jsonl", "tensorboard", "wandb", "wandb-id.txt", "adapter.safetensors"]
-        for item in (*map(self.path.joinpath, names), *self.path.glob("predictions-*.tsv")):
+        splits = [path for name in SPLITS for path in self.path.glob(f"{name}-*.tsv")]
+        for item in (*map(self.path.joinpath, names), *splits):
             shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
 
     def read_meta(self) -> dict[str, Any]:

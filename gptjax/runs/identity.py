@@ -93,7 +93,7 @@ def check_results(folder: RunFolder) -> None:
 def _written(folder: RunFolder) -> dict[str, str]:
     """Hashes (hex) of what a report shows of a run, by the name of the file."""
     metrics = folder.path / "metrics.jsonl"
-    files = (folder.results, folder.samples, folder.predictions, metrics)
+    files = (folder.results, folder.samples, folder.predictions, folder.most_wrong, metrics)
     return {file.name: _digest(file) for file in files if file.is_file()}
 
 

@@ -43,10 +43,22 @@ def class_names(task: Task) -> tuple[str, ...]:
     return task.labels
 
 
-def _name(labels: Sequence[str], value: float | int) -> str:
+def name_of(labels: Sequence[str], value: float | int) -> str:
+    """A label's name, or a score as it is written; nothing for NaN."""
     if np.isnan(value):
         return ""
     return labels[int(value)] if labels else f"{value:.4f}"
+
+
+def quoted(text: str, delimiter: str) -> str:
+    """A cell of a file with quotes, in these only if it needs them.
+
+    The `csv` of Python 3.11 and 3.12 leaves a carriage return bare, which its readers take for the
+    end of a line.
+    """
+    if any(one in text for one in (delimiter, '"', "\n", "\r")):
+        return f'"{text.replace(chr(34), chr(34) * 2)}"'
+    return text
 
 
 def header(found: Predictions) -> list[str]:
@@ -60,7 +72,7 @@ def lines_of(found: Predictions) -> Iterator[list[str]]:
     answers = zip(found.gold.tolist(), found.predicted.tolist(), strict=True)
     rows = zip(found.index.tolist(), answers, found.scores, tokens, strict=True)
     for index, pair, scores, length in rows:
-        names = (_name(found.labels, value) for value in pair)
+        names = (name_of(found.labels, value) for value in pair)
         yield [str(index), *names, *(f"{x:.6f}" for x in scores), *map(str, length)]
 
 

@@ -38,6 +38,19 @@ def dropped(counts: Mapping[str, int]) -> tuple[Dropped, ...]:
     return tuple(Dropped(*pair) for pair in counts.items())
 
 
+@dataclass(frozen=True)
+class DataFile:
+    """A file of the data, with its size and a hash."""
+
+    name: str
+    content: str
+
+
+def data_files(found: Mapping[str, str]) -> tuple[DataFile, ...] | None:
+    """The files of a split, from their content by name; None where there are none."""
+    return tuple(DataFile(*pair) for pair in found.items()) or None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """What was measured on; None is what is not known or not recorded."""
@@ -46,6 +59,8 @@ class Data:
     fingerprint: str | None = None  # a hash of the content
     dropped: tuple[Dropped, ...] | None = keyed("reason", None)
     examples: int | None = None
+    rows: int | None = None  # that were read, those that were left out too
+    files: tuple[DataFile, ...] | None = keyed("name", None)  # None of what is no file
     sample: bool | None = None  # whether it is the offline sample; None of a text
     trained_on_sample: bool | None = None  # whether the model was trained on the offline sample
 
@@ -116,6 +131,7 @@ class TaskRun(_OfModel):
 
     seed: int
     majority_class_only: bool  # every validation example got the same answer
+    notices: tuple[str, ...] = ()  # what should make people doubt it
     paper: Paper | None = None
     splits: tuple[SplitResult, ...] = keyed("name")
 
@@ -147,6 +163,7 @@ class Seeds(_Measured):
 
     seeds: tuple[int, ...]
     majority_class_only: tuple[int, ...]  # that gave every validation example the same answer
+    notices: tuple[str, ...] = ()  # of all seeds, each with its seed
     data: Data
     paper: Paper | None = None
     splits: tuple[SplitSpread, ...] = keyed("name")

@@ -153,6 +153,32 @@ def test_predictions_are_in_file_order_and_say_what_was_measured(tuned, data):
     assert [row[1] for row in table(tuned / "predictions-test.tsv")[1:]] == [""] * 10
 
 
+def test_the_most_wrong_rows_and_their_texts(tuned, data, tmp_path, capsys):
+    """On a file whose labels are the other way round, so that many are wrong."""
+    wrong, out = tmp_path / "wrong.tsv", tmp_path / "wrong"
+    head, *lines = (data / "dev.tsv").read_text().splitlines()
+    turned = [f"{line[:-1]}{1 - int(line[-1])}" for line in lines]
+    wrong.write_text("\n".join([head, *turned]) + "\n")
+    words = ["--run", str(tuned), "--data", str(wrong), "--out"]
+    assert main(["evaluate", *words, str(out)]) == 0
+    told = capsys.readouterr().out
+    assert main(["predict", *words, str(tmp_path / "new.tsv")]) == 0
+    again = capsys.readouterr().out
+    _, *worst = table(out / "most_wrong.tsv")
+    _, *rows = table(out / "predictions.tsv")
+    gold = {row[0]: float(row[3:5][("negative", "positive").index(row[1])]) for row in rows}
+    missed = sorted((gold[row[0]], int(row[0])) for row in rows if row[1] != row[2])
+    assert len(missed) > 10
+    assert [(float(row[3]), int(row[0])) for row in worst] == missed[:20]
+    assert [row[4] for row in worst] == [lines[n].split("\t")[0] for _, n in missed[:20]]
+    for said in (told, again):
+        shown = said.partition("most wrong, with the probability of gold:\n")[2].splitlines()[:10]
+        assert [line.split(":")[0] for line in shown] == [f"  line {n + 2}" for _, n in missed[:10]]
+    (_, *own), names = table(tuned / "most_wrong.tsv"), results(tuned)["metrics"]
+    assert len(own) == round(21 * (1 - names["accuracy"]))
+    assert not (tuned / "most_wrong-test.tsv").exists()
+
+
 def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     out = tmp_path / "evaluated"
     words = ["evaluate", "--run", str(tuned), "--split", "valid", "--batch-size", "4"]
@@ -161,6 +187,10 @@ def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     assert "on 21 examples" in shown
     assert "  class     examples  precision  recall      F1\n  negative " in shown
     assert results(out)["classes"] == results(tuned)["splits"]["valid"]["classes"]
+    assert f"on {data / 'dev.tsv'}: 21 of 21 rows" in shown
+    measured = results(out)["data"]
+    assert (measured["source"], measured["rows"]) == (str(data / "dev.tsv"), 21)
+    assert list(measured["files"]) == ["dev.tsv"]
     assert results(out)["metrics"] == pytest.approx(results(tuned)["metrics"], rel=1e-5)
     assert main(["evaluate", "--run", str(tuned), "--data", str(data), "--split", "tset"]) == 2
     assert "has the splits train, valid, test" in capsys.readouterr().err

@@ -156,6 +156,16 @@ def test_the_loss_of_a_score_is_shared_between_its_neighbours():
     assert loss == pytest.approx(-(0.6 * np.log(0.25) + 0.4 * np.log(0.1)), rel=1e-6)
 
 
+def test_where_no_answer_is_right_counts_are_whole_numbers():
+    """scikit-learn has floats there, which results.json would not be read with."""
+    examples = [Example(("a",), 1, "", row) for row in range(3)]
+    log_p = np.log(np.full((3, 2), [0.9, 0.1], np.float32))
+    found = score(log_p, examples, TASKS["sst2"]).classes
+    assert found is not None
+    assert [type(one.examples) for one in found] == [int, int]
+    assert [one.examples for one in found] == [0, 3]
+
+
 def run_of(seed, accuracy, loss, collapsed):
     splits = (
         SplitResult("valid", 50, 0, {"loss": loss, "accuracy": accuracy}),

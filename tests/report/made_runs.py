@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from gptjax.commands.finetune_config import FinetuneConfig
 from gptjax.commands.pretrain import PretrainConfig
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
+from gptjax.evaluation.most_wrong import most_wrong
 from gptjax.evaluation.task_scores import SplitScores, score
 from gptjax.models.config import ModelConfig
 from gptjax.runs.folder import Provenance, RunFolder
+from gptjax.runs.most_wrong import write_most_wrong
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.results import (
     Data,
@@ -108,6 +110,12 @@ def pretrained(folder: Path, status: str = "finished") -> Path:
     return folder
 
 
+def examples_of(task: str, gold: Iterable[int | float]) -> list[Example]:
+    """Examples with long texts that look like HTML."""
+    texts = [f"<b>{part}</b> & /its/text " + "long " * 80 for part in TASKS[task].parts]
+    return [Example(tuple(texts), value, f"row {n}", n) for n, value in enumerate(gold)]
+
+
 def answers(task: str, gold: Sequence[float], seed: int, *, lengths: bool = True) -> SplitScores:
     """Predictions that are often right, drawn with a seed."""
     draw = np.random.default_rng(seed)
@@ -116,11 +124,7 @@ def answers(task: str, gold: Sequence[float], seed: int, *, lengths: bool = True
     logits[np.arange(len(gold)), np.rint(gold).astype(int)] += 1.0
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     target = float if TASKS[task].scores else int
-    examples = [
-        Example(tuple("" for _ in TASKS[task].parts), target(value), f"row {number}", number)
-        for number, value in enumerate(gold)
-    ]
-    found = score(log_p.astype(np.float32), examples, TASKS[task])
+    found = score(log_p.astype(np.float32), examples_of(task, map(target, gold)), TASKS[task])
     tokens = draw.integers(4, 17, len(gold)).tolist() if lengths else ()
     return SplitScores(**{**vars(found), "tokens": tokens})
 
@@ -133,6 +137,7 @@ def tuned(
     *,
     sample: bool = False,
     status: str = "finished",
+    notices: tuple[str, ...] = (),
 ) -> Path:
     """A fine-tuned run that gave these answers to its validation split."""
     settings(folder, FinetuneConfig(), task={"name": task}, train={"seed": seed})
@@ -147,6 +152,7 @@ def tuned(
         checkpoint="best/9",
         seed=seed,
         majority_class_only=found.collapsed,
+        notices=notices,
         splits=(
             SplitResult("valid", found.num_examples, 0, metrics),
             SplitResult("test", 5, 0, {}),
@@ -160,6 +166,8 @@ def tuned(
     ]
     records(folder, lines)
     write_predictions(RunFolder(folder).predictions, found.predictions(TASKS[task]))
+    examples = examples_of(task, found.gold)
+    write_most_wrong(RunFolder(folder).most_wrong, most_wrong(TASKS[task], found, examples))
     return folder
 
 

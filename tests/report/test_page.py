@@ -162,6 +162,8 @@ def test_what_users_wrote_is_text(page):
     text = page.read_text()
     assert "Once &lt;upon&gt; a time &amp; so on" in text
     assert "<upon>" not in text
+    assert "&lt;b&gt;premise&lt;/b&gt; &amp; /its/text" in text
+    assert "<b>premise" not in text
     assert "Tokens &amp; &lt;loss&gt;" in text
 
 

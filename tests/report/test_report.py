@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from gptjax.commands.report import ReportConfig
+from gptjax.commands.report import run as report_command
 from gptjax.errors import UserError
 from gptjax.evaluation.learning_curve import Gain, LearningCurve, SizeResult
 from gptjax.models.objective import lm, num_parameters
@@ -85,6 +87,46 @@ def test_every_class_has_a_row_for_each_run(report, answers):
     assert "run" not in table(report, "snli-classes").columns
     names = [one.name for part in report.sections for one in part.tables]
     assert "stsb-classes" not in names
+
+
+def test_the_most_wrong_examples_are_shown_with_their_texts(report, answers, runs):
+    (found,) = rows(table(report, "rte-most-wrong-a")).values()
+    assert len(found) == 10
+    assert [*found[0]] == [
+        *("row", "gold", "prediction", "probability of gold"),
+        *("premise", "hypothesis"),
+    ]
+    scores, gold = answers[0].probabilities, np.array(answers[0].gold)
+    missed = np.flatnonzero(answers[0].predicted != gold)
+    order = missed[np.argsort(scores[missed, gold[missed]], kind="stable")][:10]
+    assert [int(row["row"]) for row in found] == order.tolist()
+    assert found[0]["probability of gold"] == f"{scores[order[0], gold[order[0]]]:.3f}"
+    assert found[0]["premise"].startswith("<b>premise</b> & /its/text long long")
+    assert len(found[0]["premise"]) == 300
+    assert "distance" in table(report, "stsb-most-wrong-stsb").columns
+
+
+def test_texts_are_left_out_on_request(tmp_path, answers, monkeypatch):
+    made_runs.tuned(tmp_path / "run", "rte", answers[0])
+    monkeypatch.setattr(report_page, "write", lambda report, out: None)
+    out = str(tmp_path / "page.html")
+    for texts in (True, False):
+        report = report_command(ReportConfig(runs=(str(tmp_path / "run"),), out=out, texts=texts))
+        found = [one.name for part in report.sections for one in part.tables]
+        assert ("rte-most-wrong-run" in found) is texts
+        assert "fine-tuning-table" in found
+
+
+def test_what_a_run_doubts_of_itself_is_a_warning(tmp_path, answers):
+    for seed in (1, 2, 3):
+        notices = ("set `train.epochs=9`", "x") if seed == 1 else ("set `train.epochs=9`",)
+        folder = tmp_path / "run" / f"seed-{seed}"
+        made_runs.tuned(folder, "rte", answers[0], seed, notices=notices)
+    found = next(part for part in build(find([str(tmp_path)])).sections if part.name == "task-rte")
+    assert found.warnings == (
+        "run (3 of 3 seeds): set --train.epochs 9",
+        "run (1 of 3 seeds): x",
+    )
 
 
 def test_seeds_that_stopped_early_end_the_curve(tmp_path, answers):

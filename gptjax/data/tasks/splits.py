@@ -42,6 +42,11 @@ class Split:
         """Whether every example has a target."""
         return all(example.target is not None for example in self.examples)
 
+    @property
+    def rows(self) -> int:
+        """How many were read, those that were left out too."""
+        return len(self.examples) + sum(self.dropped.values())
+
     def report(self) -> Iterable[str]:
         """Lines for people: what was read, and what was left out and why."""
         labels = "" if self.labelled else ", without labels"

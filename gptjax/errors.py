@@ -112,8 +112,6 @@ def shown(value: object) -> str:
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
-    errno.EFBIG: "a file would be longer than is allowed; raise the limit or choose another folder",
-    errno.EIO: "reading or writing failed; check the disk",
     errno.EACCES: "no permission; choose another path or change its permissions",
     errno.EPERM: "no permission; choose another path or change its permissions",
     errno.EROFS: "the file system is read-only; choose another path",

@@ -4,7 +4,9 @@ Whatever a person names, and whatever of a run may have been damaged since it wa
 here, so that no content of a file is a traceback and no file makes a command wait for ever.
 """
 
+import errno
 import json
+import os
 import re
 import stat
 import tomllib
@@ -37,6 +39,19 @@ def check_regular(path: Path) -> None:
         return
     if kind is not None:
         raise UserError(f"{path}: is {kind}, not a file; write the content to a file first")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is missing, that files are going to be written into.
+
+    Raises:
+        OSError: it cannot be made, or nothing can be written there: said before the work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
 
 
 def open_file(path: Path) -> BinaryIO:

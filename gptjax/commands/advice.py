@@ -22,7 +22,7 @@ THROUGH_MAKE = {
 # Options that another command needs as well: how a trained model is opened, how a task's files are
 # read, and how the files of a text are.
 OPENING = "checkpoint heads vocabulary.mode"
-ROWS = "columns encoding encoding_errors sheet"
+ROWS = "columns delimiter header quoting sheet unlabelled encoding encoding_errors"
 TEXT = "text_column encoding encoding_errors sheet suffixes"
 
 

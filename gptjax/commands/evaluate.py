@@ -20,6 +20,7 @@ from gptjax.evaluation import most_wrong
 from gptjax.evaluation.notices import one_answer
 from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
+from gptjax.files import make_folder
 from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance, RunFolder
 from gptjax.runs.memory import rows_at_once
@@ -75,7 +76,7 @@ class EvaluateConfig(TableOptions, Reading):
 def run(config: EvaluateConfig) -> Perplexity | SplitScores:
     """Print perplexity per token and word, and bits per byte; or a task's metrics."""
     if config.out is not None:
-        Path(config.out).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(config.out))
     loaded = config.open()
     if loaded.task is not None:
         return _task(config, loaded, loaded.task)

@@ -9,6 +9,7 @@ import tyro
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Submission, Task
 from gptjax.errors import UserError
+from gptjax.files import make_folder
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.predictions import read_predictions
 from gptjax.runs.results import Seeds, SweepResults, TaskRun, read_results
@@ -36,7 +37,7 @@ def run(config: GlueSubmissionConfig) -> list[str]:
     if not files:
         raise UserError("name one or more run folders")
     out = Path(config.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in sorted(files.items()):
             archive.writestr(name, text)

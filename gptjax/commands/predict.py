@@ -14,6 +14,7 @@ from gptjax.errors import UserError, check_counts, check_settings
 from gptjax.evaluation import most_wrong
 from gptjax.evaluation.notices import one_answer
 from gptjax.evaluation.task_scores import SplitScores, predict_split
+from gptjax.files import make_folder
 from gptjax.runs.answers import below, check_name, write_answers
 from gptjax.runs.open import Reading, sample_notice
 from gptjax.runs.train import say
@@ -99,7 +100,7 @@ def _check_out(config: PredictConfig, out: Path) -> None:
     check_name(out)
     if out.exists() and Path(config.data).exists() and out.samefile(config.data):
         raise UserError(f"--out {config.out}: is the file of --data; name another one")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
 
 
 def check_probability(config: PredictConfig, task: Task) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptjax.errors import UserError
+from gptjax.files import make_folder
 from gptjax.report import page as report_page
 from gptjax.report.find import find
 from gptjax.report.report import build
@@ -34,7 +35,7 @@ def run(config: ReportConfig) -> Report:
         raise UserError(f"--out {config.out}: is a folder; name a page to write")
     if not config.runs:
         raise UserError("--runs: name one or more run folders")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     sources = find(config.runs)
     report = build(sources if config.texts else sources.without_texts())
     report_page.write(report, out)

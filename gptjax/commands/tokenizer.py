@@ -11,6 +11,7 @@ from gptjax.data.text.sources import FileSource, open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError, check_counts
+from gptjax.files import make_folder
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def run(config: TokenizerConfig) -> Tokenizer:
         raise UserError(f"--out {config.out}: name a file that ends in .model")
     if out.exists() and not config.overwrite:
         raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     source = open_source(
         config.data,
         config.text_column,

@@ -12,6 +12,7 @@ from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import zero_shot
 from gptjax.evaluation.zero_shot import ZeroShotScores
+from gptjax.files import make_folder
 from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Reading, Run
 from gptjax.runs.predictions import Predictions, write_predictions
@@ -49,7 +50,7 @@ class ZeroShotConfig(Reading):
 def run(config: ZeroShotConfig) -> ZeroShotScores:
     """Ask, judge and print."""
     if config.out is not None:
-        Path(config.out).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(config.out))
     return measure(config.open(), config)
 
 

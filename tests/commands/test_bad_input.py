@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,52 @@ def test_the_resume_word(folder, capsys):
 def test_no_run_to_load(folder, capsys):
     assert "no run folder" in refused(capsys, "generate", "--run", "nowhere")
     assert "no run folder" in refused(capsys, "evaluate", "--run", "nowhere", "--data", "books")
+
+
+@pytest.fixture
+def disk(folder):
+    """A file system of its own in the folder `disk`, where one may be mounted."""
+    place = folder / "disk"
+    place.mkdir()
+
+    def mount(*options: str) -> None:
+        words = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(words, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+
+    yield mount
+    subprocess.run(["umount", "--lazy", str(place)], capture_output=True, check=False)
+
+
+def test_the_disk_of_the_cache_is_full(folder, disk, capsys, monkeypatch):
+    """While the text is encoded; what was written of it is removed."""
+    disk("size=16k")
+    monkeypatch.setenv("GPTJAX_CACHE", "disk")
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
+    assert "cache folder disk: the disk is full" in line
+    assert "GPTJAX_CACHE" in line
+    assert [path.suffix for path in (folder / "disk").rglob("*") if path.is_file()] == [".lock"]
+    assert not (folder / "run").exists()
+
+
+def test_a_read_only_disk(folder, disk, capsys, monkeypatch):
+    """Said before the work: nothing of what these commands need is there."""
+    disk("ro")
+    run = ("--run", "nowhere", "--data", "nowhere")
+    for words in (
+        (*PRETRAIN, "--data", "books", "--out", "disk/run"),
+        ("finetune", "--task", "sst2", "--init", str(RECORDED / "pretrained"), "--out", "disk/x"),
+        ("tokenizer", "--data", "nowhere", "--out", "disk/t.model"),
+        ("predict", *run, "--out", "disk/rows.tsv"),
+        ("evaluate", *run, "--out", "disk"),
+        ("zeroshot", *run, "--task", "cola", "--out", "disk"),
+        ("report", "--runs", "nowhere", "--out", "disk/page.html"),
+        ("import", "--init", "hf:nowhere", "--out", "disk/run"),
+    ):
+        assert ": the file system is read-only" in refused(capsys, *words), words
+    monkeypatch.setenv("GPTJAX_CACHE", "disk")
+    line = refused(capsys, *PRETRAIN, "--data", "books", "--out", "run")
+    assert "cache folder disk: cannot be written (Read-only file system)" in line
 
 
 def test_the_disk_is_full(folder, capsys, monkeypatch):

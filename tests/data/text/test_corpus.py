@@ -360,7 +360,11 @@ def test_a_refused_file_leaves_nothing(books, tokenizer, cache):
 
 @pytest.mark.parametrize(
     ("number", "message"),
-    [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")],
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EACCES, "cannot be written"),
+        (errno.EROFS, "cannot be written"),
+    ],
 )
 def test_disk_errors(books, tokenizer, cache, monkeypatch, number, message):
     def refuse(_):

@@ -73,7 +73,8 @@ def config_file(value: str) -> Path:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """``; did you mean 'x'?`` with the nearest known name, or the list of known names."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    within = [one for one in known if one.rpartition(".")[2] == name]  # in a section
+    close = within or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 

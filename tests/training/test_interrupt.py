@@ -51,7 +51,7 @@ def test_a_signal_in_a_long_call_of_a_library(tmp_path, where, numbers, said):
             if line is not None:
                 assert process.stderr.readline() == f"{line}\n"
                 assert process.poll() is None
-        shown = process.communicate(timeout=10)[1]
+        shown = process.communicate(timeout=60)[1]
     assert process.returncode == 75
     assert shown == "gptjax: interrupted; what was saved is intact\n"
     assert note.read_text() == "told"
@@ -59,7 +59,7 @@ def test_a_signal_in_a_long_call_of_a_library(tmp_path, where, numbers, said):
 
 def send(number: int, stop: StopRequest) -> None:
     os.kill(os.getpid(), number)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not stop.requested:
         assert time.monotonic() < deadline
         time.sleep(0.001)

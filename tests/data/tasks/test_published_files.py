@@ -53,8 +53,14 @@ COUNTS = {
 }
 
 if SHARED is not None:  # Nothing is there to be tested otherwise.
+    LARGE = ("sst2", "race", "qqp", "mpqa", "pros_cons")  # take seconds each
 
-    @pytest.mark.parametrize("name", COUNTS)
+    def large_are_slow(names):
+        return [
+            pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in names
+        ]
+
+    @pytest.mark.parametrize("name", large_are_slow(COUNTS))
     def test_counts(name):
         task = TASKS[name]
         folder = Path(SHARED) / "data" / {"sst5": "sst1"}.get(name, name)
@@ -91,7 +97,7 @@ if SHARED is not None:  # Nothing is there to be tested otherwise.
         "pros_cons": ("pros_cons", {"train": (23997, 3, [11998, 11999])}),
     }
 
-    @pytest.mark.parametrize("name", OWN)
+    @pytest.mark.parametrize("name", large_are_slow(OWN))
     def test_task_files_of_ten_lines(name):
         """What others published, by the task files of experiments/tasks."""
         file = Path(__file__).parents[3] / "experiments/tasks" / f"{name}.toml"

@@ -85,7 +85,7 @@ def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
         return _part_of(split, f"{rule}:{name}", name=name, source=source, examples=examples)
 
     remaining = part(split.name if split.name != into else "train", rest)
-    return remaining, replace(part(into, taken), dropped={}, first={})
+    return remaining, replace(part(into, taken), dropped={}, first={}, notes=())
 
 
 def draw(split: Split, count: int) -> Split:

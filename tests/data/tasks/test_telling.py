@@ -8,6 +8,7 @@ import pytest
 
 from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.examples import read_split
+from gptjax.data.tasks.splits import hold_back
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import with_columns, with_new_columns
 from gptjax.data.tasks.task_file import parse_task
@@ -264,6 +265,13 @@ def test_texts_without_labels(read):
     # What the run says of its own files holds for new ones.
     said = own(NUMBERED, "header = false")
     assert read("a\nb\n", said, **first)[0] == [("a", None, 1), ("b", None, 2)]
+
+
+def test_what_was_told_is_said_once(tmp_path):
+    (tmp_path / "rows.csv").write_text("text;label\na;bad\nb;fine\nc;bad\n")
+    split = read_split(tmp_path / "rows.csv", own(), "train")
+    rest, held = hold_back(split, own(), "valid")
+    assert sum("delimiter" in line for part in (rest, held) for line in part.report()) == 1
 
 
 def test_columns_as_they_are_typed(read):

@@ -136,7 +136,7 @@ def _labels_say(
     file: Path, shapes: Mapping[str, Shape], reading: FileReading, telling: Telling
 ) -> Cut | None:
     """Texts with the delimiter inside, each before or after a label: one cut leaves all labels."""
-    if telling.needed != 2 or reading.quoting:
+    if telling.needed > 2 or reading.quoting:
         return None
     for mark, shape in shapes.items():
         if shape.even or shape.least < 2:
@@ -222,10 +222,12 @@ def _undecided(
                 f"{_typed(mark)} cuts it into {shape.least} to {shape.most} columns (line "
                 f"{shape.uneven} is the first that is unlike line {shape.line})"
             )
+    names = " or ".join(map(repr, telling.names))
+    absent = f"line 1 has no column {names}; " if names else ""
     if telling.needed == 1:
         return UserError(
-            f"{file}: line 1 has no column {' or '.join(map(repr, telling.names))}; "
-            f"{'; '.join(seen) or NONE}. If each line is one text: set `delimiter=none` "
+            f"{file}: {absent}{'; '.join(seen) or NONE}. "
+            "If each line is one text: set `delimiter=none` "
             f"`header=False` `columns={telling.part}=1`; else name the delimiter"
         )
     likely = [mark for mark, shape in shapes.items() if telling.finds(shape.names)]

@@ -241,6 +241,7 @@ def test_lines_that_are_cut_once(read):
         as_told("each line cut once at tab", "without a header"),
         {},
     )
+    assert read(content, tabs, labels=False)[0] == [("a b", 0, 1), ("c", 1, 2)]
     with pytest.raises(UserError, match="tab cuts it into 2 to 3 columns"):
         read(content.replace("fine", "good"), tabs)
     several = own("text = 3\nlabel = 1", 'delimiter = "^"')

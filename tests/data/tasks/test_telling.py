@@ -8,7 +8,7 @@ import pytest
 
 from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.examples import read_split
-from gptjax.data.tasks.splits import hold_back
+from gptjax.data.tasks.splits import Example, hold_back, targets_of
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import with_columns, with_new_columns
 from gptjax.data.tasks.task_file import parse_task
@@ -241,6 +241,8 @@ def test_lines_that_are_cut_once(read):
         as_told("each line cut once at tab", "without a header"),
         {},
     )
+    with pytest.raises(UserError, match="tab cuts it into 2 to 3 columns"):
+        read(content, tabs, quoting=True)  # then a TAB stands in quotes
     assert read(content, tabs, labels=False)[0] == [("a b", 0, 1), ("c", 1, 2)]
     with pytest.raises(UserError, match="tab cuts it into 2 to 3 columns"):
         read(content.replace("fine", "good"), tabs)
@@ -263,6 +265,11 @@ def test_texts_without_labels(read):
             read(lines, own(), labels=False, **options)
     with pytest.raises(UserError, match="nothing tells whether line 1 has the names"):
         read("a\nb\n", task, **first)
+    assert read('text\n"a\nb"\nc\n', own("text = 'text'"), name="x.tsv", labels=False) == (
+        [("a b", None, 2), ("c", None, 4)],
+        as_told("with quotes around cells"),
+        {},
+    )
     # What the run says of its own files holds for new ones.
     said = own(NUMBERED, "header = false")
     assert read("a\nb\n", said, **first)[0] == [("a", None, 1), ("b", None, 2)]
@@ -348,7 +355,11 @@ def test_scales(read, scores, points):
     low, high = points[0], points[-1]
     middle = low + 0.3 * (high - low)
     content = f"first,second,label\na,b,{low}\na,b,{high}\na,b,{middle}\n"
-    assert [row[2] for row in read(content, task)[0]] == [low, high, pytest.approx(middle)]
+    found = [row[2] for row in read(content, task)[0]]
+    assert found == [low, high, pytest.approx(middle)]
+    targets = targets_of([Example(("a", "b"), score, "", 0) for score in found], task)
+    assert targets.sum(1) == pytest.approx(1)
+    assert targets @ points == pytest.approx(found, abs=1e-6)
 
 
 def test_encodings_are_named(read):

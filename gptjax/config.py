@@ -33,6 +33,32 @@ def alias(*names: str) -> Any:
     return tyro.conf.arg(aliases=names)
 
 
+OPTIONS = tyro.constructors.ConstructorRegistry()
+WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None}
+
+
+@OPTIONS.primitive_rule
+def _yes_no_or_unsaid(
+    type_info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    """`bool | None`, whose words may be typed in any case: people know `false` from TOML."""
+    if set(typing.get_args(type_info.type)) != {bool, types.NoneType}:
+        return None
+
+    def value(words: list[str]) -> bool | None:
+        if words[0].lower() not in WORDS:
+            raise ValueError(f"{words[0]!r} is none of True, False and None")
+        return WORDS[words[0].lower()]
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None,True,False}",
+        instance_from_str=value,
+        is_instance=lambda found: found is None or isinstance(found, bool),
+        str_from_instance=lambda found: [str(found)],
+    )
+
+
 repeated: Any = tyro.conf.UseAppendAction
 """Marks an option that is given once for each of several values."""
 
@@ -90,16 +116,16 @@ def parse(
     Raises:
         SystemExit: 0 after ``--help``, 2 for an unknown or malformed option (tyro's box).
     """
-    markers = (tyro.conf.AvoidSubcommands,)
+    how: Any = {"prog": prog, "config": (tyro.conf.AvoidSubcommands,), "registry": OPTIONS}
     if defaults is None:
-        return finite(tyro.cli(cls, prog=prog, args=list(arguments), config=markers))
+        return finite(cast(T, tyro.cli(cls, args=list(arguments), **how)))
     # Only the choosing options are read here: the others may be wrong above the defaults of the
     # dataclass and right above those that are chosen.
     (wanted,) = (hint for name, hint in typing.get_type_hints(defaults).items() if name != "return")
     known = [word for word in arguments if word not in ("-h", "--help")]
-    given, _ = tyro.cli(wanted, args=known, return_unknown_args=True, config=markers)
+    given, _ = tyro.cli(wanted, args=known, return_unknown_args=True, **how)
     base, words = _of_typed_kinds(defaults(given), list(arguments))
-    return finite(tyro.cli(cls, prog=prog, args=words, default=base, config=markers))
+    return finite(cast(T, tyro.cli(cls, args=words, default=base, **how)))
 
 
 def finite(config: T, prefix: str = "") -> T:

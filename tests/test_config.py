@@ -23,6 +23,7 @@ class Section:
     kind: Literal["a", "b"] = "a"
     names: tuple[str, ...] = ("x", "y")
     flag: bool = True
+    told: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ def test_toml_round_trip(tmp_path):
     [
         ("[sektion]\n", "unknown key 'sektion'; did you mean 'section'?"),
         ("[section]\nstep = 1\n", "unknown key 'section.step'; did you mean 'steps'?"),
-        ("[section]\nqqq = 1\n", "known: flag, kind, names, rate, steps"),
+        ("[section]\nqqq = 1\n", "known: flag, kind, names, rate, steps, told"),
         ("[section]\nsteps = 'many'\n", "section.steps = 'many' is no int"),
         ("[section]\nsteps = true\n", "section.steps = True is no int"),
         ("[section]\nsteps = 1.5\n", "section.steps = 1.5 is no int"),
@@ -100,6 +101,18 @@ def test_an_option_is_a_finite_number(number):
     for defaults in (None, base_of):
         with pytest.raises(UserError, match=r"`section\.rate=\S+`: it must be a finite number"):
             config.parse(Root, [f"--section.rate={number}"], prog="x", defaults=defaults)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("true", True), ("False", False), ("false", False), ("None", None), ("none", None)],
+)
+def test_yes_no_or_unsaid_in_any_case(word, value, capsys):
+    typed = config.parse(Root, ["--section.told", word], prog="test")
+    assert typed.section.told is value
+    with pytest.raises(SystemExit, match="2"):
+        config.parse(Root, ["--section.told", "maybe"], prog="test")
+    assert "'maybe' is none of True, False and None" in capsys.readouterr().err
 
 
 def test_an_unknown_option_exits_2_and_names_the_nearest(capsys):

@@ -20,7 +20,6 @@ from gptjax.evaluation import most_wrong
 from gptjax.evaluation.notices import one_answer
 from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
-from gptjax.files import make_folder
 from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance, RunFolder
 from gptjax.runs.memory import rows_at_once
@@ -33,6 +32,7 @@ from gptjax.runs.results import (
     TextEvaluation,
     data_files,
     dropped,
+    folder_for_measurement,
     write_results,
 )
 from gptjax.runs.train import say
@@ -76,7 +76,7 @@ class EvaluateConfig(TableOptions, Reading):
 def run(config: EvaluateConfig) -> Perplexity | SplitScores:
     """Print perplexity per token and word, and bits per byte; or a task's metrics."""
     if config.out is not None:
-        make_folder(Path(config.out))
+        folder_for_measurement(config.out)
     loaded = config.open()
     if loaded.task is not None:
         return _task(config, loaded, loaded.task)
@@ -139,13 +139,14 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
             context=context,
             stride=stride,
         )
-        write_results(Path(config.out) / "results.json", results)
+        write_results(RunFolder(Path(config.out)).results, results)
     opened = again(config, OPENING)
     suggest("write text", "generate", "--run", config.run, *opened, "--prompt", "The ")
     return result
 
 
-def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
+def _asked(config: EvaluateConfig, trained: Task) -> Task:
+    """The task to measure on, which has the labels of the run's own."""
     task = trained if config.task is None else find_task(config.task)
     if sorted(task.labels) == sorted(trained.labels):  # read by name; WNLI's order is not RTE's
         task = dataclasses.replace(task, labels=trained.labels)
@@ -155,7 +156,11 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             f"trained on: {known_labels(task.labels) or task.scores}, not "
             f"{known_labels(trained.labels) or trained.scores}"
         )
-    task = with_columns(task, config.columns, config.unlabelled)
+    return with_columns(task, config.columns, config.unlabelled)
+
+
+def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
+    task = _asked(config, trained)
     split, sample = load_split(
         config.data,
         task,
@@ -174,7 +179,8 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
     print("\n".join(report(task, {split.name: scores}, not sample and notice is None)))
     _show_doubts(task, split, scores)
     if config.out is not None:
-        _write_rows(RunFolder(Path(config.out)), task, split, scores)
+        folder = RunFolder(Path(config.out))
+        _write_rows(folder, task, split, scores)
         results = TaskEvaluation(
             task=task.name,
             split=split.name,
@@ -195,7 +201,7 @@ def _task(config: EvaluateConfig, loaded: Run, trained: Task) -> SplitScores:
             categories=scores.categories,
             classes=scores.classes,
         )
-        write_results(RunFolder(Path(config.out)).results, results)
+        write_results(folder.results, results)
     if sample:
         print(SAMPLE_WARNING.format(task=task.name))
     if is_file(Path(config.data)):
@@ -219,6 +225,10 @@ def _write_rows(folder: RunFolder, task: Task, split: Split, scores: SplitScores
     if scores.metrics:
         worst = most_wrong.most_wrong(task, scores, split.examples)
         write_most_wrong(folder.most_wrong, worst)
+    if task.file_text:  # for `gptjax report`
+        folder.task_file.write_text(task.file_text, encoding="utf-8")
+    else:
+        folder.task_file.unlink(missing_ok=True)
 
 
 def _measured(split: Split) -> str:

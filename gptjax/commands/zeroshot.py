@@ -1,7 +1,6 @@
 """`gptjax zeroshot`: what a language model knows of a task without being trained on it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,12 +11,11 @@ from gptjax.data.tasks.zero_shot import ZERO_SHOT, Name, Question
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import zero_shot
 from gptjax.evaluation.zero_shot import ZeroShotScores
-from gptjax.files import make_folder
 from gptjax.runs.folder import Provenance
 from gptjax.runs.open import Reading, Run
 from gptjax.runs.predictions import Predictions, write_predictions
 from gptjax.runs.results import ZERO_SHOT as WITHOUT_TRAINING
-from gptjax.runs.results import Data, ZeroShot, write_results
+from gptjax.runs.results import Data, ZeroShot, folder_for_measurement, write_results
 from gptjax.training import parallel
 
 
@@ -50,7 +48,7 @@ class ZeroShotConfig(Reading):
 def run(config: ZeroShotConfig) -> ZeroShotScores:
     """Ask, judge and print."""
     if config.out is not None:
-        make_folder(Path(config.out))
+        folder_for_measurement(config.out)
     return measure(config.open(), config)
 
 
@@ -88,11 +86,10 @@ def measure(loaded: Run, config: ZeroShotConfig) -> ZeroShotScores:
     if sample:
         print(SAMPLE_WARNING.format(task=config.task))
     if config.out is not None:
-        out = Path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-        write_predictions(out / "predictions.tsv", _predictions(config, result, drawn, questions))
+        folder = folder_for_measurement(config.out)
+        write_predictions(folder.predictions, _predictions(config, result, drawn, questions))
         data = Data(source=source, sample=sample)
-        write_results(out / "results.json", _results(config, loaded, result, data))
+        write_results(folder.results, _results(config, loaded, result, data))
     if task.task is not None:
         words = ("--task", task.task.name, "--data", config.data)
         opened = again(config, "heads vocabulary.mode")

@@ -11,6 +11,7 @@ from typing import Any
 
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
+from gptjax.data.tasks.task_file import read_task_file
 from gptjax.errors import UserError
 from gptjax.files import parse_json, read_text
 from gptjax.report import entries, figures
@@ -197,13 +198,14 @@ def add_results(folder: Path, shown: str, sources: Sources) -> None:
 
 
 def _add_task(found: kinds.TaskEvaluation, folder: Path, shown: str, sources: Sources) -> None:
-    if found.task not in TASKS:
-        sources.left_out.append(f"{shown}: measured on {found.task}, which is no task of the table")
+    task = _task_of(found, folder)
+    if task is None:
+        why = f"measured on {found.task}, whose task file is not there (measure once more)"
+        sources.left_out.append(f"{shown}: {why}")
         return
     if not found.metrics:
         sources.left_out.append(f"{shown}: predictions of {found.task} without labels")
         return
-    task = TASKS[found.task]
     predictions = _predictions(folder, task)
     collapsed = predictions is not None and len(set(predictions.predicted)) == 1
     worst = _most_wrong(folder)
@@ -212,6 +214,14 @@ def _add_task(found: kinds.TaskEvaluation, folder: Path, shown: str, sources: So
     origin = Origin(shown, kind, (_measured(found, shown),))
     sample = bool(found.data.sample or found.data.trained_on_sample)
     sources.tuned.append(entries.TunedRun(origin, task, (seed,), sample))
+
+
+def _task_of(found: kinds.TaskEvaluation, folder: Path) -> Task | None:
+    """A task of one's own has its file beside the results; earlier versions did not copy it."""
+    own = RunFolder(folder).task_file
+    if own.exists():
+        return replace(read_task_file(own), name=found.task)
+    return TASKS.get(found.task)
 
 
 def _measured(

@@ -41,13 +41,12 @@ def backbone_fingerprint(backbone: PyTree) -> str:
     return digest.hexdigest()
 
 
-def write_head(path: Path, task: Task, task_file: str, backbone: PyTree, params: PyTree) -> None:
+def write_head(path: Path, task: Task, backbone: PyTree, params: PyTree) -> None:
     """Write a task head; the same head gives the same bytes.
 
     Args:
         path: the file.
         task: the task.
-        task_file: the text of its task file, "" of a published task.
         backbone: the parameters that it was trained on.
         params: its own.
     """
@@ -57,7 +56,7 @@ def write_head(path: Path, task: Task, task_file: str, backbone: PyTree, params:
         raise UserError(f"{path}: is not written, since {fault}")
     content = {
         "task": task.name,
-        "task_file": task_file,
+        "task_file": task.file_text,
         "backbone": backbone_fingerprint(backbone),
         "exact_columns": "" if task.share_columns else "yes",
         "detect": "yes" if task.detect else "",

@@ -284,9 +284,7 @@ class Reading(Opening):
 def save_head(run: Run) -> None:
     """Write a fine-tuned run's task head apart from its backbone, with its task."""
     assert run.task is not None
-    own = run.folder.task_file
-    text = own.read_text(encoding="utf-8") if own.exists() else ""
-    write_head(run.folder.head, run.task, text, run.backbone, run.params["adapter"])
+    write_head(run.folder.head, run.task, run.backbone, run.params["adapter"])
 
 
 def attach_head(run: Run, path: str | Path) -> Run:

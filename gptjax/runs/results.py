@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from gptjax.errors import UserError
-from gptjax.files import read_json
-from gptjax.runs.folder import Provenance, write_json
+from gptjax.files import make_folder, read_json
+from gptjax.runs.folder import Provenance, RunFolder, write_json
 from gptjax.runs.records import from_plain, keyed, to_plain
 
 LANGUAGE_MODELLING = "language-modelling"
@@ -302,6 +302,25 @@ def read_results(path: Path) -> Results:
         return cast(Results, from_plain(KINDS[table["kind"]], table))
     except ValueError as error:
         raise UserError(f"{path}: is damaged, or of another version of gptjax ({error})") from None
+
+
+def folder_for_measurement(out: str) -> RunFolder:
+    """The folder ``out``, made, for the results of a measurement.
+
+    Raises:
+        UserError: it is that of a run, of several seeds or of a sweep: their results are kept.
+    """
+    folder = RunFolder(Path(out))
+    taken = folder.config.exists() or folder.meta.exists() or bool(folder.seeds())
+    if not taken and folder.results.exists():
+        measured = TextEvaluation | TaskEvaluation | ZeroShot
+        taken = not isinstance(read_results(folder.results), measured)
+    if taken:
+        raise UserError(
+            f"`out={out}`: has the results of a run, which would be replaced; name another folder"
+        )
+    make_folder(folder.path)
+    return folder
 
 
 def read_as(kind: type[R], path: Path) -> R:

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -67,15 +68,22 @@ def environment(tmp_path_factory) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def own_cache(environment):
-    """The commands of a module, called in this process, share the session's cache."""
+@contextmanager
+def cache_of(environment: dict[str, str]) -> Iterator[None]:
+    """Commands that are called in this process share the session's cache meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
         for name in (
             *("GPTJAX_CACHE", "JAX_COMPILATION_CACHE_DIR"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
         ):
             patch.setenv(name, environment[name])
+        yield
+
+
+@pytest.fixture(scope="module")
+def own_cache(environment):
+    """The commands of a module, called in this process, share the session's cache."""
+    with cache_of(environment):
         yield
 
 

@@ -214,6 +214,7 @@ def test_a_read_only_disk(folder, disk, capsys, monkeypatch):
         ("zeroshot", *run, "--task", "cola", "--out", "disk"),
         ("report", "--runs", "nowhere", "--out", "disk/page.html"),
         ("import", "--init", "hf:nowhere", "--out", "disk/run"),
+        ("sweep", "nowhere.toml", "--out", "disk/sweep"),
     ):
         assert ": the file system is read-only" in refused(capsys, *words), words
     monkeypatch.setenv("GPTJAX_CACHE", "disk")

@@ -118,7 +118,13 @@ def make_target(environment, tmp_path):
     (programs / "gptjax").write_text(command)
     (programs / "gptjax").chmod(0o755)
     (tmp_path / ".venv" / ".installed-cpu").touch()
-    given = {key: value for key, value in environment.items() if not key.startswith("MAKE")}
+    # Under `make test` the variables of the Makefile are in the environment.
+    inherited = ("CONFIG", "DATA", "OUT", "RUN", "PROMPT", "TASK", "INIT", "ARGS")
+    given = {
+        key: value
+        for key, value in environment.items()
+        if key not in inherited and not key.startswith("MAKE")
+    }
     given |= {"PYTHONPATH": str(ROOT), "ACCELERATOR": "cpu"}
 
     def start(line: str, stop_at: Path | None = None) -> tuple[int, str]:

@@ -269,6 +269,10 @@ def test_choices_and_similarity_answer_as_predict(pretrained, name, tmp_path):
         else dict(zip(task.parts, row, strict=True))
         for row in rows_of(task)
     ]
+    if name == "race":  # rows may have fewer options, also those that are cut
+        for row in (*rows[1::4], rows[-1]):
+            del row["options"][2 + len(row["context"]) % 2 :]
+        assert {len(row["options"]) for row in rows} == {2, 3, 4}
     answers = run.predict(rows)
     predict = card_of(folder, **{part.upper(): rows[0][part] for part in task.parts})["predict"]
     for row, answer in zip(rows, answers, strict=True):

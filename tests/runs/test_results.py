@@ -30,6 +30,7 @@ from gptjax.runs.results import (
     TaskRun,
     TextEvaluation,
     ZeroShot,
+    folder_for_measurement,
     read_as,
     read_results,
     write_results,
@@ -145,6 +146,25 @@ def test_what_was_written_is_read(tmp_path, results):
     # What a later version adds is no reason to refuse the file.
     path.write_text(json.dumps({**table, "added later": {}}))
     assert read_results(path) == results
+
+
+@pytest.mark.parametrize("results", ONE_OF_EACH, ids=KINDS)
+def test_a_measurement_replaces_a_measurement_alone(tmp_path, results):
+    folder = folder_for_measurement(str(tmp_path / "new/one"))
+    write_results(folder.results, results)
+    if isinstance(results, TextEvaluation | TaskEvaluation | ZeroShot):
+        assert folder_for_measurement(str(folder.path)) == folder
+    else:
+        with pytest.raises(UserError, match="has the results of a run, which would be replaced"):
+            folder_for_measurement(str(folder.path))
+
+
+@pytest.mark.parametrize("file", ["config.toml", "meta.json", "seed-1/config.toml"])
+def test_no_measurement_is_written_into_a_run(tmp_path, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("")
+    with pytest.raises(UserError, match="has the results of a run"):
+        folder_for_measurement(str(tmp_path))
 
 
 def test_a_mapping_in_the_file_is_a_tuple_here(tmp_path):

@@ -22,7 +22,7 @@ from gptjax.errors import UserError
 # A split of which more rows than this share cannot be used was read wrongly.
 MOST_UNUSABLE = 0.5
 MOST_REASONS = 8  # that an error lists
-NO_LABEL = "no label that the annotators agreed on"
+NO_LABEL = "no label, or none that the annotators agreed on"
 
 
 def read_split(

@@ -128,6 +128,7 @@ class Task:
     reading: FileReading = READING  # how its files are read, where that is not said otherwise
     detect: bool = False  # whether the content tells how they are read, where nobody said it
     trained_as: str | None = None  # of a test set without training data, whose models answer it
+    file_text: str = field(default="", compare=False, repr=False)  # of its task file, if it has one
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ def parse_task(text: str, name: str, where: str) -> Task:
         own_files=frozenset(split for split, file in vars(given.files).items() if file),
         reading=_reading(given, where),
         detect=True,
+        file_text=text,
     )
     _check(task, where)
     return task

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from gptjax.data.tables.format import Row
 from gptjax.data.tables.lines import FileReading
-from gptjax.data.tasks.examples import read_split, to_split
+from gptjax.data.tasks.examples import NO_LABEL, read_split, to_split
 from gptjax.data.tasks.load import load_task_data
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.table import TASKS
@@ -264,7 +264,7 @@ def test_unusable_rows_are_counted_by_reason_and_named(read):
         "an empty hypothesis": 1,
         "2 columns instead of 3": 1,
         "the unknown label 'maybe' (known: entailment, neutral, contradiction, 0, 1, 2)": 1,
-        "no label that the annotators agreed on": 2,
+        NO_LABEL: 2,
     }
     assert split.dropped == reasons
     assert split.first["an empty hypothesis"].endswith("x.tsv: line 4")
@@ -436,4 +436,4 @@ def test_nan_is_a_missing_value(read):
     cells = [Row("row", {"sentence": text, "label": label}) for text, label in rows]
     split = to_split(cells, TASKS["sst2"], "x", source="x", fingerprint="")
     assert found(split) == [("a", 1), ("d", 0), ("e", 1)]
-    assert sorted(split.dropped) == ["an empty text", "no label that the annotators agreed on"]
+    assert sorted(split.dropped) == ["an empty text", NO_LABEL]

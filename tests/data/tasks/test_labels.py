@@ -86,13 +86,13 @@ def test_labels_that_are_not_needed_may_be_several():
 
 
 def test_an_empty_list_is_no_label():
-    assert split([[], "a"]).dropped == {"no label that the annotators agreed on": 1}
+    assert split([[], "a"]).dropped == {"no label, or none that the annotators agreed on": 1}
 
 
 def test_a_value_that_means_no_label_is_none():
     task = dataclasses.replace(TASK, labels=("n", "a", "b"), unusable=("n/a", "[]"))
     found = split(["n/a", "a", "[]", "n"], task)
-    assert found.dropped == {"no label that the annotators agreed on": 2}
+    assert found.dropped == {"no label, or none that the annotators agreed on": 2}
 
 
 def test_runs_from_before_leave_such_rows_out_as_they_did():

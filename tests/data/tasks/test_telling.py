@@ -308,7 +308,7 @@ def test_labels_of_every_kind(read):
     found, _, dropped = read(rows, own(labels="[0, 1]", settings="unlabelled = ['n/a']"),
                              unlabelled=("NULL",))  # fmt: skip
     assert found == [("a", 1, 2), ("b", 0, 3)]
-    assert dropped == {"no label that the annotators agreed on": 2}
+    assert dropped == {"no label, or none that the annotators agreed on": 2}
     objects = '{"text": "a", "label": true}\n{"text": "b", "label": false}\n'
     for labels in ("[false, true]", '["false", "true"]', '["False", "True"]'):
         assert read(objects, own(labels=labels), name="x.json")[0] == [("a", 1, 1), ("b", 0, 2)]

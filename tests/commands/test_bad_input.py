@@ -205,6 +205,10 @@ def test_a_read_only_disk(folder, disk, capsys, monkeypatch):
     """Said before the work: nothing of what these commands need is there."""
     disk("ro")
     run = ("--run", "nowhere", "--data", "nowhere")
+    Path("rates.toml").write_text(
+        'command = "pretrain"\nsettings.corpus.data = "books"\nsettings.train.steps = 1\n'
+        "grid.optimizer.learning_rate = [0.1, 0.2]\n"
+    )
     for words in (
         (*PRETRAIN, "--data", "books", "--out", "disk/run"),
         ("finetune", "--task", "sst2", "--init", str(RECORDED / "pretrained"), "--out", "disk/x"),
@@ -214,7 +218,7 @@ def test_a_read_only_disk(folder, disk, capsys, monkeypatch):
         ("zeroshot", *run, "--task", "cola", "--out", "disk"),
         ("report", "--runs", "nowhere", "--out", "disk/page.html"),
         ("import", "--init", "hf:nowhere", "--out", "disk/run"),
-        ("sweep", "nowhere.toml", "--out", "disk/sweep"),
+        ("sweep", "rates.toml", "--out", "disk/sweep"),
     ):
         assert ": the file system is read-only" in refused(capsys, *words), words
     monkeypatch.setenv("GPTJAX_CACHE", "disk")

@@ -19,6 +19,7 @@ from tests.reliability.trials import Found
 ANSWERS = "answers.json"
 # What a command says where something is not as it was written.
 SAID = re.compile(r"damag|instead|notice|changed|not as|left out|cannot|no longer|without", re.I)
+SPEED = re.compile(r"[\d.,]+ rows per second")
 TIMES = ("tokens_per_second", "seconds", "started", "resumed", "made", "run_started", "command")
 
 
@@ -94,7 +95,7 @@ def _copy(folder: Path, work: Path) -> None:
 
 def _answer(action: Action, ended: Ended, work: Path) -> list[Any]:
     """What it printed and wrote, without times."""
-    found: list[Any] = [ended.out]
+    found: list[Any] = [SPEED.sub("", ended.out)]
     for name in action.answer:
         text = (work / name).read_text(encoding="utf-8", errors="replace")
         found.append(_timeless(json.loads(text)) if name.endswith(".json") else text)

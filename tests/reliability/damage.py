@@ -78,7 +78,8 @@ def prepare(folder: Path) -> None:
         said = _lines(ended)
         answers[str(number)] = {"answer": _answer(action, ended, work), "said": sorted(said)}
         if action.damaged == "cache":  # filled by this command
-            shutil.copytree(work / "cache", folder / inputs.SPECIMENS / "cache")
+            filled = folder / inputs.SPECIMENS / "cache"
+            shutil.copytree(work / "cache", filled, dirs_exist_ok=True)
         shutil.rmtree(work)
     path.write_text(json.dumps(answers))
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from gptjax.cli import main
+from gptjax.data.text.corpus import CorpusConfig, prepare
+from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.errors import UserError
 from tests.commands.conftest import TINY, text
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -199,6 +202,29 @@ def test_the_disk_of_the_cache_is_full(folder, disk, capsys, monkeypatch):
     assert "GPTJAX_CACHE" in line
     assert [path.suffix for path in (folder / "disk").rglob("*") if path.is_file()] == [".lock"]
     assert not (folder / "run").exists()
+
+
+def test_a_cache_that_fills_at_any_moment(folder, disk):
+    """Whatever file is being written: a line, nothing but the lock left; or the whole corpus."""
+    for number in range(60):
+        (folder / "books" / f"more-{number}.txt").write_text(text(number, 30), encoding="utf-8")
+    config = CorpusConfig(data="books", cache="disk")
+    tokenizer = load_tokenizer(RECORDED / "pretrained" / "tokenizer")
+    disk("size=16k")
+    full, train = [], None
+    while train is None and len(full) < 30:
+        size = round(16 * 1.2 ** len(full))
+        subprocess.run(["mount", "-o", f"remount,size={size}k", "disk"], check=True)
+        try:
+            train, _ = prepare(config, tokenizer)
+        except UserError as error:
+            full.append(str(error))
+            left = [path.suffix for path in (folder / "disk").rglob("*") if path.is_file()]
+            assert set(left) <= {".lock"}
+    assert len(full) > 8
+    assert all("the disk is full" in line for line in full), full
+    assert train is not None
+    assert train.num_tokens > 0
 
 
 def test_a_read_only_disk(folder, disk, capsys, monkeypatch):

@@ -153,8 +153,9 @@ def texts() -> Found:
         ("interrupted", "interrupted-pretraining", "--checkpoint", "4"),
         ("lstm", "lstm"),
     ):
-        gptjax("evaluate", "--run", run, "--data", "data/unseen.txt", *more, "--out", name)
-        found[name] = _json(f"{name}/results.json")["metrics"]
+        out = f"scores-of-{name}"
+        gptjax("evaluate", "--run", run, "--data", "data/unseen.txt", *more, "--out", out)
+        found[name] = _json(f"{out}/results.json")["metrics"]
     return found
 
 

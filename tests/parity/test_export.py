@@ -199,19 +199,13 @@ def card_of(folder, **names):
     return there
 
 
-def tuned(pretrained, task, folder):
-    """A run on the sample, and what it says to each row."""
-    words = ["--init", str(pretrained), "--task", task.name, "--data", "sample"]
-    words += [
-        "--train.steps",
-        "60",
-        "--optimizer.learning-rate",
-        "0.003",
-        "--train.batch-size",
-        "16",
-    ]
+def tuned(pretrained, task, folder, data="sample"):
+    """A run of a task, by default on the sample, and the folder of its export."""
+    words = ["--init", str(pretrained), "--task", str(task), "--data", str(data)]
+    words += ["--train.steps", "60", "--optimizer.learning-rate", "0.003"]
+    words += ["--train.batch-size", "16", "--tracking.no-tensorboard"]
     out = folder / "run"
-    assert main(["finetune", *words, "--out", str(out), "--tracking.no-tensorboard"]) == 0
+    assert main(["finetune", *words, "--out", str(out)]) == 0
     assert main(["export", "--run", str(out), "--out", str(folder / "exported")]) == 0
     return gptjax.load(out), folder / "exported"
 
@@ -231,7 +225,7 @@ def close(found, answer):
 def test_a_classifier_answers_as_predict(pretrained, name, tmp_path):
     """Through the pipeline of the model card, one by one and in batches."""
     task = TASKS[name]
-    run, folder = tuned(pretrained, task, tmp_path)
+    run, folder = tuned(pretrained, name, tmp_path)
     rows = rows_of(task)
     answers = run.predict([dict(zip(task.parts, texts, strict=True)) for texts in rows])
     classify = card_of(folder, TEXT="A text.", FIRST="One.", SECOND="Two.")["classify"]
@@ -262,17 +256,13 @@ def test_a_classifier_answers_as_predict(pretrained, name, tmp_path):
 def test_choices_and_similarity_answer_as_predict(pretrained, name, tmp_path):
     """Through the helper that the model card calls; RACE has questions, MRPC has no scale."""
     task = TASKS[name]
-    run, folder = tuned(pretrained, task, tmp_path)
+    run, folder = tuned(pretrained, name, tmp_path)
     rows = [
         {"context": row[0], "question": row[1], "options": list(row[2:])}
         if task.format == "choice"
         else dict(zip(task.parts, row, strict=True))
         for row in rows_of(task)
     ]
-    if name == "race":  # rows may have fewer options, also those that are cut
-        for row in (*rows[1::4], rows[-1]):
-            del row["options"][2 + len(row["context"]) % 2 :]
-        assert {len(row["options"]) for row in rows} == {2, 3, 4}
     answers = run.predict(rows)
     predict = card_of(folder, **{part.upper(): rows[0][part] for part in task.parts})["predict"]
     for row, answer in zip(rows, answers, strict=True):
@@ -281,6 +271,24 @@ def test_choices_and_similarity_answer_as_predict(pretrained, name, tmp_path):
     assert facts["labels"] == list(answers[0]["probabilities"])
     assert all(f"`{label}`" in (folder / "README.md").read_text() for label in facts["labels"])
     assert len(rows) == ROWS[name] + 2
+
+
+def test_rows_with_fewer_options_answer_as_predict(pretrained, tmp_path):
+    """Two to four options of RACE's rows, also of those that are cut."""
+    rows = []
+    for number, (context, question, *options) in enumerate(rows_of(TASKS["race"])):
+        fewer = options[: 4 - number % 3]
+        rows.append({"context": context, "question": question, "options": fewer})
+    assert {len(row["options"]) for row in rows[-2:]} == {2, 3}  # those beyond the context
+    (tmp_path / "mine.toml").write_text('format = "choice"\nlabels = ["1", "2", "3", "4"]\n')
+    lines = (json.dumps({**row, "label": 1 + n % 2}) for n, row in enumerate(rows))
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines) + "\n")
+    run, folder = tuned(pretrained, tmp_path / "mine.toml", tmp_path, tmp_path / "mine.jsonl")
+    predict = card_of(folder, **{part.upper(): rows[0][part] for part in rows[0]})["predict"]
+    for row, answer in zip(rows, run.predict(rows), strict=True):
+        close(predict(row), answer)
+        there = [name for name, p in answer["probabilities"].items() if p > 0]
+        assert there == ["1", "2", "3", "4"][: len(row["options"])]
 
 
 def test_the_helper_cuts_as_training_does():

@@ -134,8 +134,10 @@ def answer(curve: LearningCurve) -> str:
     metric, last = LABELS[curve.metric], curve.sizes[-1]
     if last.gain is None:
         return "one size alone does not say what more rows bring: give two or more `train_sizes`"
-    before, gain = curve.sizes[-2].size, last.gain
-    of_sizes = f"from {before:,} to {last.size:,} rows {metric}"
+    before, updates, gain = curve.sizes[-2].size, curve.sizes[-2].updates, last.gain
+    # Epochs make more updates of more rows, and a part of the gain may be theirs.
+    longer = "" if updates == last.updates else f" ({updates:,} to {last.updates:,} updates)"
+    of_sizes = f"from {before:,} to {last.size:,} rows{longer} {metric}"
     points = 100 * gain.difference
     if gain.low is None or gain.high is None:
         said = f"{of_sizes} changes by {points:+.1f} points with one seed, which may be chance"

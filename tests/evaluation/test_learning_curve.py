@@ -112,7 +112,9 @@ def test_fewer_rows_to_measure_on_say_less(monkeypatch):
 
 def test_the_answer_in_words(curve):
     said = answer(curve)
-    assert said.startswith("from 100 to 1,000 rows accuracy rises by 20.0 ± ")
+    assert said.startswith("from 100 to 1,000 rows (100 to 300 updates) accuracy rises by 20.0 ± ")
+    same = replace(curve, sizes=tuple(replace(one, updates=100) for one in curve.sizes))
+    assert answer(same).startswith("from 100 to 1,000 rows accuracy rises by 20.0 ± ")
     assert f"({20 / math.log2(10):.1f} for each doubling)" in said
     assert "no size is better" not in said
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gptjax.data.tasks.table import find_task
+from gptjax.data.tasks.task_file import parse_task
 from gptjax.errors import NoCheckpointError, UserError
 from gptjax.runs import head as heads
 from gptjax.runs import open as runs
@@ -202,6 +203,14 @@ def test_the_same_head_is_the_same_bytes(head):
     assert (
         run.params["adapter"]["head"]["kernel"].tobytes() == content[2]["head"]["kernel"].tobytes()
     )
+
+
+def test_a_head_has_the_file_of_a_task_of_ones_own(head):
+    path, (_, backbone, params) = head
+    text = 'format = "classification"\nlabels = ["cold", "warm"]\ncolumns.text = "said"\n'
+    heads.write_head(path, parse_task(text, "mine", "mine.toml"), backbone, params)
+    task = heads.read_head(path, 8).task
+    assert (task.name, task.labels, task.columns["text"]) == ("mine", ("cold", "warm"), ("said",))
 
 
 def test_no_flipped_bit_of_a_head_goes_through_silently(head):

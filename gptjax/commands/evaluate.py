@@ -221,14 +221,15 @@ def _show_doubts(task: Task, split: Split, scores: SplitScores) -> None:
 
 
 def _write_rows(folder: RunFolder, task: Task, split: Split, scores: SplitScores) -> None:
+    """What belongs to these rows; of an earlier measurement there nothing stays."""
+    for old in (folder.most_wrong, folder.task_file):
+        old.unlink(missing_ok=True)
     write_predictions(folder.predictions, scores.predictions(task))
     if scores.metrics:
         worst = most_wrong.most_wrong(task, scores, split.examples)
         write_most_wrong(folder.most_wrong, worst)
     if task.file_text:  # for `gptjax report`
         folder.task_file.write_text(task.file_text, encoding="utf-8")
-    else:
-        folder.task_file.unlink(missing_ok=True)
 
 
 def _measured(split: Split) -> str:

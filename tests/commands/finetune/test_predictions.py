@@ -75,6 +75,12 @@ def test_evaluate_and_predict_agree_with_the_run(tuned, data, tmp_path, capsys):
     assert results(out)["metrics"] == pytest.approx(results(tuned)["metrics"], rel=1e-5)
     assert main(["evaluate", "--run", str(tuned), "--data", str(data), "--split", "tset"]) == 2
     assert "has the splits train, valid, test" in capsys.readouterr().err
+    # Of an earlier measurement in the folder nothing stays that is not of this one.
+    (out / "task.toml").write_text("of another task")
+    assert (out / "most_wrong.tsv").exists()
+    hidden = ["--data", str(data / "test.tsv"), "--out", str(out)]
+    assert main(["evaluate", "--run", str(tuned), *hidden]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["predictions.tsv", "results.json"]
     (tmp_path / "new.csv").write_text("text,label\nthe red house,\nwalked slowly,?\n")
     words = ["predict", "--run", str(tuned), "--data", str(tmp_path / "new.csv")]
     assert main([*words, "--out", str(tmp_path / "new.tsv")]) == 0

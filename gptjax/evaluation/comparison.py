@@ -13,6 +13,7 @@ from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import notices
 from gptjax.runs.open import load_task
 from gptjax.runs.predictions import read_predictions
+from gptjax.runs.results import Seeds, read_results
 from gptjax.runs.train import say
 
 LEVEL = 0.95
@@ -55,9 +56,11 @@ def read_group(path: str, file: str, seeds: Collection[int] | None = None) -> Gr
     """The predictions in a run folder, or in its seed-N folders (``seeds``, or all that there are).
 
     Raises:
-        UserError: none there, unreadable, without labels, or of different examples.
+        UserError: none there, one of the seeds lost, unreadable, without labels, or of different
+            examples.
     """
     folders = [run.path for run in RunFolder(Path(path)).seeds()] or [Path(path)]
+    _check_all_there(RunFolder(Path(path)), folders)
     if seeds is not None:
         folders = [Path(path) / f"seed-{seed}" for seed in seeds]
     groups = [_read(folder, file) for folder in folders]
@@ -65,6 +68,19 @@ def read_group(path: str, file: str, seeds: Collection[int] | None = None) -> Gr
         _check_same(groups[0], group, str(folders[0]), str(folder))
     first = groups[0]
     return Group(first.task, first.index, first.gold, [g.predicted[0] for g in groups])
+
+
+def _check_all_there(folder: RunFolder, found: Collection[Path]) -> None:
+    """Refuse a folder of several seeds that lacks one that its summary names."""
+    if not folder.results.exists() or folder.config.exists():
+        return
+    summary = read_results(folder.results)
+    for seed in summary.seeds if isinstance(summary, Seeds) else ():
+        if (lost := folder.path / f"seed-{seed}") not in found:
+            raise UserError(
+                f"{lost}: is no run folder (it has no config.toml), and {folder.results} names "
+                "this seed; put back what was there, or train it anew"
+            )
 
 
 def compare(

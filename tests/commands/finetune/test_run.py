@@ -187,6 +187,9 @@ def test_seeds_and_comparison(options, tuned, tmp_path, capsys, monkeypatch):
     assert "+0.00 to +0.00" in capsys.readouterr().out
     (alone,) = read_group(str(out), "predictions.tsv", seeds=[2]).predicted
     assert np.array_equal(alone, read_group(str(out), "predictions.tsv").predicted[1])
+    (out / "seed-1/config.toml").unlink()
+    assert main(["compare", str(out), str(tuned), "--resamples", "50"]) == 2
+    assert "seed-1: is no run folder" in capsys.readouterr().err
 
 
 def test_resuming_another_problem_is_refused(tuned, options, tmp_path, capsys):

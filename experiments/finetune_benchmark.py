@@ -19,7 +19,7 @@ from gptjax.data.text.embedded import embedded_documents
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
-from gptjax.runs.open import head_config
+from gptjax.runs.head import head_config
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 

@@ -14,6 +14,7 @@ from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange.model_card import Measured, card
+from gptjax.models.task_head import USUAL
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs.open import Opening, Run
 from gptjax.runs.predictions import class_names
@@ -60,6 +61,11 @@ def run(config: ExportConfig) -> Path:
         return out
     head = None
     if (task := loaded.task) is not None:
+        if loaded.head != USUAL:
+            raise UserError(
+                f"--run {config.run}: its task head (task.pooling, head_width, head_norm) has no "
+                "place in the hub's format; --format openai writes the backbone alone"
+            )
         kind, scale = HEADS[task.format], task.scores is not None
         weights = loaded.params["adapter"]
         head = hub_export.Head(kind, class_names(task), weights, task.parts, scale)

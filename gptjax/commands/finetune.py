@@ -1,7 +1,6 @@
 """`gptjax finetune`: train a pre-trained model on a task, with one seed or several."""
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gptjax.commands.advice import ROWS, again, evaluation_data, suggest
+from gptjax.commands.advice import suggest
 from gptjax.commands.finetune_config import (
     FinetuneConfig,
     TaskConfig,
@@ -19,10 +18,11 @@ from gptjax.commands.finetune_config import (
     task_of,
 )
 from gptjax.commands.finetune_config import defaults as defaults
+from gptjax.commands.finetune_results import conclude, facts_of, warn
 from gptjax.commands.finetune_sizes import holds_curve, run_sizes
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode, lacks_options
-from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
+from gptjax.data.tasks.load import TaskData, for_training, load_task_data
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
 from gptjax.data.tasks.weights import class_weights, describe, example_weights
@@ -30,25 +30,19 @@ from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation import task_scores
 from gptjax.evaluation.learning_curve import LearningCurve
-from gptjax.evaluation.most_wrong import most_wrong
-from gptjax.evaluation.notices import of_training
-from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator
+from gptjax.evaluation.task_scores import TaskEvaluator
 from gptjax.models import objective
-from gptjax.models.task_head import head_only
+from gptjax.models.task_head import TaskHeadConfig, head_only, maps_only
 from gptjax.runs import memory, start
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.head import head_config
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.lock import locked, only_run
-from gptjax.runs.most_wrong import write_most_wrong
-from gptjax.runs.predictions import write_predictions
-from gptjax.runs.records import to_plain
-from gptjax.runs.results import Data, Paper, Seeds, SplitResult, TaskRun, dropped, write_results
-from gptjax.runs.train import Problem, Trained, create, joined, say, show, train_run
+from gptjax.runs.results import Seeds, TaskRun, write_results
+from gptjax.runs.train import Problem, create, joined, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
-
-Evaluators = Mapping[str, TaskEvaluator]
 
 
 def run(config: FinetuneConfig) -> TaskRun | Seeds | LearningCurve:
@@ -77,7 +71,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         _check_source(config, folder, resume)
         data = _read_data(config, task)
         if data.sample and parallel.is_main():
-            _warn(task)
+            warn(task)
         if resume != "never":
             size = config.model.vocabulary_size
             tokenizer, loaded = open_tokenizer(folder, expected_size=size), None
@@ -104,10 +98,6 @@ def _read_files(config: FinetuneConfig, task: Task) -> TaskData:
     section, own = config.task, task_folder(config)
     reading = section.reading(task.reading)
     return load_task_data(section.data, task, strict=section.strict, reading=reading, folder=own)
-
-
-def _warn(task: Task) -> None:
-    print(SAMPLE_WARNING.format(task=task.name), flush=True)
 
 
 def _check_source(config: FinetuneConfig, folder: RunFolder, resume: str) -> None:
@@ -155,13 +145,9 @@ def _problem(
     sequences = [one for split in encoded.values() for one in split.sequences]
     longest = max(max(one.lengths) for one in sequences)
     positions = longest if config.model.fidelity == "released" else None
-    functions = objective.task(
-        config.model,
-        runs.head_config(task, section.classifier_dropout, lacks_options(sequences, task)),
-        lm_coefficient=section.lm_coefficient,
-        freeze_backbone=section.freeze_backbone,
-        positions=positions,
-    )
+    fewer = lacks_options(sequences, task)
+    head = head_config(task, section.classifier_dropout, fewer, section.head_shape)
+    functions = _functions(config, head, positions)
     batches = Bucketed(
         encoded["train"].sequences,
         data.splits["train"].examples,
@@ -181,7 +167,7 @@ def _problem(
         for name, split in data.splits.items()
         if name != "train"
     }
-    begin = partial(start.initial_params, config.model, task)
+    begin = partial(start.initial_params, config.model, head)
     same = _identity(section, task, positions)
     return Problem(
         config=config,
@@ -191,17 +177,46 @@ def _problem(
         batches=batches,
         unit="examples",
         evaluate=lambda params: evaluators["valid"](params).metrics,
-        conclude=lambda trained: _conclude(config, task, data, evaluators, trained),
+        conclude=lambda trained: conclude(config, task, data, evaluators, trained),
         best=Best(task.metrics[0], "max"),
         content={"task": fingerprint(same), "data": data.splits["train"].fingerprint},
         earlier={"data": (data.splits["train"].earlier,)},
         identity={"task": same},
-        facts=_all_facts(data),
+        facts=facts_of(data),
         params=partial(begin, loaded, section.transfer_layers, train.seed) if loaded else None,
         source=None if loaded is None else loaded.backbone,
-        trainable=head_only if section.freeze_backbone else None,
+        **_trained_parts(section),
+        has_head=True,
         on_start=lambda: _copy_task_file(config, folder),
     )
+
+
+def _functions(
+    config: FinetuneConfig, head: TaskHeadConfig, positions: int | None
+) -> objective.TaskFunctions:
+    section = config.task
+    # The LM loss does not depend on the maps of the head.
+    coefficient = 0.0 if section.freeze_special_rows else section.lm_coefficient
+    return objective.task(
+        config.model,
+        head,
+        lm_coefficient=coefficient,
+        freeze_backbone=section.freeze_backbone,
+        positions=positions,
+    )
+
+
+def _trained_parts(section: TaskConfig) -> dict[str, Any]:
+    """Which arrays are trained, for `Problem`; says what costs more than it may seem."""
+    if not section.freeze_backbone:
+        return {}
+    if section.freeze_special_rows:
+        return {"trainable": maps_only, "untouched": True}
+    say(
+        "notice: the rows of the special tokens are trained with the head, and their gradient runs "
+        "through every block; `task.freeze_special_rows` leaves them, and costs the head alone"
+    )
+    return {"trainable": head_only}
 
 
 def _weights(task: Task, train: Split) -> np.ndarray | None:
@@ -218,91 +233,16 @@ def _identity(section: TaskConfig, task: Task, positions: int | None) -> dict[st
         task,
         lm_coefficient=section.lm_coefficient,
         freeze_backbone=section.freeze_backbone,
+        freeze_special_rows=section.freeze_special_rows,
+        shape=section.head_shape,
         positions=positions,
     )
-
-
-def _facts(split: Split) -> Data:
-    left_out, examples = dropped(split.dropped), len(split.examples)
-    return Data(
-        source=split.source, fingerprint=split.fingerprint, examples=examples, dropped=left_out
-    )
-
-
-def _all_facts(data: TaskData) -> dict[str, Any]:
-    facts = {
-        name: {**to_plain(_facts(split)), "files": dict(split.files)}
-        for name, split in data.splits.items()
-    }
-    return {**facts, "sample": data.sample}
 
 
 def _copy_task_file(config: FinetuneConfig, folder: RunFolder) -> None:
     new = config.resume == "never" or not folder.task_file.exists()
     if config.task.name.endswith(".toml") and new:
         shutil.copyfile(config.task.name, folder.task_file)
-
-
-def _conclude(
-    config: FinetuneConfig, task: Task, data: TaskData, evaluators: Evaluators, trained: Trained
-) -> TaskRun:
-    """The scores of every split at the best checkpoint, written and shown."""
-    best = runs.load(trained.folder.path, trained.checkpoint) if parallel.is_main() else None
-    # Process 0 alone is sure to see the folder; all of them evaluate.
-    params = parallel.broadcast_arrays(best.params if best else parallel.fetch(trained.params))
-    scores = {name: evaluator(params) for name, evaluator in evaluators.items()}
-    results = _results(config, task, data, scores, trained)
-    if best is not None:
-        lines = task_scores.report(task, scores, not data.sample)
-        show("\n".join([f"{task.name}, {trained.checkpoint}:", *lines]))
-        for name, found in scores.items():
-            suffix = "" if name == "valid" else f"-{name}"
-            path, examples = trained.folder.path, data.splits[name].examples
-            write_predictions(path / f"predictions{suffix}.tsv", found.predictions(task))
-            if found.metrics:
-                worst = most_wrong(task, found, examples)
-                write_most_wrong(path / f"most_wrong{suffix}.tsv", worst)
-        write_results(trained.folder.results, results)
-        runs.save_head(best)
-        for notice in results.notices:
-            say(f"warning: {notice}")
-        say(f"run folder: {trained.folder.path}")
-        where, split = evaluation_data(config.task.data, data.sample)
-        # The run keeps the names of its columns itself.
-        read = again(config.task, ROWS.removeprefix("columns"))
-        words = ("--run", trained.folder.path, "--data", where, "--split", split, *read)
-        suggest("metrics", "evaluate", *words)
-        suggest("a page", "report", "--runs", trained.folder.path, "--out", "report.html")
-        if data.sample:
-            _warn(task)
-    return results
-
-
-def _results(
-    config: FinetuneConfig,
-    task: Task,
-    data: TaskData,
-    scores: Mapping[str, SplitScores],
-    trained: Trained,
-) -> TaskRun:
-    valid, splits = scores["valid"], []
-    for name, found in scores.items():
-        left_out = sum(data.splits[name].dropped.values())
-        measured = (dict(found.metrics), found.classes)
-        splits.append(SplitResult(name, found.num_examples, left_out, *measured))
-    return TaskRun(
-        task=task.name,
-        split="valid",
-        examples=valid.num_examples,
-        metrics=dict(valid.metrics),
-        data=replace(_facts(data.splits["valid"]), sample=data.sample),
-        checkpoint=trained.checkpoint,
-        seed=config.train.seed,
-        majority_class_only=valid.collapsed,
-        notices=tuple(of_training(task, trained.steps, config.train, "valid", valid)),
-        paper=Paper(task.metrics[0], task.paper),
-        splits=tuple(splits),
-    )
 
 
 def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:
@@ -329,6 +269,6 @@ def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:
         show(f"summary: {out / 'results.json'}")
         suggest("a page", "report", "--runs", out, "--out", "report.html")
         if summary.data.sample:
-            _warn(task)
+            warn(task)
     parallel.barrier("summarised")
     return summary

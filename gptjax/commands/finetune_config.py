@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from gptjax import config as configs
 from gptjax.config import alias, since
@@ -15,12 +15,13 @@ from gptjax.data.tasks.weights import check_class_weights
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import LARGEST, UserError, check_counts, check_settings, shown
+from gptjax.models.task_head import HeadPooling, HeadShape
 from gptjax.runs import open as runs
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.published import is_published, short_name
+from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import ABSENT
-from gptjax.runs.train import RunConfig, Selection, with_length
 from gptjax.training.loop import TrainConfig
 from gptjax.training.optimizer import OptimizerConfig
 
@@ -86,12 +87,31 @@ class TaskConfig(TableOptions, TaskSource):
     transfer_layers: Annotated[int | None, alias("--transfer-layers")] = None
     """Take only the embeddings and the first so many blocks from --init; None takes all."""
     freeze_backbone: Annotated[bool, alias("--freeze-backbone")] = False
-    """Train the task head alone: the linear map and the rows of the special tokens."""
+    """Train the task head alone: its maps and the rows of the special tokens."""
+    freeze_special_rows: bool = False
+    """With --freeze-backbone: leave the rows of the special tokens as they are drawn. A step then
+    costs the head alone."""
     classifier_dropout: float = 0.1
     """Probability of dropping a component of the state before the classifier."""
+    pooling: HeadPooling = "extract"
+    """Which states the head reads: the extract token's, as GPT-1; or of the text's tokens the last,
+    the mean, the highest of each component, or all three (concat), as ULMFiT."""
+    head_width: int | None = None
+    """Size of a hidden layer of the head, with ReLU. None: a linear map alone, as GPT-1."""
+    head_norm: bool = False
+    """Whether LayerNorm stands before each linear map of the head."""
+
+    @property
+    def head_shape(self) -> HeadShape:
+        """The shape of the head that these settings ask for."""
+        return HeadShape(self.pooling, self.head_width, self.head_norm)
 
     def __post_init__(self) -> None:
-        check_counts(self, "task", "max_train max_valid")
+        check_counts(self, "task", "max_train max_valid head_width")
+        if self.freeze_special_rows and not self.freeze_backbone:
+            raise UserError(
+                "task.freeze_special_rows: is for task.freeze_backbone; set both, or neither"
+            )
         check_counts(self, "task", "transfer_layers", least=0)
         check_settings(self, "task", "lm_coefficient", lambda x: x >= 0, "at least 0")
         if not 0 <= (dropout := self.classifier_dropout) < 1:
@@ -140,8 +160,10 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
     """With --train-sizes: updates of a size whose epochs are fewer; 0 keeps to the epochs."""
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(6.25e-5, warmup=0.002, schedule="linear")
+        default_factory=lambda: OptimizerConfig(6.25e-5, schedule="linear")
     )
+
+    WARMUP: ClassVar[float] = 0.002
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):
@@ -150,6 +172,10 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
             if not 0 <= seed <= LARGEST:
                 raise UserError(f"--seeds {shown(seed)}: a seed is from 0 to {LARGEST:,}")
         check_counts(self, "", "least_updates", least=0)
+        if self.train.unfreeze and self.task.freeze_backbone:
+            raise UserError(
+                "train.unfreeze: says itself what is trained; leave task.freeze_backbone out"
+            )
         if self.train_sizes:
             _check_sizes(self)
 

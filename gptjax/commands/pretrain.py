@@ -21,18 +21,9 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
+from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import check_not_source, load_source
-from gptjax.runs.train import (
-    Problem,
-    RunConfig,
-    Selection,
-    Trained,
-    create,
-    say,
-    show,
-    train_run,
-    with_length,
-)
+from gptjax.runs.train import Problem, Trained, create, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
 

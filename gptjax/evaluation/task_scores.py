@@ -21,8 +21,9 @@ from gptjax.evaluation.by_class import by_class, class_table
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig
+from gptjax.runs.head import head_config
 from gptjax.runs.memory import rows_at_once
-from gptjax.runs.open import Run, head_config
+from gptjax.runs.open import Run
 from gptjax.runs.predictions import Predictions, class_names
 from gptjax.runs.results import Category, ClassScores, Data, Seeds, SplitSpread, Spread, TaskRun
 from gptjax.training.evaluation import Predictor
@@ -170,7 +171,8 @@ def predict_split(
     begin = time.perf_counter()
     encoded = encode(examples, task, run.tokenizer, context)
     encoding = time.perf_counter() - begin
-    head = head_config(run.task, fewer=lacks_options(encoded.sequences, task))
+    fewer = lacks_options(encoded.sequences, task)
+    head = head_config(run.task, fewer=fewer, shape=run.head)
     predict = _log_probabilities(run.model, head)
     shape = {"context_length": context, "batch_size": batch_size}
     evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)

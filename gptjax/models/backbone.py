@@ -133,6 +133,22 @@ def depth(config: ModelConfig, name: str) -> int:
     return make_backbone(config).depth(rest if part == "backbone" else name)
 
 
+def groups(config: ModelConfig, params: PyTree) -> PyTree:
+    """The depth of every array, as groups that are trained alike: an int in place of each.
+
+    It is 0 of embeddings and of a task's special tokens, 1 … L of the blocks, and L + 1 of the task
+    head. What follows the blocks, such as a final LayerNorm, belongs to L.
+    """
+    blocks = config.num_layers
+
+    def group(name: str) -> int:
+        if name.startswith("adapter/"):
+            return 0 if name == "adapter/special_embedding" else blocks + 1
+        return min(depth(config, name), blocks)
+
+    return jax.tree.unflatten(jax.tree.structure(params), map(group, names_of(params)))
+
+
 def names_of(params: PyTree) -> list[str]:
     """The name of every array, keys joined by "/", in the order of `jax.tree.leaves`."""
     paths = jax.tree_util.tree_leaves_with_path(params)

@@ -68,15 +68,22 @@ class Linear(nn.Module):
         return linear(x, kernel, bias)
 
 
+def layer_norm(
+    x: Float[Array, "B T D"], scale: Float[Array, " D"], bias: Float[Array, " D"]
+) -> Float[Array, "B T D"]:
+    """Layer normalisation (Ba et al. 2016) with float32 statistics, in the type of x."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(variance + EPSILON)
+    return (normal * scale[None, None] + bias[None, None]).astype(x.dtype)
+
+
 class LayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016) with float32 statistics."""
+    """`layer_norm` with parameters ``scale`` [D], 1, and ``bias`` [D], 0."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
-        wide = x.astype(jnp.float32)
-        centred = wide - wide.mean(-1, keepdims=True)
-        variance = jnp.square(centred).mean(-1, keepdims=True)
-        normal = centred * jax.lax.rsqrt(variance + EPSILON)
-        return (normal * scale[None, None] + bias[None, None]).astype(x.dtype)
+        return layer_norm(x, scale, bias)

@@ -14,7 +14,13 @@ from gptjax.models.backbone import for_loss, init_backbone, states, with_rows
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey
-from gptjax.models.task_head import NUM_SPECIALS, TaskHeadConfig, head_logits, init_task_head
+from gptjax.models.task_head import (
+    NUM_SPECIALS,
+    TaskHeadConfig,
+    head_features,
+    head_logits,
+    init_task_head,
+)
 
 
 def num_parameters(objective: Objective) -> int:
@@ -111,19 +117,19 @@ def task(
     def run(
         params: Any, batch: Batch, key: RandomKey | None
     ) -> tuple[Array, Array, Array, Array | None]:
-        """Logits of the classes, all states, and output table and bias of the LM loss."""
+        """Logits of the classes, all states, output table and bias of the LM loss."""
         if freeze_backbone:
             params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
-        tokens = jnp.asarray(batch.tokens)
+        tokens, extract = jnp.asarray(batch.tokens), jnp.asarray(batch.extract)
         keys = (None, None) if key is None else jax.random.split(key)
         drop_key = None if key is None else jax.random.fold_in(key, 2)
         longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
         backbone, table, bias = for_loss(extended, longer, drop_key, positions)
-        found = states(extended, backbone, tokens.reshape(-1, tokens.shape[-1]), keys[0])
-        found = found.reshape(*tokens.shape, -1)
-        extract = jnp.asarray(batch.extract)
-        extracted = jnp.take_along_axis(found, extract[..., None, None], axis=2)[:, :, 0]
-        logits = head_logits(params["adapter"]["head"], extracted, head, keys[1], extract > 0)
+        rows = tokens.reshape(-1, tokens.shape[-1])
+        found = states(extended, backbone, rows, keys[0]).reshape(*tokens.shape, -1)
+        text = _is_text(tokens, extract, config.vocabulary_size)
+        features = head_features(found, text, extract, head.shape.pooling)
+        logits = head_logits(params["adapter"]["head"], features, head, keys[1], extract > 0)
         return logits, found, table, bias
 
     def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
@@ -133,6 +139,12 @@ def task(
         return jax.nn.log_softmax(run(params, batch, None)[0])
 
     return TaskFunctions(Objective(init, loss), log_probabilities)
+
+
+def _is_text(tokens: Array, extract: Array, size: int) -> Array:
+    """Where a sequence has tokens of its text: before its end, and none of the special ones."""
+    before = jnp.arange(tokens.shape[-1])[None, None] < extract[..., None]
+    return (tokens < size) & before
 
 
 def _task_sums(

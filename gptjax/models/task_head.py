@@ -3,7 +3,7 @@
 Parameters of a fine-tuned model are ``{"backbone": …, "adapter": …}``, with the backbone as
 pre-training made it. The task head is the second part, ``{"special_embedding": [3, D], "head":
 {"kernel", "bias"}}``; checkpoints have always had it under the key ``adapter``, and it stays, so
-that old runs resume.
+that old runs resume. A head of another shape (`HeadShape`) has further arrays in ``head``.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,39 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.errors import UserError
 from gptjax.models.backbone import depth, names_of
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import RandomKey
+from gptjax.models.layers import layer_norm
+from gptjax.models.pooling import Pooling, pool, pooled_width
 
 # The logit of a sequence that is missing: nothing beside any other, and finite, so that nothing
 # becomes NaN where its weight is 0, or where all are missing.
 MISSING = -1e30
 NUM_SPECIALS = 3  # start, delimiter, extract: the ids after the vocabulary, in this order
 PyTree = Any
+HeadPooling = Literal["extract"] | Pooling
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """What a head reads, and what stands before its linear map to the classes.
+
+    Each of the blocks is LayerNorm (with ``norm``), dropout, a linear map, and ReLU between two
+    maps. ULMFiT has concat, a hidden layer of 50, and BatchNorm in the place of LayerNorm.
+    """
+
+    pooling: HeadPooling = "extract"  # which states are read (`head_features`)
+    width: int | None = None  # of a hidden layer; None is no such layer
+    norm: bool = False  # LayerNorm before each linear map
+
+
+USUAL = HeadShape()
+"""The head of the GPT-1 paper: a linear map from the state at the extract token."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +57,71 @@ class TaskHeadConfig:
 
     head: Literal["classify", "choose"]
     num_classes: int  # C; of "choose", the number K of sequences
-    dropout: float = 0.1  # of the state before the linear map
+    dropout: float = 0.1  # before each linear map
     # Of "choose", whether examples may have fewer sequences than K. Those that are missing, whose
     # extract position is 0, get no probability, and the mean LM loss is over the others.
     fewer: bool = False
+    shape: HeadShape = USUAL
 
 
 def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) -> PyTree:
-    """Fresh rows and a fresh head: N(0, initial_std), biases 0."""
+    """Fresh rows and a fresh head: N(0, initial_std), biases 0, LayerNorm 1 and 0."""
     rows, kernel = jax.random.split(key)
-    std, width = config.initial_std, config.width
-    columns = head.num_classes if head.head == "classify" else 1
+    std = config.initial_std
+    size = (NUM_SPECIALS, config.width)
+    arrays: dict[str, Array] = {}
+    for name, shape in head_arrays(config.width, head).items():
+        if name.endswith("kernel"):
+            own = kernel if name == "kernel" else jax.random.fold_in(kernel, 1)
+            arrays[name] = std * jax.random.normal(own, shape, jnp.float32)
+        else:
+            fill = jnp.ones if name.endswith("scale") else jnp.zeros
+            arrays[name] = fill(shape, jnp.float32)
     return {
-        "special_embedding": std * jax.random.normal(rows, (NUM_SPECIALS, width), jnp.float32),
-        "head": {
-            "kernel": std * jax.random.normal(kernel, (width, columns), jnp.float32),
-            "bias": jnp.zeros((columns,), jnp.float32),
-        },
+        "special_embedding": std * jax.random.normal(rows, size, jnp.float32),
+        "head": arrays,
     }
+
+
+def head_arrays(width: int, head: TaskHeadConfig) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a head's arrays, on states of this width.
+
+    ``kernel`` and ``bias`` are the map to the classes, those with ``hidden_`` of the hidden layer,
+    and ``norm_`` and ``hidden_norm_`` of the LayerNorm before each of the two.
+    """
+    shape = head.shape
+    arrays: dict[str, tuple[int, ...]] = {}
+    columns = head.num_classes if head.head == "classify" else 1
+    features = width if shape.pooling == "extract" else pooled_width(width, shape.pooling)
+    for prefix, size in (("hidden_", shape.width), ("", columns)):
+        if size is None:
+            continue
+        if shape.norm:
+            arrays |= {f"{prefix}norm_{name}": (features,) for name in ("scale", "bias")}
+        arrays |= {f"{prefix}kernel": (features, size), f"{prefix}bias": (size,)}
+        features = size
+    return arrays
+
+
+def head_features(
+    states: Float[Array, "B K T D"],
+    text: Bool[Array, "B K T"],
+    extract: Int[Array, "B K"],
+    pooling: HeadPooling,
+) -> Float[Array, "B K E"]:
+    """What the head reads of each sequence.
+
+    extract is the state at the extract token. The others are `gptjax.models.pooling.pool` over the
+    tokens of the text: special tokens and padding, where ``text`` is False, do not count.
+    """
+    if pooling == "extract":
+        return jnp.take_along_axis(states, extract[..., None, None], axis=2)[:, :, 0]
+    return pool(states, text, pooling)
 
 
 def head_logits(
     params: PyTree,
-    states: Float[Array, "B K D"],
+    states: Float[Array, "B K E"],
     head: TaskHeadConfig,
     key: RandomKey | None,
     there: Bool[Array, "B K"],
@@ -70,16 +132,40 @@ def head_logits(
     by what they say, not by what was dropped. ``there`` says which sequences are not missing.
     """
     states = states.astype(jnp.float32)
-    kernel: Array = params["kernel"]
-    bias: Array = params["bias"]
     if head.head == "classify":
-        added = dropout(states.sum(1), key, head.dropout)
-        return added @ kernel + bias[None]
-    if key is not None and head.dropout > 0:
-        ones = jnp.ones((states.shape[0], 1, states.shape[2]), jnp.float32)
-        states = states * dropout(ones, key, head.dropout)
-    logits = (states @ kernel + bias[None, None])[..., 0]
+        return _mapped(params, states.sum(1, keepdims=True), head, key)[:, 0]
+    logits = _mapped(params, states, head, key)[..., 0]
     return jnp.where(there, logits, MISSING) if head.fewer else logits
+
+
+def _mapped(
+    params: PyTree, x: Float[Array, "B K E"], head: TaskHeadConfig, key: RandomKey | None
+) -> Float[Array, "B K C"]:
+    """The head's maps, one after the other."""
+    if head.shape.width is not None:
+        hidden = None if key is None else jax.random.fold_in(key, 1)
+        x = jax.nn.relu(_linear(params, "hidden_", x, head, hidden))
+    return _linear(params, "", x, head, key)
+
+
+def _linear(
+    params: PyTree,
+    prefix: str,
+    x: Float[Array, "B K E"],
+    head: TaskHeadConfig,
+    key: RandomKey | None,
+) -> Float[Array, "B K F"]:
+    """LayerNorm, dropout, and a linear map; all that each of the blocks has."""
+    kernel: Array = params[f"{prefix}kernel"]
+    bias: Array = params[f"{prefix}bias"]
+    if head.shape.norm:
+        scale: Array = params[f"{prefix}norm_scale"]
+        shift: Array = params[f"{prefix}norm_bias"]
+        x = layer_norm(x, scale, shift)
+    if key is not None and head.dropout > 0:
+        ones = jnp.ones((x.shape[0], 1, x.shape[2]), jnp.float32)
+        x = x * dropout(ones, key, head.dropout)
+    return x @ kernel + bias[None, None]
 
 
 def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
@@ -112,3 +198,13 @@ def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int
 def head_only(params: PyTree) -> PyTree:
     """True for the arrays of the task head, False for those of the backbone."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "adapter", params)
+
+
+def maps_only(params: PyTree) -> PyTree:
+    """True for the head's own arrays, False for the special tokens' rows and the backbone."""
+
+    def of_head(path: Any, leaf: Any) -> bool:
+        del leaf
+        return [key.key for key in path[:2]] == ["adapter", "head"]
+
+    return jax.tree_util.tree_map_with_path(of_head, params)

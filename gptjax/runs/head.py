@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -16,17 +18,20 @@ from gptjax.data.tasks.task import Task, as_before
 from gptjax.data.tasks.task_file import parse_task
 from gptjax.errors import UserError
 from gptjax.finite import non_finite
-from gptjax.models.task_head import NUM_SPECIALS
+from gptjax.models.pooling import Pooling
+from gptjax.models.task_head import NUM_SPECIALS, USUAL, HeadShape, TaskHeadConfig, head_arrays
 
 PyTree = Any
 # The file's metadata is one entry: the order of several is another one each time.
 DESCRIPTION = "gptjax"
+POOLINGS = (USUAL.pooling, *get_args(Pooling))
 
 
 class Head(NamedTuple):
     """A task head as its file has it."""
 
     task: Task
+    shape: HeadShape
     backbone: str  # the fingerprint of its backbone
     params: PyTree
     notice: str | None  # what people should know
@@ -41,7 +46,36 @@ def backbone_fingerprint(backbone: PyTree) -> str:
     return digest.hexdigest()
 
 
-def write_head(path: Path, task: Task, backbone: PyTree, params: PyTree) -> None:
+def head_config(
+    task: Task,
+    dropout: float = TaskHeadConfig.dropout,
+    fewer: bool = False,
+    shape: HeadShape = USUAL,
+) -> TaskHeadConfig:
+    """The head that a task needs."""
+    head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
+    return TaskHeadConfig(head, task.num_classes, dropout, fewer, shape)
+
+
+def read_shape(section: Mapping[str, Any], where: str) -> HeadShape:
+    """The shape that a section `task` of a config asks for; ``where`` it is, for errors.
+
+    Raises:
+        UserError: a value that is none.
+    """
+    pooling, norm = section.get("pooling", USUAL.pooling), section.get("head_norm", False)
+    width = section.get("head_width")
+    if pooling not in POOLINGS or type(norm) is not bool or type(width) not in (int, NoneType):
+        raise UserError(
+            f"{where}: task.pooling = {pooling!r}, task.head_width = {width!r}, task.head_norm = "
+            f"{norm!r} are no task head"
+        )
+    return HeadShape(pooling, width, norm)
+
+
+def write_head(
+    path: Path, task: Task, backbone: PyTree, params: PyTree, shape: HeadShape = USUAL
+) -> None:
     """Write a task head; the same head gives the same bytes.
 
     Args:
@@ -49,6 +83,7 @@ def write_head(path: Path, task: Task, backbone: PyTree, params: PyTree) -> None
         task: the task.
         backbone: the parameters that it was trained on.
         params: its own.
+        shape: of the head.
     """
     head = {f"head.{name}": np.asarray(array) for name, array in params["head"].items()}
     flat = {"special_embedding": np.asarray(params["special_embedding"]), **head}
@@ -61,6 +96,8 @@ def write_head(path: Path, task: Task, backbone: PyTree, params: PyTree) -> None
         "exact_columns": "" if task.share_columns else "yes",
         "detect": "yes" if task.detect else "",
     }
+    if shape != USUAL:  # files of the usual one are as they were
+        content["shape"] = json.dumps(asdict(shape))
     described = json.dumps({**content, "fingerprint": _fingerprint(content, flat)})
     safetensors.save_file(flat, path, {DESCRIPTION: described})
 
@@ -94,19 +131,34 @@ def read_head(path: str | Path, width: int) -> Head:
     if not content.get("exact_columns"):  # of a run from before columns were exact
         task = as_before(task)
     task = replace(task, detect=bool(content.get("detect")))
-    columns = 1 if task.format == "choice" else task.num_classes
+    shape = _shape(content, str(path))
     wanted: dict[str, tuple[int, ...]] = {"special_embedding": (NUM_SPECIALS, width)}
-    wanted |= {"head.kernel": (width, columns), "head.bias": (columns,)}
+    arrays = head_arrays(width, head_config(task, shape=shape))
+    wanted |= {f"head.{name}": size for name, size in arrays.items()}
     if wanted != {name: array.shape for name, array in flat.items()}:
         raise UserError(f"{path}: is damaged, or of another model: its arrays do not fit")
     if fault := non_finite(flat.items()):
         raise UserError(f"{path}: cannot be used: {fault}")
-    params = {
-        "special_embedding": flat["special_embedding"],
-        "head": {"kernel": flat["head.kernel"], "bias": flat["head.bias"]},
-    }
+    own = {name: flat[f"head.{name}"] for name in arrays}
+    params = {"special_embedding": flat["special_embedding"], "head": own}
     notice = None if given else f"{path}: has no fingerprint, so that damage would not be noticed"
-    return Head(task, content["backbone"], params, notice)
+    return Head(task, shape, content["backbone"], params, notice)
+
+
+def _shape(content: Mapping[str, Any], where: str) -> HeadShape:
+    """The shape in a head's file, which says one where it is not the usual one."""
+    if "shape" not in content:
+        return USUAL
+    try:
+        fields = json.loads(content["shape"])
+        section = {
+            "pooling": fields["pooling"],
+            "head_width": fields["width"],
+            "head_norm": fields["norm"],
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{where}: is damaged (the head's shape: {error})") from error
+    return read_shape(section, where)
 
 
 def _fingerprint(content: dict[str, str], flat: dict[str, np.ndarray]) -> str:

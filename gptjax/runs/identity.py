@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gptjax.data.tokenizers.sentencepiece import MODEL_FILE
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
+from gptjax.models.task_head import USUAL, HeadShape
 from gptjax.runs.folder import RunFolder
 from gptjax.training.checkpoint import recorded_fingerprints
 
@@ -41,7 +43,13 @@ def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> N
 
 
 def task_identity(
-    task: Task, *, lm_coefficient: float, freeze_backbone: bool, positions: int | None
+    task: Task,
+    *,
+    lm_coefficient: float,
+    freeze_backbone: bool,
+    freeze_special_rows: bool = False,
+    shape: HeadShape = USUAL,
+    positions: int | None,
 ) -> dict[str, Any]:
     """What makes a training problem the same problem.
 
@@ -51,6 +59,8 @@ def task_identity(
         # Only where it is not as usual, so that runs from before there was a choice go on.
         **({"fidelity": "released", "positions": positions} if positions is not None else {}),
         **({"class_weights": task.class_weights} if task.class_weights is not None else {}),
+        **({"head": asdict(shape)} if shape != USUAL else {}),
+        **({"freeze_special_rows": True} if freeze_special_rows else {}),
         "task": task.name,
         "format": task.format,
         "labels": task.labels,

@@ -6,7 +6,7 @@ It is a run folder, or what others published (see `gptjax.runs.published`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jax
 
@@ -20,10 +20,10 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.models.task_head import TaskHeadConfig
+from gptjax.models.task_head import USUAL, HeadShape
 from gptjax.runs import identity, published
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.head import backbone_fingerprint, read_head, write_head
+from gptjax.runs.head import backbone_fingerprint, head_config, read_head, read_shape, write_head
 from gptjax.runs.published import is_published, published_folder
 from gptjax.runs.train import say
 from gptjax.training.archive import OtherError
@@ -44,6 +44,7 @@ class Run:
         step: the number of updates that made them.
         checkpoint: which checkpoint that is, such as `best/120`; of others' files `published`.
         task: what it was fine-tuned on, or None.
+        head: the shape of its task head.
     """
 
     folder: RunFolder
@@ -53,6 +54,7 @@ class Run:
     step: int
     checkpoint: str
     task: Task | None = None
+    head: HeadShape = USUAL
 
     @property
     def backbone(self) -> Any:
@@ -72,14 +74,6 @@ def sample_notice(run: Run) -> str | None:
     if not run.folder.read_meta().get("data", {}).get("sample"):
         return None
     return f"{run.folder.path} WAS FINE-TUNED ON THE OFFLINE SAMPLE, not on a published task"
-
-
-def head_config(
-    task: Task, dropout: float = TaskHeadConfig.dropout, fewer: bool = False
-) -> TaskHeadConfig:
-    """The head that a task needs."""
-    head: Literal["classify", "choose"] = "choose" if task.format == "choice" else "classify"
-    return TaskHeadConfig(head, task.num_classes, dropout, fewer)
 
 
 def read_table(path: str | Path) -> Mapping[str, Any]:
@@ -164,6 +158,8 @@ def _check_task(folder: RunFolder, table: Mapping[str, Any], task: Task) -> None
             task,
             lm_coefficient=_setting(folder, table["task"], "lm_coefficient", float),
             freeze_backbone=_setting(folder, table["task"], "freeze_backbone", bool),
+            freeze_special_rows=bool(table["task"].get("freeze_special_rows")),
+            shape=load_head_shape(folder.path),
             positions=positions,
         )
         for positions in longest
@@ -177,6 +173,11 @@ def _setting(folder: RunFolder, section: Any, name: str, kind: type[T]) -> T:
     if type(value) is not kind:
         raise UserError(f"{folder.config}: task.{name} = {value!r} is no {kind.__name__}")
     return value
+
+
+def load_head_shape(path: str | Path) -> HeadShape:
+    """The shape of a fine-tuned run's task head; older runs have the usual one."""
+    return read_shape(read_table(path)["task"], str(RunFolder(Path(path)).config))
 
 
 def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
@@ -220,7 +221,10 @@ def _load_own(
         say(f"notice: {notice}")
     task = load_task(folder.path)
     tokenizer = identity.open_tokenizer(folder, mode)
-    learnt = lm(model) if task is None else objective.task(model, head_config(task)).objective
+    learnt, head = lm(model), USUAL
+    if task is not None:
+        head = load_head_shape(folder.path)
+        learnt = objective.task(model, head_config(task, shape=head)).objective
     target = jax.eval_shape(learnt.init, jax.random.key(0))
     recorded = identity.recorded(folder)
     if missing := [name for name in identity.WHOLE if name not in recorded]:
@@ -239,7 +243,7 @@ def _load_own(
         )
     except OtherError as error:
         raise identity.other(folder, error.name, error.stored, model.shape()) from None
-    return Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task)
+    return Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task, head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +288,7 @@ class Reading(Opening):
 def save_head(run: Run) -> None:
     """Write a fine-tuned run's task head apart from its backbone, with its task."""
     assert run.task is not None
-    write_head(run.folder.head, run.task, run.backbone, run.params["adapter"])
+    write_head(run.folder.head, run.task, run.backbone, run.params["adapter"], run.head)
 
 
 def attach_head(run: Run, path: str | Path) -> Run:
@@ -299,4 +303,4 @@ def attach_head(run: Run, path: str | Path) -> Run:
     if head.notice:
         say(f"notice: {head.notice}")
     params = {"backbone": run.backbone, "adapter": head.params}
-    return replace(run, params=params, task=head.task)
+    return replace(run, params=params, task=head.task, head=head.shape)

@@ -5,13 +5,12 @@ from typing import Any
 
 import jax
 
-from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
 from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import init_task_head, transfer
+from gptjax.models.task_head import TaskHeadConfig, init_task_head, transfer
 from gptjax.runs import identity
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
@@ -96,12 +95,16 @@ def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None
 
 
 def initial_params(
-    model: ModelConfig, task: Task, loaded: runs.Run, num_layers: int | None, seed: int
+    model: ModelConfig,
+    head: TaskHeadConfig,
+    loaded: runs.Run,
+    num_layers: int | None,
+    seed: int,
 ) -> Any:
     """A fresh task head on the loaded backbone, or on its first ``num_layers`` blocks."""
-    backbone, head = jax.random.split(jax.random.key(seed))
+    backbone, own = jax.random.split(jax.random.key(seed))
     fresh = jax.device_get(jax.jit(lambda key: init_backbone(model, key))(backbone))
     return {
         "backbone": transfer(model, fresh, loaded.backbone, num_layers),
-        "adapter": init_task_head(model, runs.head_config(task), head),
+        "adapter": init_task_head(model, head, own),
     }

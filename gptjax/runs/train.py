@@ -6,6 +6,7 @@ Pre-training and fine-tuning give it what differs: a `Problem`, and what is made
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -14,8 +15,8 @@ from gptjax import __version__
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.errors import as_options
-from gptjax.models.config import ModelConfig
+from gptjax.errors import UserError, as_options
+from gptjax.models import backbone
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
 from gptjax.runs.head import backbone_fingerprint
@@ -29,72 +30,33 @@ from gptjax.runs.identity import (
 )
 from gptjax.runs.lock import only_run
 from gptjax.runs.records import to_plain
+from gptjax.runs.settings import C, RunConfig
 from gptjax.runs.status import Status, recorded
 from gptjax.training import parallel
 from gptjax.training.agreement import check_same
-from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, has_checkpoint
+from gptjax.training.checkpoint import Checkpoints, has_checkpoint
 from gptjax.training.history import Best
-from gptjax.training.loop import FitResult, TrainConfig, fit, total_steps
-from gptjax.training.optimizer import OptimizerConfig, check_warmup, make_optimizer, resolve_update
-from gptjax.training.parallel import DistributedConfig
+from gptjax.training.loop import FitResult, fit, total_steps
+from gptjax.training.optimizer import (
+    Optimizer,
+    check_warmup,
+    make_optimizer,
+    resolve_update,
+    settle_warmup,
+)
 from gptjax.training.screen import SCREEN
-from gptjax.training.tracking import Tracker, TrackingConfig
+from gptjax.training.stages import make_staged_optimizer, read_stages
+from gptjax.training.tracking import Tracker
 from gptjax.training.weights_and_biases import Identity
 
 PyTree = Any
 Outcome = TypeVar("Outcome")
-C = TypeVar("C", bound="RunConfig")
 # Settings that may differ from process to process. Most name files, whose content is compared.
 LOCAL = {
     *("config", "out", "init", "like", "tokenizer", "vocabulary.tokenizer", "task.name"),
     *("corpus.data", "corpus.validation", "corpus.cache", "task.data"),
     *("distributed.coordinator", "distributed.process_id"),
 }
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The options that choose what the others are defaults of."""
-
-    config: str | None = configs.invocation(None)
-    """A preset (tiny, small, small-lstm, gpt1, gpt1-1gpu, gpt1-lstm, gpt2) or a TOML file with any
-    of the options below."""
-    out: str | None = configs.invocation(None)
-    """Run folder; None is runs/pretrain/NAME, with the preset or the stem of the file as NAME."""
-    resume: str = configs.invocation("never")
-    """For a folder that is not empty: auto continues from its newest good checkpoint, a number
-    from the checkpoint of that step, never refuses."""
-    overwrite: bool = configs.invocation(False)
-    """Remove the files of an earlier run in the folder first."""
-    init: str | None = None
-    """A run folder, openai:FOLDER or hf:ID_OR_FOLDER (what others published) to take model,
-    parameters and tokenizer from, with a fresh optimiser."""
-    heads: int | None = None
-    """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-
-@dataclass(frozen=True)
-class RunConfig(Selection):
-    """The sections that every training command has."""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    distributed: DistributedConfig = field(
-        default_factory=DistributedConfig, metadata={"toml": False}
-    )
-
-
-def with_length(config: C, typed: TrainConfig, otherwise: int | None = None) -> C:
-    """Without a length where one is typed, which takes its place; one without any gets epochs."""
-    length = config.train
-    if typed.steps is not None or typed.epochs is not None:
-        length = replace(length, steps=None, epochs=None)
-    elif length.steps is None and length.epochs is None:
-        length = replace(length, epochs=otherwise)
-    return replace(config, train=length)
 
 
 @dataclass(frozen=True)
@@ -125,6 +87,8 @@ class Problem(Generic[Outcome]):
     source: PyTree | None = None  # the parameters that `init` names, if it does
     # params -> True for each array that is trained; None: all are.
     trainable: Callable[[PyTree], PyTree] | None = None
+    untouched: bool = False  # no gradients of the others are computed
+    has_head: bool = False  # whether a task head stands on the backbone
     on_start: Callable[[], None] | None = None  # writes further files when the run is accepted
 
 
@@ -153,6 +117,7 @@ def train_run(
         NoCheckpointError, NonFiniteError, Interrupted: see `gptjax.training.loop.fit`.
     """
     configs.finite(config)
+    config = replace(config, optimizer=settle_warmup(config.optimizer, config.WARMUP))
     with joined(config):
         devices = parallel.describe_devices()
         say(f"devices: {devices}")
@@ -168,6 +133,7 @@ def train_run(
             before = None
             if resume != "never":
                 before = configs.read_resolved(type(config), folder.config)
+                _check_same_stages(before, config)
             problem = prepare(configs.settled(config, before), folder, resume)
             if parallel.is_one_of_several():
                 _check_same_content(problem)
@@ -227,8 +193,7 @@ def _train(
 ) -> Trained:
     train, fingerprints = config.train, _fingerprints(config, problem)
     steps = total_steps(train, len(problem.batches))
-    update = resolve_update(config.optimizer, config.model.fidelity)
-    optimizer = make_optimizer(update, steps, problem.trainable)
+    optimizer = _optimizer(config, problem, steps)
     kept = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints, problem.earlier)
     if resume != "never":
         check_data(folder, fingerprints, problem.earlier, problem.facts)
@@ -277,6 +242,33 @@ def _train(
             on_start=on_start,
         )
     return _trained(folder, result)
+
+
+def _optimizer(config: RunConfig, problem: Problem[Any], steps: int) -> Optimizer:
+    """For one stage, or for those of `train.unfreeze`."""
+    train, depths = config.train, partial(backbone.groups, config.model)
+    update = resolve_update(config.optimizer, config.model.fidelity)
+    if not train.unfreeze:
+        untouched = problem.untouched
+        return make_optimizer(update, steps, problem.trainable, depths=depths, untouched=untouched)
+    assert train.epochs is not None
+    highest = config.model.num_layers + problem.has_head
+    stages = read_stages(train.unfreeze, train.epochs, highest, head=problem.has_head)
+    per_epoch, restart = len(problem.batches), train.restart_schedule
+    return make_staged_optimizer(
+        update, stages, train.epochs, per_epoch, depths, highest, restart_schedule=restart
+    )
+
+
+def _check_same_stages(before: RunConfig, now: RunConfig) -> None:
+    """Refuse to go on with other stages: the optimiser's state is theirs."""
+    for name in ("unfreeze", "restart_schedule"):
+        old, new = getattr(before.train, name), getattr(now.train, name)
+        if old != new:
+            raise UserError(
+                f"train.{name} was {old} when the run was started, and is {new}: go on with what "
+                "it was, or start anew in another `out`"
+            )
 
 
 def _fingerprints(config: RunConfig, problem: Problem[Any]) -> dict[str, str]:

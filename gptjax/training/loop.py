@@ -23,8 +23,9 @@ from gptjax.training.history import Best, History
 from gptjax.training.interrupt import StopRequest
 from gptjax.training.observer import Observer
 from gptjax.training.optimizer import Optimizer
+from gptjax.training.programs import Programs
 from gptjax.training.resume import Settings, resume_or_start
-from gptjax.training.step import TrainState, make_train_step
+from gptjax.training.step import TrainState
 from gptjax.training.tracking import Tracker
 
 PyTree = Any
@@ -51,12 +52,26 @@ class TrainConfig:
     """Updates between lines of metrics."""
     patience: int | None = None
     """Stop after so many evaluations in a row that are not better than the best one; None
-    never does."""
+    never does. With `unfreeze` they are counted from the last stage."""
+    unfreeze: tuple[str, ...] = ()
+    """Which depths learn, one range for each epoch; the last one holds on. LOW:HIGH has HIGH
+    excluded: 0 is the embeddings, 1 and on the blocks; 3: is all from block 3 up; head is a task
+    head alone. Absent: everything always learns."""
+    restart_schedule: bool = False
+    """With `unfreeze`: each stage has a learning rate schedule of its own."""
 
     def __post_init__(self) -> None:
         counts = "steps epochs batch_size accumulate evaluate_every log_every patience"
         check_counts(self, "train", counts)
         check_settings(self, "train", "seed", lambda n: 0 <= n <= LARGEST, "from 0 to 2^31 - 1")
+        if self.unfreeze and self.steps is not None:
+            raise UserError(
+                "train.unfreeze: has a range for each epoch; set train.epochs, no steps"
+            )
+        if self.restart_schedule and not self.unfreeze:
+            raise UserError(
+                "train.restart_schedule: is for the stages of train.unfreeze; name them"
+            )
 
 
 class FitResult(NamedTuple):
@@ -118,8 +133,7 @@ def fit(
         best: which metric of ``evaluate`` decides about the best checkpoint and patience.
         checkpoints: where to save and resume from; None keeps nothing.
         tracker: where metrics go; None keeps none.
-        resume: "auto" (from the newest good checkpoint if there ever was one), "never", or the
-            number of a checkpoint.
+        resume: "auto" (from the newest good checkpoint, if any), "never", or a checkpoint's number.
         on_start: called on process 0 when all of this is accepted, before anything is written,
             unless the run has finished already.
 
@@ -139,11 +153,12 @@ def fit(
     )
     del params
     own = tracker if parallel.is_main() else None
-    run = _Run(batches, config, total, best, checkpoints, own, History.from_json(info), state)
+    programs = Programs(objective, optimizer, config.seed, config.accumulate)
+    history = History.from_json(info)
+    run = _Run(batches, config, total, best, checkpoints, own, history, state, programs)
     run.start(notices, on_start)
-    train_step = make_train_step(objective, optimizer, config.seed, config.accumulate)
     try:
-        run.train(train_step, evaluate)
+        run.train(evaluate)
     finally:
         if checkpoints is not None and parallel.is_main():
             checkpoints.wait()
@@ -171,12 +186,12 @@ class _Run:
     tracker: Tracker | None
     history: History
     state: TrainState
+    programs: Programs
 
     def __post_init__(self) -> None:
         self.step = int(jax.device_get(self.state.progress.step))
         self._began = self.reaching = self.step
         self._saved = self.step  # the step of the newest checkpoint
-        self._compiled: set[tuple[int, ...]] = set()  # shapes of batches
         self.updates = Observer(
             self.batches, self.total, self.config.log_every, self.checkpoints, self.tracker
         )
@@ -198,11 +213,7 @@ class _Run:
             if self.checkpoints is not None and not self.finished():
                 self.tracker.message(self.checkpoints.forecast)
 
-    def train(
-        self,
-        train_step: parallel.TrainStep,
-        evaluate: Callable[[PyTree], Mapping[str, float]] | None,
-    ) -> None:
+    def train(self, evaluate: Callable[[PyTree], Mapping[str, float]] | None) -> None:
         """The loop."""
         with (
             StopRequest(self.before_stopping) as stop,
@@ -215,27 +226,36 @@ class _Run:
                 if self.finished() or self.save_due():
                     self.save()
                 if self.finished():
+                    self.say(self.programs.ending())
                     return
                 if self.updates.stop_agreed or (stop.requested and jax.process_count() == 1):
                     self.interrupt()
                 self.reaching = self.step + 1
                 batch = feeder.take(self.step)
                 votes = parallel.vote(stop.requested)
-                *changed, metrics = self.dispatch(train_step, batch, votes)
+                *changed, metrics = self.dispatch(batch, votes)
                 self.advance(TrainState(*changed), metrics)
 
-    def dispatch(self, train_step: parallel.TrainStep, batch: Batch, votes: Any) -> tuple[Any, ...]:
+    def dispatch(self, batch: Batch, votes: Any) -> tuple[Any, ...]:
         """Start an update. The first one of a shape compiles its program, which takes a while."""
-        shape = batch.tokens.shape
-        if shape in self._compiled:
-            return train_step(*self.state, batch, votes)
+        programs, shape = self.programs, batch.tokens.shape
+        before = programs.ending()
+        if programs.enter(self.step):
+            self.say([*before, *programs.beginning()])
+        if shape in programs.compiled:
+            return programs.train_step(*self.state, batch, votes)
         self.updates.settle()
         *sequences, length = shape
         with self.waiting(f"compiling for {math.prod(sequences)} × {length} tokens"):
-            started = train_step(*self.state, batch, votes)
-        self._compiled.add(shape)
+            started = programs.compile(shape, *self.state, batch, votes)
         self.updates.restart_clock()  # speed is that of updates alone
         return started
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Tell people, a line each."""
+        if self.tracker is not None:
+            for line in lines:
+                self.tracker.message(line)
 
     def waiting(self, what: str) -> AbstractContextManager[None]:
         """Tell people what the run waits for."""
@@ -256,7 +276,15 @@ class _Run:
 
     def finished(self) -> bool:
         patience = self.config.patience
-        return self.step == self.total or (patience is not None and self.history.stale >= patience)
+        return self.step == self.total or (patience is not None and self.stale() >= patience)
+
+    def stale(self) -> int:
+        """Evaluations since the best one, those before the last stage not counted."""
+        begins = self.programs.last_begins
+        if not begins:
+            return self.history.stale
+        every = self.config.evaluate_every or len(self.batches)
+        return min(self.history.stale, max(self.step // every - begins // every, 0))
 
     def advance(self, state: TrainState, metrics: dict[str, Any]) -> None:
         """Take note of a step that was dispatched; look at the one before, now done or nearly."""

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 from gptjax.errors import UserError, check_settings
 
 PyTree = Any
+WARMUP = 2000.0
+"""Updates of the warm-up that pre-training has where nothing else is said."""
 Schedule = Callable[[Any], Any]
 
 
@@ -21,11 +23,20 @@ class OptimizerConfig:
 
     learning_rate: float = 2.5e-4
     """The highest learning rate, reached at the end of the warm-up."""
-    warmup: float = 2000.0
-    """Length of the linear warm-up from 0, in updates; below 1, as a fraction of all updates."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float | None = None
+    """Length of the linear warm-up from 0, in updates; below 1, as a fraction of all updates. None:
+    2000, in fine-tuning 0.002; the slanted schedule has a rise of its own instead."""
+    schedule: Literal["cosine", "linear", "constant", "slanted"] = "cosine"
     """After the warm-up: cosine to 0, linear to 0 (fine-tuning; it already acts during the
-    warm-up), or constant."""
+    warm-up), or constant. slanted: a triangle with a short rise and a long fall (ULMFiT)."""
+    cut_fraction: float = 0.1
+    """Of slanted: the share of the updates in which the rate rises."""
+    slant_ratio: float = 32.0
+    """Of slanted: how many times the lowest rate the highest is."""
+    layer_decay: float = 1.0
+    """The learning rate of each depth is so many times that of the one above it: the head (or, in
+    pre-training, the last block) has learning_rate, the embeddings the lowest. 1: all have the
+    same. ULMFiT: 0.3846, that is 1/2.6."""
     beta1: float = 0.9
     """Adam's decay of the first moment."""
     beta2: float = 0.999
@@ -49,6 +60,15 @@ class OptimizerConfig:
         check_settings(self, section, "warmup weight_decay", lambda x: x >= 0, "at least 0")
         check_settings(self, section, "beta1 beta2", lambda x: 0 <= x < 1, betas)
         check_settings(self, section, "clip_norm", lambda x: x > 0, "positive, or None")
+        check_settings(self, section, "cut_fraction", lambda x: 0 < x < 1, "between 0 and 1")
+        check_settings(self, section, "slant_ratio", lambda x: x >= 1, "at least 1")
+        positive = "positive and at most 1"
+        check_settings(self, section, "layer_decay", lambda x: 0 < x <= 1, positive)
+        if self.schedule == "slanted" and self.warmup is not None:
+            raise UserError(
+                f"optimizer.warmup is {self.warmup:g}, but optimizer.schedule slanted rises for "
+                "optimizer.cut_fraction of the updates: leave the warm-up out, or make it None"
+            )
 
 
 class Optimizer(NamedTuple):
@@ -63,10 +83,23 @@ class Optimizer(NamedTuple):
     """Number of updates done -> learning rate of the next."""
     clip_norm: float | None
     """The largest global norm of a gradient that ``update`` is to see, or None."""
+    trained: Callable[[PyTree], PyTree] | None = None
+    """params -> True for each array that has a gradient. The others are `optax.MaskedNode` in
+    gradients and updates, and nothing is computed for them. None: all have one."""
+    later: tuple[tuple[int, "Optimizer"], ...] = ()
+    """What takes its place: the update with which each begins, and an optimiser of the same state.
+    """
+    about: str = ""
+    """What it trains, for people."""
 
 
 def make_optimizer(
-    config: OptimizerConfig, total_steps: int, trainable: Callable[[PyTree], PyTree] | None = None
+    config: OptimizerConfig,
+    total_steps: int,
+    trainable: Callable[[PyTree], PyTree] | None = None,
+    *,
+    depths: Callable[[PyTree], PyTree] | None = None,
+    untouched: bool = False,
 ) -> Optimizer:
     """Adam (Kingma and Ba, 2015) with decoupled decay (Loshchilov and Hutter, 2019).
 
@@ -75,21 +108,63 @@ def make_optimizer(
         total_steps: number of updates of the whole run, over which the schedule extends.
         trainable: params -> True for each array that is trained (None: all are). The others have
             no moments and do not decay; their gradients must be 0.
+        depths: params -> the depth of each array, from 0 (see `gptjax.models.backbone.groups`);
+            needed for a ``layer_decay`` other than 1.
+        untouched: compute no gradients of the arrays that are not trained.
 
     Raises:
         UserError: as :func:`make_schedule`.
     """
     schedule = make_schedule(config, total_steps)
-    released = config.update == "released"
-    adam = scale_by_uncorrected_adam if released else optax.scale_by_adam
     chain = optax.chain(
-        adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
-        optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
-        optax.scale_by_learning_rate(_corrected(schedule, config) if released else schedule),
+        *moments_and_decay(config),
+        optax.scale_by_learning_rate(
+            corrected(schedule, config) if config.update == "released" else schedule
+        ),
     )
     if trainable is not None:
         chain = optax.masked(chain, trainable)
-    return Optimizer(chain.init, chain.update, schedule, config.clip_norm)
+    update = chain.update
+    if config.layer_decay != 1:
+        assert depths is not None, "layer decay needs depths"
+        update = _decayed(chain.update, config.layer_decay, depths)
+    trained = trainable if untouched else None
+    return Optimizer(chain.init, update, schedule, config.clip_norm, trained)
+
+
+def moments_and_decay(
+    config: OptimizerConfig,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """What the learning rate is for: Adam's direction, and the decoupled decay."""
+    adam = scale_by_uncorrected_adam if config.update == "released" else optax.scale_by_adam
+    return (
+        adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
+        optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
+    )
+
+
+def layer_factors(depths: PyTree, layer_decay: float) -> PyTree:
+    """What each array's learning rate is multiplied by: decay ^ (highest depth - its depth).
+
+    Discriminative fine-tuning (Howard and Ruder 2018, section 3.2), whose decay is 1/2.6.
+    """
+    top = max(jax.tree.leaves(depths))
+    return jax.tree.map(lambda depth: layer_decay ** (top - depth), depths)
+
+
+def _decayed(
+    update: Callable[..., tuple[PyTree, PyTree]],
+    layer_decay: float,
+    depths: Callable[[PyTree], PyTree],
+) -> Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """An update whose result is scaled by depth; its state stays as it is."""
+
+    def scaled(gradients: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        updates, state = update(gradients, state, params)
+        factors = layer_factors(depths(params), layer_decay)
+        return jax.tree.map(lambda factor, x: factor * x, factors, updates), state
+
+    return scaled
 
 
 def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
@@ -117,8 +192,8 @@ def scale_by_uncorrected_adam(b1: float, b2: float, eps: float) -> optax.Gradien
     return optax.GradientTransformation(init, update)
 
 
-def _corrected(schedule: Schedule, config: OptimizerConfig) -> Schedule:
-    """The learning rate times Adam's bias correction of the update that it is for."""
+def corrected(schedule: Schedule, config: OptimizerConfig) -> Schedule:
+    """The learning rate of a schedule times Adam's bias correction of the update that it is for."""
 
     def rate(step: Any) -> Any:
         updates = jnp.asarray(step + 1, jnp.float32)
@@ -142,12 +217,19 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
     - all: r · t/w while t < w (the first update has learning rate 0);
     - cosine: r · (1 + cos(π (t - w)/(T - w)))/2;
     - linear: r · min(t/w, 1) · (1 - t/T), as `warmup_linear` of GPT-1's released code;
-    - constant: r.
+    - constant: r;
+    - slanted: r · (1 + p (ratio - 1))/ratio, where p rises from 0 to 1 in the first
+      c = floor(T · cut_fraction) updates and falls by 1/(c (1/cut_fraction - 1)) in each one after
+      (slanted triangular learning rates, Howard and Ruder 2018, section 3.2, equation 3).
 
     Raises:
         UserError: a warm-up that is longer than the run.
     """
     rate, total = config.learning_rate, total_steps
+    if config.schedule == "slanted":
+        return _slanted(config, total)
+    config = settle_warmup(config, WARMUP)
+    assert config.warmup is not None
     warmup = config.warmup * total if config.warmup < 1 else config.warmup
     check_warmup(config, total)
 
@@ -167,11 +249,32 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
     return {"cosine": cosine, "linear": linear, "constant": constant}[config.schedule]
 
 
-def check_warmup(config: OptimizerConfig, total_steps: int) -> None:
-    """Refuse a warm-up that is longer than the run."""
-    if config.warmup > total_steps:
+def _slanted(config: OptimizerConfig, total: int) -> Schedule:
+    # A run of few updates has a rise of one at least, or nothing could be divided by its length.
+    cut = max(int(total * config.cut_fraction), 1)
+    fall = cut * (1 / config.cut_fraction - 1)
+
+    def rate(step: Any) -> Any:
+        height = jnp.where(step < cut, step / cut, 1 - (step - cut) / fall)
+        # Where T · cut_fraction is not whole, the last updates go below the lowest rate, and those
+        # of a very short run would go below 0.
+        rise = jnp.maximum(1 + height * (config.slant_ratio - 1), 0.0)
+        return config.learning_rate * rise / config.slant_ratio
+
+    return rate
+
+
+def settle_warmup(config: OptimizerConfig, warmup: float) -> OptimizerConfig:
+    """The config with this warm-up where it has none, but for a schedule that never has one."""
+    unsaid = config.warmup is None and config.schedule != "slanted"
+    return replace(config, warmup=warmup) if unsaid else config
+
+
+def check_warmup(config: OptimizerConfig, total_steps: int, what: str = "this run") -> None:
+    """Refuse a warm-up that is longer than the run, or than ``what`` else has so many updates."""
+    if config.warmup is not None and config.warmup > total_steps:
         raise UserError(
-            f"optimizer.warmup is {config.warmup:g}, but this run has {total_steps} updates: "
+            f"optimizer.warmup is {config.warmup:g}, but {what} has {total_steps} updates: "
             "choose fewer, or a fraction such as 0.002"
         )
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Int
 from gptjax.batch import Batch, Objective, Sums
 from gptjax.training import parallel
 from gptjax.training.optimizer import Optimizer, clip_scale, global_norm
+from gptjax.training.stages import join, split
 
 PyTree = Any
 
@@ -40,7 +41,7 @@ class StepSums(NamedTuple):
     """What a device contributes to an update, to be added up."""
 
     gradients: PyTree
-    """The gradient of ``sums.loss``, shaped like the parameters."""
+    """The gradient of ``sums.loss``, shaped like the parameters that are trained."""
     sums: Sums
     tokens: Int[Array, ""]
     """Predicted tokens, to measure speed."""
@@ -56,7 +57,7 @@ def make_train_step(
     noted: ``loss`` and the objective's metrics as means, ``learning_rate``, ``grad_norm`` (before
     clipping), ``tokens`` (int32), ``finite`` (bool).
     """
-    gradient = _gradient(objective, seed, accumulate)
+    gradient = _gradient(objective, optimizer.trained, seed, accumulate)
 
     def judge(
         progress: Progress, total: StepSums
@@ -83,8 +84,9 @@ def make_train_step(
         params: PyTree, optimizer_state: PyTree, gradients: PyTree, accept: Bool[Array, ""]
     ) -> tuple[PyTree, PyTree]:
         def update(params: PyTree, optimizer_state: PyTree) -> tuple[PyTree, PyTree]:
-            updates, new_state = optimizer.update(gradients, optimizer_state, params)
-            return optax.apply_updates(params, updates), new_state
+            own, rest = _parts(params, optimizer.trained)
+            updates, new_state = optimizer.update(gradients, optimizer_state, own)
+            return _whole(optax.apply_updates(own, updates), rest), new_state
 
         # A branch, because a select between new and old arrays keeps XLA from updating them in
         # place: 0.77 s instead of 0.24 s for GPT-1's 116 million parameters on two CPU cores,
@@ -97,17 +99,32 @@ def make_train_step(
     return parallel.train_step(gradient, judge, apply)
 
 
+def _parts(params: PyTree, trained: Callable[[PyTree], PyTree] | None) -> tuple[PyTree, PyTree]:
+    """What is trained, and the rest; None is no rest."""
+    return (params, None) if trained is None else split(params, trained(params))
+
+
+def _whole(own: PyTree, rest: PyTree) -> PyTree:
+    return own if rest is None else join(own, rest)
+
+
 def _gradient(
-    objective: Objective, seed: int, accumulate: int
+    objective: Objective,
+    trained: Callable[[PyTree], PyTree] | None,
+    seed: int,
+    accumulate: int,
 ) -> Callable[[PyTree, Progress, Batch, Array], StepSums]:
     """What one device contributes to an update, over its micro-batches."""
 
     def micro_gradient(params: PyTree, batch: Batch, key: Array) -> StepSums:
-        def loss(params: PyTree) -> tuple[Array, Sums]:
-            sums = objective.loss(params, batch, key)
+        # What is frozen is no argument, so that nothing of its gradients is computed.
+        own, rest = _parts(params, trained)
+
+        def loss(own: PyTree) -> tuple[Array, Sums]:
+            sums = objective.loss(_whole(own, rest), batch, key)
             return sums.loss, sums
 
-        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(own)
         # Position 0 predicts nothing; see `Batch`.
         predicted = (batch.lm_weights[..., 1:] > 0) & (batch.weights[:, None, None] > 0)
         return StepSums(gradients, sums, predicted.sum(dtype=jnp.int32))

@@ -18,7 +18,7 @@ from toy import ToyBatches, objective
 from gptjax.batch import Objective
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import checkpoint as checkpoint_module
-from gptjax.training import loop, observer, parallel
+from gptjax.training import observer, parallel, programs
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, curve_steps, restore_params
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import Best, TrainConfig, fit, total_steps
@@ -146,7 +146,7 @@ def test_the_speed_is_that_of_updates_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(observer, "jax", SimpleNamespace(device_get=device_get))
     monkeypatch.setattr(observer, "time", SimpleNamespace(perf_counter=lambda: now))
-    monkeypatch.setattr(loop, "make_train_step", make_slow_to_compile)
+    monkeypatch.setattr(programs, "make_train_step", make_slow_to_compile)
     for name in ("save_last", "save_best", "save_curve"):
         monkeypatch.setattr(Checkpoints, name, slow(getattr(Checkpoints, name)))
     monkeypatch.setattr(Tracker, "progress", lambda _, *shown: speeds.append(shown))

@@ -1,6 +1,10 @@
 """Schedules against closed formulas, decay on matrices only, clipping, and the update itself."""
 
+import dataclasses
+import json
 import math
+import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +16,14 @@ from gptjax.training.optimizer import (
     OptimizerConfig,
     clip_scale,
     is_matrix,
+    layer_factors,
     make_optimizer,
     make_schedule,
     resolve_update,
+    settle_warmup,
 )
 
+SHARED = os.environ.get("GPTJAX_SHARED")
 T, W, R = 100, 10.0, 0.5
 
 
@@ -146,3 +153,83 @@ def test_the_update_follows_the_fidelity_unless_it_is_chosen():
     assert resolve_update(given, "released") is given
     assert resolve_update(OptimizerConfig(), "released").update == "released"
     assert resolve_update(OptimizerConfig(), "paper").update is None
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """What was recorded of ULMFiT's schedules and rates, or the part of it that is kept here."""
+    here = Path(__file__).parents[1] / "golden"
+    folder = Path(SHARED) / "reference/ancestors" if SHARED is not None else here
+    return json.loads((folder / "ulmfit.json").read_text())
+
+
+def test_the_slanted_schedule_is_as_recorded(recorded):
+    """Values of the published formula (`ulmfit.json`), also where T · cut_fraction is not whole."""
+    for total, values in recorded["stlr"].items():
+        config = OptimizerConfig(learning_rate=0.01, schedule="slanted")
+        schedule = make_schedule(config, int(total))
+        for step, value in values.items():
+            np.testing.assert_allclose(schedule(jnp.asarray(int(step))), value, rtol=2e-5)
+    other = recorded["stlr_other"]
+    config = OptimizerConfig(
+        learning_rate=other["top"],
+        schedule="slanted",
+        cut_fraction=other["cut_frac"],
+        slant_ratio=float(other["ratio"]),
+    )
+    found = make_schedule(config, other["T"])(jnp.arange(len(other["values"])))
+    np.testing.assert_allclose(found, other["values"], rtol=2e-5)
+
+
+def test_the_slanted_schedule_rises_and_falls_and_is_never_negative():
+    config = OptimizerConfig(learning_rate=0.01, schedule="slanted")
+    # From equation 3: T = 100, cut = 10; p = 0, 1/10, 1, 1 - 40/90, 0.
+    for step, p in ((0, 0.0), (1, 0.1), (10, 1.0), (50, 1 - 40 / 90), (100, 0.0)):
+        expected = 0.01 * (1 + p * 31) / 32
+        np.testing.assert_allclose(make_schedule(config, 100)(step), expected, rtol=1e-5)
+    for total in (1, 2, 5, 9, 19, 29):
+        rates = make_schedule(config, total)(jnp.arange(total))
+        assert (np.asarray(rates) >= 0).all()
+        assert np.asarray(rates).max() > 0
+
+
+def test_a_typed_warm_up_of_the_slanted_schedule_is_refused():
+    with pytest.raises(UserError, match="leave the warm-up out"):
+        OptimizerConfig(schedule="slanted", warmup=0.1)
+    assert settle_warmup(OptimizerConfig(schedule="slanted"), 0.5).warmup is None
+    assert settle_warmup(OptimizerConfig(), 0.5).warmup == 0.5
+    assert settle_warmup(OptimizerConfig(warmup=3.0), 0.5).warmup == 3.0
+
+
+DEPTHS = {"embedding": 0, "one": 1, "two": 2, "three": 3, "head": 4}
+
+
+def test_layer_decay_gives_the_recorded_rates(recorded):
+    """0.01 for the head, and a 2.6th for each depth below (`published_classifier`)."""
+    factors = layer_factors(DEPTHS, 1 / 2.6)
+    found = [0.01 * factors[name] for name in DEPTHS]
+    np.testing.assert_allclose(
+        found, recorded["discriminative"]["published_classifier"], rtol=1e-12
+    )
+
+
+def test_layer_decay_scales_the_whole_update_of_a_depth():
+    params = {name: jnp.full((2, 2), 0.5) for name in DEPTHS}
+    gradients = {name: jnp.full((2, 2), 0.1) for name in DEPTHS}
+    config = OptimizerConfig(learning_rate=0.1, warmup=0.0, schedule="constant", weight_decay=0.3)
+    plain = make_optimizer(config, 10)
+    decayed = make_optimizer(
+        dataclasses.replace(config, layer_decay=0.5), 10, depths=lambda _: DEPTHS
+    )
+    state = plain.init(params)
+    assert jax.tree.structure(decayed.init(params)) == jax.tree.structure(state)
+    expected, _ = plain.update(gradients, state, params)
+    found, _ = decayed.update(gradients, state, params)
+    for name, depth in DEPTHS.items():
+        np.testing.assert_allclose(found[name], expected[name] * 0.5 ** (4 - depth), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1.01, 2.6])
+def test_a_layer_decay_that_is_none_is_refused(value):
+    with pytest.raises(UserError, match=r"layer_decay is .* positive and at most 1"):
+        OptimizerConfig(layer_decay=value)

@@ -13,7 +13,8 @@ from gptjax.data.tasks.load import SAMPLE_WARNING, load_split
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.tasks.texts import is_task, open_split
+from gptjax.data.text.corpus import Corpus, CorpusConfig, prepare_whole
 from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import most_wrong
@@ -46,8 +47,9 @@ class EvaluateConfig(TableOptions, Reading):
 
     data: str
     """Of a pre-trained run a text: a .txt file or a folder of them, .jsonl, .parquet, .csv, .tsv
-    or .xlsx with a text column, hub:ID[:CONFIG][@REVISION], or embedded. Of a fine-tuned run a
-    file, a folder with the task's published files, hub, or sample."""
+    or .xlsx with a text column, hub:ID[:CONFIG][@REVISION], task:NAME[=DATA] (the texts of a
+    task's rows), or embedded. Of a fine-tuned run a file, a folder with the task's published files,
+    hub, or sample."""
     task: str | None = None
     """Another task with the same labels to measure a fine-tuned run on (breaking_nli of an SNLI
     run, ax of an MNLI run); None is its own."""
@@ -85,6 +87,19 @@ def run(config: EvaluateConfig) -> Perplexity | SplitScores:
     return _text(config, loaded)
 
 
+def _read_text(config: EvaluateConfig, loaded: Run) -> Corpus:
+    settings = CorpusConfig(
+        data=config.data,
+        text_column=config.text_column,
+        encoding_errors=config.encoding_errors,
+        encoding=config.encoding or UTF_8,
+        sheet=config.sheet,
+        suffixes=config.suffixes,
+    )
+    source = open_split(config.data, settings, config.split) if is_task(config.data) else None
+    return prepare_whole(settings, loaded.tokenizer, source)
+
+
 def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     whole = loaded.model.context_length
     context = whole if config.context is None else config.context
@@ -95,15 +110,7 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     stride = context if config.stride is None else config.stride
     if stride > context:
         raise UserError(f"--stride {stride}: it must be from 1 to the context of {context} tokens")
-    settings = CorpusConfig(
-        data=config.data,
-        text_column=config.text_column,
-        encoding_errors=config.encoding_errors,
-        encoding=config.encoding or UTF_8,
-        sheet=config.sheet,
-        suffixes=config.suffixes,
-    )
-    corpus = prepare_whole(settings, loaded.tokenizer)
+    corpus = _read_text(config, loaded)
     most = corpus.num_tokens // stride + corpus.num_documents
     windows = Windows(
         corpus,

@@ -7,8 +7,10 @@ from typing import Any
 
 from gptjax import config as configs
 from gptjax.commands.advice import TEXT, again, suggest
+from gptjax.data.tasks import texts
 from gptjax.data.text import corpus
 from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end
+from gptjax.data.text.documents import Source, Sources
 from gptjax.data.text.unigram import unigram_perplexity
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
@@ -26,6 +28,8 @@ from gptjax.runs.start import check_not_source, load_source
 from gptjax.runs.train import Problem, Trained, create, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
+
+ROWS = "encoding encoding_errors sheet"  # what fine-tuning needs, too, to read the same rows
 
 # Nobody means the model of the paper on a text of 5 MB when they type no option.
 BEGIN = """to begin:
@@ -102,25 +106,28 @@ def run(config: PretrainConfig) -> LanguageModelling:
     def prepare(
         config: PretrainConfig, folder: RunFolder, resume: str
     ) -> Problem[LanguageModelling]:
-        corpus.check(config.corpus)
+        texts.check(config.corpus)
         memory.check_training(config.model, config.train, config.model.context_length)
         source = None
         if resume == "never" and config.init is not None:
             if config.overwrite:
                 check_not_source(folder, (config.init,))
             source = load_source(config.model, config.init, config.vocabulary.mode)
+        sources = texts.open_sources(config.corpus)
+        for line in texts.report(sources):
+            say(line)
         create(folder)
-        tokenizer = _tokenizer(config, folder, resume, source)
+        tokenizer = _tokenizer(config, folder, resume, source, sources.train)
         text = replace(config.corpus, predict_end=predicts_end(config.corpus, tokenizer))
-        return _problem(replace(config, corpus=text), tokenizer, source)
+        return _problem(replace(config, corpus=text), tokenizer, source, sources)
 
     return train_run(config, out, prepare)
 
 
 def _problem(
-    config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None
+    config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None, sources: Sources
 ) -> Problem[LanguageModelling]:
-    train, valid = corpus.prepare(config.corpus, tokenizer)
+    train, valid = corpus.prepare(config.corpus, tokenizer, sources)
     context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
     short, ends = config.corpus.short_documents, bool(config.corpus.predict_end)
     batches = Windows(
@@ -134,7 +141,7 @@ def _problem(
     say(f"training text: {train}")
     say(f"  {batches.report()}")
     say(f"validation text: {valid}")
-    if config.corpus.validation is None:
+    if sources.validation is None:
         say(f"  {corpus.held_back(train, valid, config.corpus)}")
     # The validation text in order, every token predicted once, a micro-batch at a time. Perplexity
     # is over the tokens of the text, whatever the loss runs over.
@@ -174,7 +181,11 @@ def _problem(
 
 
 def _tokenizer(
-    config: PretrainConfig, folder: RunFolder, resume: str, source: runs.Run | None
+    config: PretrainConfig,
+    folder: RunFolder,
+    resume: str,
+    source: runs.Run | None,
+    documents: Source,
 ) -> Tokenizer:
     """The run's own tokenizer when it is resumed, that of --init, or as the settings say."""
     named = config.vocabulary.tokenizer
@@ -188,7 +199,7 @@ def _tokenizer(
     if named is None:
         say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
     tokenizer, report = corpus.prepare_tokenizer(
-        config.vocabulary, config.model.vocabulary_size, config.corpus
+        config.vocabulary, config.model.vocabulary_size, config.corpus, documents
     )
     if report is not None:
         say(str(report))
@@ -249,7 +260,19 @@ def _conclude(
     folder.samples.write_text(sample + "\n", encoding="utf-8")
     say(f"\nrun folder: {folder.path}")
     suggest("write more", "generate", "--run", folder.path, "--prompt", "The ")
-    data = config.corpus.validation or config.corpus.data
-    read = again(config.corpus, TEXT)
-    suggest("perplexity", "evaluate", "--run", folder.path, "--data", data, *read)
+    _suggest_next(config.corpus, valid, folder.path)
     return results
+
+
+def _suggest_next(text: CorpusConfig, valid: Corpus, run: Path) -> None:
+    """The commands for the perplexity of the validation text, and for fine-tuning on a task."""
+    data = text.validation or text.data
+    words = [data, *again(text, TEXT)]
+    if texts.is_task(data):
+        held = text.validation is None and valid.name == data  # a part of its training rows
+        words += ["--split", "train" if held else "valid"]
+    suggest("perplexity", "evaluate", "--run", run, "--data", *words)
+    if texts.is_task(text.data):
+        name, rows = texts.named(text.data)
+        rows = (*(("--data", *rows) if rows else ()), *again(text, ROWS))
+        suggest("fine-tune", "finetune", "--init", run, "--task", name, *rows)

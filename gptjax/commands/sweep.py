@@ -11,7 +11,7 @@ from gptjax.commands import finetune_config as finetune
 from gptjax.commands import pretrain
 from gptjax.commands.advice import command_line
 from gptjax.data.tasks.load import find_task_files
-from gptjax.data.text.corpus import check as check_corpus
+from gptjax.data.tasks.texts import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import SweepPoint, SweepResults

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
+from gptjax.data.tasks.texts import open_sources
 from gptjax.data.text.control import checked
 from gptjax.data.text.corpus import CorpusConfig
-from gptjax.data.text.sources import FileSource, open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError, check_counts
@@ -22,7 +22,8 @@ class TokenizerConfig:
     """File to write (NAME.model)."""
     data: str = CorpusConfig.data
     """Text to train on: a .txt file or a folder of them, .jsonl, .parquet, .csv, .tsv or .xlsx
-    with a text column, hub:ID[:CONFIG][@REVISION], or embedded (Python's own documentation)."""
+    with a text column, hub:ID[:CONFIG][@REVISION], task:NAME[=DATA] (a task's training rows), or
+    embedded (Python's own documentation)."""
     vocab_size: int = 8000
     """Number of tokens, the 259 fixed ones (unknown, separator, newline, 256 bytes) included."""
     text_column: str = CorpusConfig.text_column
@@ -55,14 +56,15 @@ def run(config: TokenizerConfig) -> Tokenizer:
     if out.exists() and not config.overwrite:
         raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
     make_folder(out.parent)
-    source = open_source(
-        config.data,
-        config.text_column,
-        config.encoding_errors,
+    text = CorpusConfig(
+        data=config.data,
+        text_column=config.text_column,
+        encoding_errors=config.encoding_errors,
         encoding=config.encoding,
         sheet=config.sheet,
         suffixes=config.suffixes,
     )
+    source = open_sources(text).train
     documents = (document.chunks for document in checked(source.documents()))
     tokenizer, report = train_sentencepiece(documents, config.vocab_size, config.vocabulary)
     try:
@@ -70,7 +72,7 @@ def run(config: TokenizerConfig) -> Tokenizer:
     except OSError as error:
         raise UserError(f"--out {config.out}: cannot be written ({error.strerror})") from error
     print(report)
-    for reason, count in source.left_out.items() if isinstance(source, FileSource) else ():
+    for reason, count in source.left_out.items():
         print(f"left out of {config.data}: {count:,} {reason}")
     print(f"written to {out}")
     words = ("--config", "small", "--data", config.data, *again(config, TEXT), "--tokenizer", out)

@@ -100,6 +100,18 @@ def labelled_rows(
             yield Row(where, {text: content, label: spelled})
 
 
+def unlabelled_rows(path: Path, task: Task, reading: FileReading) -> Iterator[Row]:
+    """A row without a label for each file that belongs to none of them, where a file is a text.
+
+    Of files with a text a line there are none: what lies beside them may be anything.
+    """
+    found = find_labelled(path, task)
+    for file in found.others if found.whole else ():
+        if SUFFIXES.get(suffix_of(file.name), TEXT) == TEXT:
+            content = "".join(read_text(file, reading))
+            yield Row(str(file), {_own_name(task, task.parts[0]): content})
+
+
 def _texts(
     file: Path, whole: bool, reading: FileReading, say: Callable[[str], None] | None
 ) -> Iterator[tuple[str, str]]:

@@ -15,10 +15,13 @@ from gptjax.data.text.hub import asking, locate
 from gptjax.errors import UnreachableError, UserError
 
 
-def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, Split]:
+def hub_splits(
+    task: Task, source: str | None, *, strict: bool, labels: bool = True
+) -> Mapping[str, Split]:
     """Every split that the task names and the dataset has.
 
     ``source`` is another id or a local folder with the same configurations; None is the task's own.
+    ``strict`` and ``labels``: see `gptjax.data.tasks.examples.to_split`.
     """
     if task.hub is None:
         raise UnreachableError(
@@ -48,7 +51,8 @@ def hub_splits(task: Task, source: str | None, *, strict: bool) -> Mapping[str, 
             source=f"{name} ({config}, {wanted[ours]})",
             fingerprint=f"{content}:{config}:{wanted[ours]}",
             strict=strict,
-            required=annotations_of(ours),
+            labels=labels,
+            required=annotations_of(ours) if labels else (),
         )
         for ours, split in loaded.items()
     }

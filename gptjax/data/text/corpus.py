@@ -14,8 +14,8 @@ from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.text import holding
 from gptjax.data.text.cache import EncodedCorpus, encoded
 from gptjax.data.text.control import checked
-from gptjax.data.text.documents import Source
-from gptjax.data.text.sources import FileSource, open_source
+from gptjax.data.text.documents import Source, Sources
+from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
 from gptjax.data.tokenizers.train import TrainingReport, train_sentencepiece
@@ -28,8 +28,9 @@ class CorpusConfig:
 
     data: Annotated[str, alias("--data")] = "embedded"
     """Training text: a .txt file or a folder of them (a file is a document), .jsonl, .parquet,
-    .csv, .tsv or .xlsx with a text column (a row is a document), hub:ID[:CONFIG][@REVISION], or
-    embedded (Python's own documentation, always there)."""
+    .csv, .tsv or .xlsx with a text column (a row is a document), hub:ID[:CONFIG][@REVISION],
+    task:NAME[=DATA] (the rows of a task, DATA being what finetune's --data takes), or embedded
+    (Python's own documentation, always there)."""
     validation: str | None = None
     """Validation text, in the same forms. Absent: some of the training documents are held
     back."""
@@ -130,7 +131,9 @@ def predicts_end(config: CorpusConfig, tokenizer: Tokenizer) -> bool:
     return tokenizer.end is not None if config.predict_end is None else config.predict_end
 
 
-def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]:
+def prepare(
+    config: CorpusConfig, tokenizer: Tokenizer, sources: Sources | None = None
+) -> tuple[Corpus, Corpus]:
     """Encode the training and validation text, once, and open both.
 
     Without validation text, documents are held back: in an order that depends on their number
@@ -138,18 +141,18 @@ def prepare(config: CorpusConfig, tokenizer: Tokenizer) -> tuple[Corpus, Corpus]
     overshoot twofold are passed over, and the shortest is taken if all would. Where that comes to
     less than half or more than twice the share, the end of the longest document is held back
     instead, unless ``hold_back`` is documents. Of a single document it always is the end. An end is
-    cut at a piece (about 4,096 characters), after a line if it can.
+    cut at a piece (about 4,096 characters), after a line if it can. Without ``sources`` the
+    settings say where the documents are from.
 
     Raises:
         UserError: bad data (see `gptjax.data.text.sources.open_source`), nothing trainable, nothing
             that can be held back, or a cache that cannot be written.
     """
-    check(config)
-    train = _encode(open_source_of(config), tokenizer, config, "encoding")
-    if config.validation is not None:
-        source = _open(config, config.validation, "validation")
+    sources = open_sources(config) if sources is None else sources
+    train = _encode(sources.train, tokenizer, config, "encoding")
+    if (source := sources.validation) is not None:
         valid = _encode(source, tokenizer, config, "encoding validation")
-        return _select(train, config.data, tokenizer), _select(valid, config.validation, tokenizer)
+        return _select(train, config.data, tokenizer), _select(valid, source.name, tokenizer)
     bounds, fraction = _bounds(train), config.validation_fraction
     total, lengths = bounds[-1, 0], np.diff(bounds[:, 0])
     longest, name = int(np.argmax(lengths)), config.data
@@ -197,23 +200,24 @@ def check(config: CorpusConfig) -> None:
                 "and below 1"
             )
     elif config.validation.partition(":")[0] not in ("embedded", "hub"):
-        _open(config, config.validation, "validation")
+        open_source_of(config, "validation")
     if config.data.partition(":")[0] not in ("embedded", "hub"):
         open_source_of(config)
 
 
-def prepare_whole(config: CorpusConfig, tokenizer: Tokenizer) -> Corpus:
+def prepare_whole(
+    config: CorpusConfig, tokenizer: Tokenizer, source: Source | None = None
+) -> Corpus:
     """Encode a text, once, and open all of it: nothing is held back. Raises as `prepare`."""
-    data = _encode(open_source_of(config), tokenizer, config, "encoding")
+    source = open_source_of(config) if source is None else source
+    data = _encode(source, tokenizer, config, "encoding")
     return _select(data, config.data, tokenizer)
 
 
-def open_source_of(config: CorpusConfig) -> Source:
-    """The training documents, to be read."""
-    return _open(config, config.data, "train")
-
-
-def _open(config: CorpusConfig, data: str, split: Literal["train", "validation"]) -> Source:
+def open_source_of(config: CorpusConfig, split: Literal["train", "validation"] = "train") -> Source:
+    """The training or the validation documents, to be read."""
+    data = config.data if split == "train" else config.validation
+    assert data is not None
     return open_source(
         data,
         config.text_column,
@@ -226,8 +230,15 @@ def _open(config: CorpusConfig, data: str, split: Literal["train", "validation"]
     )
 
 
+def open_sources(config: CorpusConfig) -> Sources:
+    """The documents that the settings name, to be read. Raises what `check` raises."""
+    check(config)
+    valid = None if config.validation is None else open_source_of(config, "validation")
+    return Sources(open_source_of(config), valid)
+
+
 def prepare_tokenizer(
-    vocabulary: VocabularyConfig, size: int, corpus: CorpusConfig
+    vocabulary: VocabularyConfig, size: int, corpus: CorpusConfig, source: Source | None = None
 ) -> tuple[Tokenizer, TrainingReport | None]:
     """The tokenizer that the settings name, or one trained on the corpus (with a report).
 
@@ -239,18 +250,12 @@ def prepare_tokenizer(
     """
     if vocabulary.tokenizer is not None:
         return load_tokenizer(vocabulary.tokenizer, size, vocabulary.mode), None
-    documents = (document.chunks for document in checked(open_source_of(corpus).documents()))
+    source = open_source_of(corpus) if source is None else source
+    documents = (document.chunks for document in checked(source.documents()))
     try:
         return train_sentencepiece(documents, size, vocabulary)
     except UserError as error:
         raise UserError(f"`data={corpus.data}`: {error}") from error
-
-
-def stretches(corpus: Corpus) -> np.ndarray:
-    """Neighbouring documents joined: the fewest [start, end) with the same tokens, int64 [S, 2]."""
-    starts, ends = corpus.starts, corpus.ends
-    breaks = np.flatnonzero(starts[1:] != ends[:-1])
-    return np.stack([starts[np.append(0, breaks + 1)], ends[np.append(breaks, -1)]], axis=1)
 
 
 def _encode(
@@ -269,8 +274,7 @@ def _encode(
         settings["suffixes"] = sorted(config.suffixes)
     cache = Path(config.cache).expanduser() if config.cache else cache_folder()
     found = encoded(source, tokenizer, settings, cache, label)
-    left_out = source.left_out if isinstance(source, FileSource) else {}
-    return replace(found, dropped={**found.dropped, **left_out})
+    return replace(found, dropped={**found.dropped, **source.left_out})
 
 
 def _select(

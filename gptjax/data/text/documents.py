@@ -46,6 +46,7 @@ class Source(Protocol):
 
     name: str  # what the user called it
     total_bytes: int | None  # about how many bytes of text there are; None if nobody knows
+    left_out: Mapping[str, int]  # reason -> how many of what is there are no documents
 
     def fingerprint(self) -> str:
         """A hash (hex) of the content, or of what fixes it."""
@@ -58,6 +59,13 @@ class Source(Protocol):
     def documents(self) -> Iterator[Document]:
         """Every document, in a fixed order."""
         ...
+
+
+class Sources(NamedTuple):
+    """What a language model is trained on and validated on."""
+
+    train: Source
+    validation: Source | None  # None: some of the training documents are held back
 
 
 def row_text(row: Row, format: TableFormat) -> str:

@@ -1,6 +1,6 @@
 """Documents from a dataset on the hub, or from a local folder with the hub's layout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class HubSource:
         self, data: str, text_column: str, encoding_errors: EncodingErrors, split: str
     ) -> None:
         self.name = data
+        self.left_out: Mapping[str, int] = {}
         self._format = TableFormat(
             None, FileReading(errors=encoding_errors), text_column, hint=COLUMN_HINT
         )

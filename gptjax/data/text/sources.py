@@ -97,6 +97,7 @@ class EmbeddedSource:
     name = "embedded"
 
     def __init__(self) -> None:
+        self.left_out: Mapping[str, int] = {}
         self.total_bytes: int | None = sum(len(text.encode()) for _, text in embedded_documents())
 
     def fingerprint(self) -> str:
@@ -131,7 +132,7 @@ class FileSource:
         follow_links: bool = True,
     ) -> None:
         self.name = data
-        self.left_out: dict[str, int] = {}
+        self.left_out: Mapping[str, int] = {}
         self._text_column = text_column
         self._reading = reading
         self._root = Path(data).expanduser()

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gptjax.data.text.corpus import Corpus, stretches
+from gptjax.data.text.corpus import Corpus
+from gptjax.data.text.windows import stretches
 
 COUNT_BLOCK = 1 << 22
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gptjax.batch import Batch
-from gptjax.data.text.corpus import Corpus, stretches
+from gptjax.data.text.corpus import Corpus
 from gptjax.errors import UserError
 
 
@@ -242,3 +242,10 @@ def _pack(
     begins = ends - taken
     offset = begins - begins[first_array[:-1]][window_of] + gap
     return Pieces(start, length, context, offset.astype(np.int32), first_array)
+
+
+def stretches(corpus: Corpus) -> np.ndarray:
+    """Neighbouring documents joined: the fewest [start, end) with the same tokens, int64 [S, 2]."""
+    starts, ends = corpus.starts, corpus.ends
+    breaks = np.flatnonzero(starts[1:] != ends[:-1])
+    return np.stack([starts[np.append(0, breaks + 1)], ends[np.append(breaks, -1)]], axis=1)

@@ -6,7 +6,7 @@ In such a path `{label}` stands for each of the task's labels, as the files spel
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,13 @@ class Labelled:
     def left_out(self) -> tuple[str, str]:
         """Why the other files are left out, and the first of them."""
         return "files that belong to none of the labels", str(self.others[0])
+
+    @property
+    def texts(self) -> list[Path]:
+        """Of the others those that are a text each, where the files with a label are, too."""
+        kinds = [SUFFIXES.get(suffix_of(file.name), TEXT) for file in self.others]
+        pairs = zip(self.others, kinds, strict=True)
+        return [file for file, kind in pairs if self.whole and kind == TEXT]
 
 
 def find_labelled(path: Path, task: Task) -> Labelled:
@@ -100,16 +107,11 @@ def labelled_rows(
             yield Row(where, {text: content, label: spelled})
 
 
-def unlabelled_rows(path: Path, task: Task, reading: FileReading) -> Iterator[Row]:
-    """A row without a label for each file that belongs to none of them, where a file is a text.
-
-    Of files with a text a line there are none: what lies beside them may be anything.
-    """
-    found = find_labelled(path, task)
-    for file in found.others if found.whole else ():
-        if SUFFIXES.get(suffix_of(file.name), TEXT) == TEXT:
-            content = "".join(read_text(file, reading))
-            yield Row(str(file), {_own_name(task, task.parts[0]): content})
+def unlabelled_rows(files: Iterable[Path], task: Task, reading: FileReading) -> Iterator[Row]:
+    """A row without a label for each file, which is a text (see `Labelled.texts`)."""
+    for file in files:
+        content = "".join(read_text(file, reading))
+        yield Row(str(file), {_own_name(task, task.parts[0]): content})
 
 
 def _texts(

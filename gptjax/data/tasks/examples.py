@@ -9,7 +9,7 @@ from gptjax.data.tables.columns import is_nested, with_nested
 from gptjax.data.tables.containers import is_there
 from gptjax.data.tables.format import Row
 from gptjax.data.tables.lines import FileReading, clean_text
-from gptjax.data.tasks.by_label import PLACE, find_labelled, says_label
+from gptjax.data.tasks.by_label import PLACE, Labelled, find_labelled, says_label
 from gptjax.data.tasks.match import ANNOTATIONS, FILES, Advice, Matcher
 from gptjax.data.tasks.options import check_options, listed_options
 from gptjax.data.tasks.rows import columns_hint, files_of, read_rows
@@ -58,11 +58,18 @@ def read_split(
         labels=labels,
         required=required,
     )
-    if by_label is not None and by_label.others:
-        reason, first = by_label.left_out
-        dropped = {**split.dropped, reason: len(by_label.others)}
-        split = replace(split, dropped=dropped, first={**split.first, reason: first})
+    if by_label is not None:
+        split = count_others(split, by_label)
     return replace(split, earlier=digest.named, files=digest.files, notes=notes)
+
+
+def count_others(split: Split, found: Labelled) -> Split:
+    """The split, the files that belong to none of the labels counted with what is left out."""
+    if not found.others:
+        return split
+    reason, first = found.left_out
+    dropped = {**split.dropped, reason: len(found.others)}
+    return replace(split, dropped=dropped, first={**split.first, reason: first})
 
 
 def _noted(rows: Iterable[Row], seen: list[Row]) -> Iterator[Row]:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from gptjax.config import nearest
 from gptjax.data.tables.lines import UTF_8
-from gptjax.data.tasks.by_label import says_label, unlabelled_rows
-from gptjax.data.tasks.examples import to_split
+from gptjax.data.tasks.by_label import find_labelled, says_label, unlabelled_rows
+from gptjax.data.tasks.examples import count_others, to_split
 from gptjax.data.tasks.load import SAMPLE_WARNING, find_task_files
 from gptjax.data.tasks.rows import read_rows
 from gptjax.data.tasks.samples import SIZES, sample_split
@@ -180,7 +180,10 @@ def _find(data: str) -> tuple[Task, tuple[str, ...], Mapping[str, Path] | None]:
     name, words = named(data)
     task = find_task(name)
     folder = Path(name).parent if name.endswith(".toml") else None
-    return task, words, find_task_files(words, task, folder)
+    try:
+        return task, words, find_task_files(words, task, folder)
+    except UserError as error:  # which is of what stands after the name
+        raise UserError(f"{PREFIX}{name}: {error}") from error
 
 
 def _read(data: str, config: CorpusConfig, names: Sequence[str]) -> tuple[Task, dict[str, Split]]:
@@ -230,8 +233,9 @@ def _read_file(path: Path, task: Task, name: str, config: CorpusConfig) -> Split
     reading = replace(task.reading, encoding=encoding, sheet=sheet, errors=config.encoding_errors)
     notes: list[str] = []
     rows = read_rows(path, task, reading, notes.append)
-    if says_label(path):
-        rows = chain(rows, unlabelled_rows(path, task, reading))
+    found = find_labelled(path, task) if says_label(path) else None
+    if found is not None:
+        rows = chain(rows, unlabelled_rows(found.texts, task, reading))
     split = to_split(
         rows,
         task,
@@ -242,4 +246,8 @@ def _read_file(path: Path, task: Task, name: str, config: CorpusConfig) -> Split
         labels=False,
         required=(),
     )
+    if found is not None:
+        texts = set(found.texts)
+        others = [file for file in found.others if file not in texts]
+        split = count_others(split, replace(found, others=others))
     return replace(split, notes=notes)

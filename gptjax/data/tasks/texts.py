@@ -78,7 +78,8 @@ class TaskTexts:
     def report(self) -> Iterable[str]:
         """Lines for people: what was read, and what was left out and why."""
         for split in self.splits:
-            yield f"{split.name}: the text of {len(split.examples):,} rows from {split.source}"
+            count = len(split.examples)
+            yield f"{split.name}: the text of {count:,} row{'s'[: count > 1]} from {split.source}"
             yield from (f"  {note}" for note in split.notes)
             for reason, count in split.dropped.items():
                 yield f"  {count:,} left out: {reason} (first: {split.first[reason]})"

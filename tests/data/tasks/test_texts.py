@@ -75,7 +75,7 @@ def test_which_rows_are_read(snli):
     assert list(report(sources)) == [
         f"train: the text of 3 rows from {train}",
         f"  1 left out: an empty hypothesis (first: {train}: line 3)",
-        f"valid: the text of 1 rows from {snli / 'snli_1.0_dev.jsonl'}",
+        f"valid: the text of 1 row from {snli / 'snli_1.0_dev.jsonl'}",
     ]
 
 

@@ -186,7 +186,6 @@ def _problem(
         params=partial(begin, loaded, section.transfer_layers, train.seed) if loaded else None,
         source=None if loaded is None else loaded.backbone,
         **_trained_parts(section),
-        has_head=True,
         on_start=lambda: _copy_task_file(config, folder),
     )
 

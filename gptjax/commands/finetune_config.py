@@ -164,6 +164,7 @@ class FinetuneConfig(FinetuneSelection, RunConfig):
     )
 
     WARMUP: ClassVar[float] = 0.002
+    HAS_HEAD: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < len(self.seeds):

@@ -40,7 +40,8 @@ class Selection:
 class RunConfig(Selection):
     """The sections that every training command has."""
 
-    WARMUP: ClassVar[float] = WARMUP
+    WARMUP: ClassVar[float] = WARMUP  # where none is said
+    HAS_HEAD: ClassVar[bool] = False  # whether a task head stands on the backbone
 
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -49,6 +50,11 @@ class RunConfig(Selection):
     distributed: DistributedConfig = field(
         default_factory=DistributedConfig, metadata={"toml": False}
     )
+
+    @property
+    def highest_depth(self) -> int:
+        """The depth of the head, or of the last block (see `gptjax.models.backbone.groups`)."""
+        return self.model.num_layers + self.HAS_HEAD
 
 
 def with_length(config: C, typed: TrainConfig, otherwise: int | None = None) -> C:

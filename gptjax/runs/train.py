@@ -45,7 +45,7 @@ from gptjax.training.optimizer import (
     settle_warmup,
 )
 from gptjax.training.screen import SCREEN
-from gptjax.training.stages import make_staged_optimizer, read_stages
+from gptjax.training.stages import Stage, make_staged_optimizer, read_stages
 from gptjax.training.tracking import Tracker
 from gptjax.training.weights_and_biases import Identity
 
@@ -88,7 +88,6 @@ class Problem(Generic[Outcome]):
     # params -> True for each array that is trained; None: all are.
     trainable: Callable[[PyTree], PyTree] | None = None
     untouched: bool = False  # no gradients of the others are computed
-    has_head: bool = False  # whether a task head stands on the backbone
     on_start: Callable[[], None] | None = None  # writes further files when the run is accepted
 
 
@@ -126,6 +125,7 @@ def train_run(
         train = config.train
         parallel.check_batch_size(train.batch_size, train.accumulate, "train.batch_size")
         steps = total_steps(train, 1)
+        _stages(config)  # refuses what is no range
         if train.steps is not None:
             check_warmup(config.optimizer, steps)
         with only_run(out):
@@ -252,12 +252,20 @@ def _optimizer(config: RunConfig, problem: Problem[Any], steps: int) -> Optimize
         untouched = problem.untouched
         return make_optimizer(update, steps, problem.trainable, depths=depths, untouched=untouched)
     assert train.epochs is not None
-    highest = config.model.num_layers + problem.has_head
-    stages = read_stages(train.unfreeze, train.epochs, highest, head=problem.has_head)
-    per_epoch, restart = len(problem.batches), train.restart_schedule
     return make_staged_optimizer(
-        update, stages, train.epochs, per_epoch, depths, highest, restart_schedule=restart
+        update,
+        _stages(config),
+        train.epochs,
+        len(problem.batches),
+        depths,
+        config.highest_depth,
+        restart_schedule=train.restart_schedule,
     )
+
+
+def _stages(config: RunConfig) -> list[Stage]:
+    words, epochs = config.train.unfreeze, config.train.epochs or 0
+    return read_stages(words, epochs, config.highest_depth, head=config.HAS_HEAD)
 
 
 def _check_same_stages(before: RunConfig, now: RunConfig) -> None:

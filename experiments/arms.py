@@ -12,7 +12,7 @@ from typing import Any
 
 from gptjax.commands.sweep import run_sweep
 from gptjax.data.tasks.metrics import LABELS
-from gptjax.data.tasks.table import TASKS
+from gptjax.data.tasks.table import find_task
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 from gptjax.report.figures import Series, mean_text, over_seeds
@@ -22,7 +22,7 @@ from gptjax.sweep.plan import Sweep
 
 RESAMPLES = 2000
 TASKS_FILE = Path(__file__).with_name("small-tasks.toml")
-RATES = "learning_rates"  # in the file of tasks
+RATES, LM_RATE = "learning_rates", "lm_learning_rate"  # in the file of tasks
 PRETRAINED, UNTRAINED = "pre-trained", "untrained"
 
 Arms = Mapping[str, Mapping[str, Any]]
@@ -125,8 +125,9 @@ def _run_task(
     config: ArmsConfig, task: str, settings: Mapping[str, Any], arms: Arms
 ) -> dict[str, Outcome]:
     out, rates = config.arms / task, settings[RATES]
-    shared = {key: value for key, value in settings.items() if key != RATES}
-    shared |= {"task": task, "data": str(config.data / task), "tracking.tensorboard": False}
+    shared = {key: value for key, value in settings.items() if key not in (RATES, LM_RATE)}
+    shared = {"task": task, **shared, "data": str(config.data / task)}
+    shared |= {"tracking.tensorboard": False}
 
     def run(chosen: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, SweepPoint]:
         variants = {
@@ -187,9 +188,9 @@ def with_interval(comparison: Comparison) -> str:
     return f"{100 * comparison.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
-def metric_of(task: str) -> str:
-    """The name of a task's first metric."""
-    return LABELS[TASKS[task].metrics[0]]
+def metric_of(task: str, settings: Mapping[str, Any] | None = None) -> str:
+    """The name of a task's first metric; its ``settings`` may name a task file."""
+    return LABELS[find_task((settings or {}).get("task", task)).metrics[0]]
 
 
 def series(label: str, outcomes: Mapping[Any, Outcome]) -> Series:

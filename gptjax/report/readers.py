@@ -18,10 +18,11 @@ from gptjax.report import entries, figures
 from gptjax.report.entries import Made, Origin, Sources
 from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.identity import check_results
+from gptjax.runs.identity import check_results, notices
 from gptjax.runs.most_wrong import MostWrong, read_most_wrong
 from gptjax.runs.open import load_config, load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
+from gptjax.runs.train import say
 
 LARGEST = 1e300  # a number that can be drawn and converted
 ABSOLUTE = re.compile(r"(?<![\w.…~])/(?:[^\s/'\"]+/)*(?=[^\s/'\"])")
@@ -49,6 +50,8 @@ def _made(folder: Path, shown: str) -> Made:
     run = RunFolder(folder)
     meta = run.read_meta()
     check_results(run)
+    for notice in notices(run):
+        say(f"notice: {notice}")
     commits = [once["commit"] for once in (meta, *meta.get("resumed", []))]
     made = Made(
         shown,

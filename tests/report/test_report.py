@@ -23,7 +23,7 @@ from gptjax.report.pretraining import seconds, thin
 from gptjax.report.report import build
 from gptjax.runs import results as kinds
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.identity import finish
+from gptjax.runs.identity import file_digests, finish
 from gptjax.runs.results import SweepResults, write_results
 
 
@@ -438,6 +438,17 @@ def test_results_that_have_changed_are_named(tmp_path, answers, name, old, new):
         find([str(tmp_path)])
     finish(RunFolder(path))  # as going on with it does
     find([str(tmp_path)])
+
+
+def test_settings_that_have_changed_are_named(tmp_path, answers, capsys):
+    path = made_runs.tuned(tmp_path / "a", "rte", answers[0])
+    run = RunFolder(path)
+    run.update_meta(files=file_digests(run))
+    find([str(tmp_path)])
+    assert "not as the run wrote it" not in capsys.readouterr().err
+    run.config.write_text(run.config.read_text() + "# another\n")
+    find([str(tmp_path)])
+    assert "config.toml: is not as the run wrote it" in capsys.readouterr().err
 
 
 def test_damaged_records_are_named(tmp_path):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gptjax.models.config import ModelConfig
-from gptjax.models.family import Columns, Family, RandomKey, Slot, States, Tokens
+from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
 from gptjax.models.lstm import LSTM
 from gptjax.models.transformer import Transformer
 
@@ -44,6 +44,21 @@ def states(
         UserError: the rows are longer than the context.
     """
     found: Array = make_backbone(config).apply({"params": params}, tokens, key)  # type: ignore[assignment]
+    return found
+
+
+def layer_states(
+    config: ModelConfig, params: PyTree, tokens: Tokens, key: RandomKey | None = None
+) -> LayerStates:
+    """The states after each depth, [L + 1, B, T, D]: 0 is what the first block reads, N what block
+    N gives.
+
+    A final LayerNorm belongs to L, so that the last are those of `states`, whose arguments and
+    errors these are.
+    """
+    found: Array = make_backbone(config).apply(  # type: ignore[assignment]
+        {"params": params}, tokens, key, method="layer_states"
+    )
     return found
 
 

@@ -11,6 +11,7 @@ from gptjax.models.config import ModelConfig
 
 Tokens = Int[Array, "B T"]
 States = Float[Array, "B T D"]  # in the compute type
+LayerStates = Float[Array, "N B T D"]  # N = L + 1 depths, in the compute type
 RandomKey = Key[Array, ""]
 Slot = Int[Array, ""]
 Columns = Int[Array, " B"]  # one of each row
@@ -31,6 +32,10 @@ class Family(nn.Module):
 
     def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
         """States of all positions."""
+        raise NotImplementedError
+
+    def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
+        """States after each depth."""
         raise NotImplementedError
 
     def embed(self, tokens: Tokens) -> States:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
-from gptjax.models.family import Columns, Family, RandomKey, Slot, States, Tokens
+from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
 from gptjax.models.layers import Linear
 
 FORGET_BIAS = 1.0  # A new memory cell keeps what it has (Gers et al. 2000).
@@ -202,15 +202,26 @@ class LSTM(Family):
 
     def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
         """States of all positions; nothing is remembered before."""
+        return self._depths(tokens, key)[-1]
+
+    def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
+        """The states after each depth (`gptjax.models.backbone.layer_states`)."""
+        return jnp.stack(self._depths(tokens, key))
+
+    def _depths(self, tokens: Tokens, key: RandomKey | None) -> list[States]:
+        """What the first layer reads, and what each layer gives to the next one or the output."""
         config = self.config
         config.check_length(tokens.shape[1])  # so that it sees as much as a transformer
         key = self.dropout_key(key)
         keys = None if key is None else jax.random.split(key, config.num_layers + 1)
         x = self.embed(tokens)
-        x = dropout(x, None if keys is None else keys[-1], config.embedding_dropout)
+        depths = [dropout(x, None if keys is None else keys[-1], config.embedding_dropout)]
         for i, block in enumerate(self.blocks):
-            x = dropout(block(x), None if keys is None else keys[i], config.residual_dropout)
-        return x
+            x = dropout(
+                block(depths[-1]), None if keys is None else keys[i], config.residual_dropout
+            )
+            depths.append(x)
+        return depths
 
     def extend(
         self, tokens: Tokens, cache: tuple[Carry, ...], slot: Slot, first: Columns

@@ -12,7 +12,7 @@ from gptjax.errors import UserError
 from gptjax.models.attention import cached_attention, causal_attention, fused_attention
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
-from gptjax.models.family import Columns, Family, RandomKey, Slot, States, Tokens
+from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
 from gptjax.models.layers import LayerNorm, Linear, gelu
 
 
@@ -228,15 +228,27 @@ class Transformer(Family):
 
     def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
         """The states [B, T, D] of all positions (`gptjax.models.backbone.states`)."""
+        return self._depths(tokens, key)[-1]
+
+    def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
+        """The states after each depth (`gptjax.models.backbone.layer_states`)."""
+        return jnp.stack(self._depths(tokens, key))
+
+    def _depths(self, tokens: Tokens, key: RandomKey | None) -> list[States]:
+        """What the first block reads, and what each block gives; the last is normalised at last."""
         self.config.check_length(tokens.shape[1])
         key = self.dropout_key(key)
         keys = None if key is None else jax.random.split(key, 3 * self.config.num_layers + 1)
         x = self.embed(tokens)
         if self.config.fidelity == "paper":  # else it was done to the tables (`for_loss`)
             x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
+        depths = [x]
         for i, block in enumerate(self.blocks):
             x = block(x, None if keys is None else keys[3 * i : 3 * i + 3])
-        return self.final_norm(x) if self.config.norm == "pre" else x
+            depths.append(x)
+        if self.config.norm == "pre":
+            depths[-1] = self.final_norm(x)
+        return depths
 
     def embed(self, tokens: Tokens, positions: Int[Array, "_ T"] | None = None) -> States:
         """The sum of token and position embedding, without dropout; None is from position 0 on."""

@@ -1,7 +1,7 @@
 """The face of every family: what it promises, and that nothing else asks which family it is."""
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -119,6 +119,32 @@ def test_states_embed_and_output(config):
     assert bias is None
     expected = np.asarray(states) @ np.asarray(table).T
     np.testing.assert_allclose(backbone.logits(config, params, states), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config", [*BOTH, TransformerConfig(**SIZES, num_heads=2)], ids=["pre", "lstm", "post"]
+)
+@pytest.mark.parametrize("key", [None, jax.random.key(3)], ids=["evaluation", "dropout"])
+def test_layer_states_begin_with_the_embeddings_and_end_with_the_states(config, key):
+    params = backbone.init_backbone(config, jax.random.key(0))
+    tokens = jnp.asarray([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], jnp.int32)
+    found = backbone.layer_states(config, params, tokens, key)
+    assert found.shape == (3, 2, 5, 16)
+    np.testing.assert_array_equal(found[-1], backbone.states(config, params, tokens, key))
+    if key is None:
+        np.testing.assert_array_equal(found[0], backbone.embed(config, params, tokens))
+        # After the first block a model of one block ends, but for the last LayerNorm.
+        one = replace(config, num_layers=1)
+        shallow = {name: value for name, value in params.items() if name != "blocks_1"}
+        if "final_norm" in params:
+            first = (found[1] - found[1].mean(-1, keepdims=True)) / jnp.sqrt(
+                found[1].var(-1, keepdims=True) + 1e-5
+            )
+        else:
+            first = found[1]
+        np.testing.assert_allclose(backbone.states(one, shallow, tokens), first, atol=1e-5)
+    with pytest.raises(UserError, match="9 tokens"):
+        backbone.layer_states(config, params, jnp.zeros((1, 9), jnp.int32))
 
 
 @pytest.mark.parametrize("config", BOTH, ids=["transformer", "lstm"])

@@ -5,6 +5,7 @@
       tokenizer/  tensorboard/  checkpoints/last/N  checkpoints/best/N  checkpoints/curve/N
       of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  most_wrong.tsv
         head.safetensors
+      of a run that was probed: features/
 
 Nothing in it names another folder that is needed later, so it can be moved or copied.
 """
@@ -72,6 +73,7 @@ class RunFolder:
     predictions = _Item("predictions.tsv")  # what a fine-tuned model says to each example
     most_wrong = _Item("most_wrong.tsv")  # the examples that it answers worst, with their texts
     task_file = _Item("task.toml")  # the run's own copy of the task file that it was given
+    features = _Item("features")  # states of texts that `gptjax probe` has computed
     head = _Item("head.safetensors")  # the best checkpoint's task head without its backbone
 
     def seeds(self) -> list["RunFolder"]:

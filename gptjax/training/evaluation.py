@@ -70,9 +70,13 @@ class Predictor:
         """float32 [batches × B, …]."""
         params = parallel.place(params)
         begin, self.seconds = time.perf_counter(), 0.0
-        answers = np.concatenate(list(_over(self._batches, self._timed, params)))
+        answers = np.concatenate(list(self.each(params)))
         self.seconds += time.perf_counter() - begin
         return answers
+
+    def each(self, params: PyTree) -> Iterator[np.ndarray]:
+        """The answers batch by batch, for those that together do not fit into memory."""
+        return _over(self._batches, self._timed, params)
 
     def _timed(self, params: PyTree, batch: Batch) -> Any:
         """The step. The first one of a shape returns when it is compiled, and before the devices

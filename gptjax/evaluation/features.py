@@ -1,0 +1,243 @@
+"""Features of texts: the states of a backbone, one vector for each text, kept on disk.
+
+A text is read as pre-training reads a document: the tokenizer's separator first, then its tokens.
+The texts of a pair are one document with a line end between them. A feature is of the text's own
+positions; the separator does not count, and padding never does.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gptjax.batch import Batch
+from gptjax.config import cache_folder
+from gptjax.data.tasks.buckets import Bucketed
+from gptjax.data.tasks.formats import Sequences
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.task import Task
+from gptjax.data.tokenizers.tokenizer import Tokenizer
+from gptjax.errors import UserError
+from gptjax.files import make_folder
+from gptjax.models import backbone
+from gptjax.models.config import ModelConfig
+from gptjax.models.pooling import pool, pooled_width
+from gptjax.runs.head import backbone_fingerprint
+from gptjax.runs.memory import rows_at_once
+from gptjax.runs.open import Run
+from gptjax.training.evaluation import Predictor
+
+Kind = Literal["last", "mean", "max"]
+# Raised whenever the meaning of a file changes.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone says of N texts, in their order.
+
+    Attributes:
+        layers: by the number of the layer, 0 (the embeddings) to L; memory maps of float32.
+        lengths: tokens of each text, all that it has, without the separator.
+        context: tokens that the model reads at once, the separator included.
+        computed: whether a model was asked; otherwise all was there.
+    """
+
+    layers: Mapping[int, Float[np.ndarray, "N E"]]
+    lengths: Int[np.ndarray, " N"]
+    context: int
+    computed: bool
+
+    @property
+    def cut(self) -> int:
+        """How many texts are longer than the context, and lost their end."""
+        return int((self.lengths + 1 > self.context).sum())
+
+    @property
+    def tokens(self) -> list[int]:
+        """How many tokens of each text were read, the separator included."""
+        found: list[int] = np.minimum(self.lengths + 1, self.context).tolist()
+        return found
+
+
+def check_task(task: Task) -> None:
+    """Refuse a task that has no classes."""
+    if not task.has_classes:
+        kind = "choices" if task.format == "choice" else "scores"
+        raise UserError(
+            f"`task={task.name}`: has {kind}, and a probe reads classes; fine-tune on it instead"
+        )
+
+
+def features_of(
+    run: Run,
+    examples: Sequence[Example],
+    task: Task,
+    *,
+    layers: Sequence[int],
+    how: Kind = "last",
+    batch_size: int = 32,
+) -> Features:
+    """Features of a run's backbone, of a fine-tuned run too; computed once, then read.
+
+    They lie in the run's folder, or in the cache where nothing can be written there. A file is
+    named by the hash of parameters, tokenizer, texts, layer and kind.
+
+    Args:
+        run: the model.
+        examples: at least one.
+        task: of these examples.
+        layers: the wanted ones; all of them come from one pass.
+        how: the state of a text's last token, or the mean or maximum over its tokens.
+        batch_size: texts at once, rounded up to a multiple of the devices; never changes a feature
+            but for rounding.
+
+    Raises:
+        UserError: a task without classes, or no folder that can be written.
+    """
+    check_task(task)
+    texts = ["\n".join(example.texts) for example in examples]
+    folder = _folder(run)
+    read = {"texts": _hash_of(texts), "tokenizer": run.tokenizer.fingerprint}
+    lengths_file = folder / f"{_key(**read)}.npy"
+    asked = {"model": asdict(run.model), "backbone": backbone_fingerprint(run.backbone), "how": how}
+    files = {one: folder / f"{_key(**read, **asked, layer=one)}.npy" for one in layers}
+    shape, context = (len(texts), pooled_width(run.model.width, how)), run.model.context_length
+    found = {one: _open(path, shape) for one, path in files.items()}
+    lengths = _open(lengths_file, shape[:1])
+    if lengths is not None and all(array is not None for array in found.values()):
+        there = {one: array for one, array in found.items() if array is not None}
+        return Features(there, lengths, context, False)
+    ids = _read(run.tokenizer, texts)
+    sequences = [Sequences((own[:context],), len(own) > context) for own in ids]
+    lengths = np.array([len(own) - 1 for own in ids], np.int64)
+    _write(lengths_file, lengths)
+    missing = {one: files[one] for one, array in found.items() if array is None}
+    batches = Bucketed(
+        sequences,
+        examples,
+        task,
+        context_length=context,
+        batch_size=rows_at_once(run.model, batch_size, len(texts)),
+        seed=0,
+        shuffle=False,
+    )
+    _compute(run, batches, missing, how, shape)
+    opened = {one: np.load(path, mmap_mode="r") for one, path in files.items()}
+    return Features(opened, lengths, context, True)
+
+
+def _read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int[np.ndarray, " _"]]:
+    """The tokens of each text, the separator first; one that occurs several times is encoded
+    once."""
+    different = list(dict.fromkeys(texts))
+    ids = dict(zip(different, tokenizer.encode(different), strict=True))
+    return [np.concatenate([[tokenizer.separator], ids[text]]).astype(np.int32) for text in texts]
+
+
+@functools.lru_cache(maxsize=16)
+def _pooled(
+    config: ModelConfig, layers: tuple[int, ...], how: Kind
+) -> Callable[[Any, Batch], Array]:
+    """The same function for the same model, so that it is compiled once."""
+
+    def predict(params: Any, batch: Batch) -> Array:
+        states = backbone.layer_states(config, params, jnp.asarray(batch.tokens)[:, 0])
+        own = batch.lm_weights[:, 0] > 0  # neither the separator nor padding
+        return jnp.stack([pool(states[layer], own, how) for layer in layers], axis=1)
+
+    return predict
+
+
+def _compute(
+    run: Run, batches: Bucketed, files: Mapping[int, Path], how: Kind, shape: tuple[int, int]
+) -> None:
+    """Write the features of these layers, each file whole or not at all."""
+    if not files:
+        return
+    parts = {layer: _temporary(path) for layer, path in files.items()}
+    try:
+        maps = [_new(part, shape) for part in parts.values()]
+        predict = Predictor(_pooled(run.model, tuple(files), how), batches)
+        for index, found in enumerate(predict.each(run.backbone)):
+            members = batches.members(0, index)
+            for number, array in enumerate(maps):
+                array[members] = found[: len(members), number]
+        for array in maps:
+            array.flush()
+        for layer, path in files.items():
+            os.replace(parts[layer], path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def _new(path: Path, shape: tuple[int, int]) -> np.memmap[Any, Any]:
+    """A new file in memory. The disk has all of its room: a map over none would end the process."""
+    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    part = _temporary(path)
+    try:
+        with part.open("wb") as file:
+            np.save(file, array)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What is in a file; None if it is missing, or not as it was written."""
+    try:
+        found: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape else None
+
+
+def _folder(run: Run) -> Path:
+    """Where the features of a run lie; made."""
+    if run.checkpoint != "published":
+        try:
+            make_folder(run.folder.features)
+            return run.folder.features
+        except OSError:
+            pass  # another's run, or a disk that is only read
+    folder = cache_folder() / "features"
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise UserError(
+            f"cache folder {folder}: cannot be written ({error.strerror or error}); choose another "
+            "folder with the environment variable GPTJAX_CACHE"
+        ) from error
+    return folder
+
+
+def _hash_of(texts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(encoded)}:".encode() + encoded)
+    return digest.hexdigest()
+
+
+def _key(**identity: Any) -> str:
+    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

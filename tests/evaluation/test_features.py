@@ -1,0 +1,156 @@
+"""Features are the model's own states, whatever they are computed beside, and computed once."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.table import TASKS
+from gptjax.data.tokenizers.train import train_sentencepiece
+from gptjax.errors import UserError
+from gptjax.evaluation import features
+from gptjax.evaluation.features import features_of
+from gptjax.models import backbone
+from gptjax.models.lstm import LSTMConfig
+from gptjax.models.transformer import TransformerConfig
+from gptjax.runs.folder import RunFolder
+from gptjax.runs.open import Run
+
+SIZES = {"vocabulary_size": 330, "context_length": 12, "num_layers": 2, "width": 16}
+MODELS = [TransformerConfig(**SIZES, num_heads=2, norm="pre"), LSTMConfig(**SIZES)]
+WORDS = "the old house was very quiet and bright".split()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_sentencepiece([["the old house was very quiet and bright. " * 40]], 330)[0]
+
+
+@pytest.fixture
+def run(tokenizer, tmp_path):
+    params = backbone.init_backbone(MODELS[0], jax.random.key(0))
+    return Run(RunFolder(tmp_path / "run"), MODELS[0], tokenizer, params, 1, "last/1")
+
+
+def texts(count, seed=0):
+    """Texts of several lengths, some of them longer than the context."""
+    rng = np.random.default_rng(seed)
+    found = [" ".join(rng.choice(WORDS, rng.integers(1, 12))) for _ in range(count)]
+    return [Example((text,), 0, "", row) for row, text in enumerate(found)]
+
+
+def own_states(run, text):
+    """The states of a text alone, without padding, [L + 1, T, D]; the separator's are left out."""
+    (ids,) = run.tokenizer.encode([text])
+    tokens = np.concatenate([[run.tokenizer.separator], ids])[: run.model.context_length]
+    found = backbone.layer_states(run.model, run.backbone, jnp.asarray(tokens[None]))
+    last = backbone.states(run.model, run.backbone, jnp.asarray(tokens[None]))
+    np.testing.assert_allclose(found[-1], last, atol=1e-6)
+    return np.asarray(found)[:, 0, 1:]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=["transformer", "lstm"])
+@pytest.mark.parametrize("how", ["last", "mean", "max"])
+def test_features_are_the_states_of_the_text_alone(run, model, how):
+    params = backbone.init_backbone(model, jax.random.key(1))
+    run = replace(run, model=model, params=params)
+    examples = texts(21)
+    found = features_of(run, examples, TASKS["sst2"], layers=[0, 2, 1], how=how, batch_size=8)
+    wanted = {"last": lambda x: x[:, -1], "mean": lambda x: x.mean(1), "max": lambda x: x.max(1)}
+    for number, example in enumerate(examples):
+        expected = wanted[how](own_states(run, example.texts[0]))
+        for layer in range(3):
+            np.testing.assert_allclose(found.layers[layer][number], expected[layer], atol=2e-5)
+    lengths = [len(ids) for ids in run.tokenizer.encode([one.texts[0] for one in examples])]
+    assert found.lengths.tolist() == lengths
+    assert found.cut == sum(length > 11 for length in lengths) > 0
+    assert found.tokens == [min(length + 1, 12) for length in lengths]
+
+
+def test_neither_the_batch_nor_the_neighbours_change_a_feature(run):
+    examples = texts(30)
+    task, layers = TASKS["sst2"], [2]
+    whole = features_of(run, examples, task, layers=layers, batch_size=32).layers[2]
+    part = features_of(run, examples[5:9], task, layers=layers, batch_size=4).layers[2]
+    np.testing.assert_allclose(part, whole[5:9], atol=1e-5)
+
+
+def test_features_are_computed_once_and_by_what_decides_them(run, monkeypatch):
+    examples, task = texts(9), TASKS["sst2"]
+    first = features_of(run, examples, task, layers=[1], batch_size=4)
+    assert first.computed
+    files = sorted(run.folder.features.iterdir())
+    assert len(files) == 2  # the layer, and the lengths
+    asked = []
+    compute = features._compute
+    monkeypatch.setattr(features, "_compute", lambda *a: (asked.append(list(a[2])), compute(*a)))
+    again = features_of(run, examples, task, layers=[1], batch_size=8)
+    assert not again.computed and asked == []
+    np.testing.assert_array_equal(again.layers[1], first.layers[1])
+    assert again.cut == first.cut and again.tokens == first.tokens
+    # Of several layers those that are missing; other texts, parameters and kinds are others.
+    features_of(run, examples, task, layers=[0, 1, 2])
+    other = jax.tree.map(lambda leaf: leaf + 0.1, run.params)
+    tuned = replace(run, params={"backbone": other, "adapter": {}}, task=task)
+    features_of(tuned, examples, task, layers=[1])
+    features_of(run, examples[:8], task, layers=[1])
+    features_of(run, examples, task, layers=[1], how="mean")
+    causes = replace(run.model, dtype="bfloat16")
+    features_of(replace(run, model=causes), examples, task, layers=[1])
+    assert asked == [[0, 2], [1], [1], [1], [1]]
+    # A torn file is made again. (What is mapped of it would be gone.)
+    before = np.array(first.layers[1])
+    files[0].write_bytes(files[0].read_bytes()[:90])
+    files[1].write_bytes(b"")
+    found = features_of(run, examples, task, layers=[1])
+    assert found.computed
+    np.testing.assert_allclose(found.layers[1], before, atol=1e-5)
+
+
+def test_where_a_run_cannot_be_written_the_cache_is_used(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path / "cache"))
+    examples, task = texts(4), TASKS["sst2"]
+    features_of(replace(run, checkpoint="published"), examples, task, layers=[1])
+    assert not run.folder.path.exists()
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    run.folder.path.write_text("no folder")
+    assert not features_of(run, examples, task, layers=[1]).computed
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="GPTJAX_CACHE"):
+        features_of(run, examples, task, layers=[1])
+
+
+def test_a_pass_that_fails_leaves_nothing_half_written(run, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features.os, "posix_fallocate", fail)
+    with pytest.raises(OSError, match="No space"):
+        features_of(run, texts(4), TASKS["sst2"], layers=[0, 1])
+    assert len(list(run.folder.features.iterdir())) == 1  # the lengths, which are whole
+
+
+def test_a_pair_is_one_document_with_a_line_end(run):
+    pair = [Example(("the old", "house was"), 0, "", 0)]
+    joined = [Example(("the old\nhouse was",), 0, "", 0)]
+    found = features_of(run, pair, TASKS["mrpc"], layers=[2]).layers[2]
+    np.testing.assert_array_equal(
+        found, features_of(run, joined, TASKS["sst2"], layers=[2]).layers[2]
+    )
+
+
+@pytest.mark.parametrize(("task", "kind"), [("race", "choices"), ("stsb", "scores")])
+def test_choices_and_scores_are_refused(run, task, kind):
+    with pytest.raises(UserError, match=f"`task={task}`: has {kind}"):
+        features_of(run, texts(2), TASKS[task], layers=[0])
+
+
+def test_they_go_with_the_run(run):
+    run.folder.path.mkdir()
+    features_of(run, texts(2), TASKS["sst2"], layers=[0])
+    run.folder.clear()
+    assert not run.folder.features.exists()

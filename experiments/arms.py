@@ -17,7 +17,7 @@ from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
 from gptjax.report.figures import Series, mean_text, over_seeds
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.results import SweepPoint
+from gptjax.runs.sweep_results import SweepPoint
 from gptjax.sweep.plan import Sweep
 
 RESAMPLES = 2000

@@ -12,7 +12,8 @@ from gptjax.errors import UserError
 from gptjax.files import make_folder
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.predictions import read_predictions
-from gptjax.runs.results import Seeds, SweepResults, TaskRun, read_results
+from gptjax.runs.results import Seeds, TaskRun, read_results
+from gptjax.runs.sweep_results import SweepResults
 
 
 @dataclass(frozen=True)

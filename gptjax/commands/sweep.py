@@ -14,8 +14,8 @@ from gptjax.data.tasks.load import find_task_files
 from gptjax.data.tasks.texts import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.results import SweepPoint, SweepResults
 from gptjax.runs.start import ABSENT, newest_run
+from gptjax.runs.sweep_results import SweepPoint, SweepResults
 from gptjax.sweep import summary
 from gptjax.sweep.plan import RESULTS, Sweep, make_plan, read_sweep
 from gptjax.sweep.processes import Start, start_process

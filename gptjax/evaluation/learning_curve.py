@@ -24,7 +24,8 @@ from gptjax.data.tasks.task import Task
 from gptjax.evaluation.comparison import LEVEL, Group, compare
 from gptjax.runs.folder import write_json
 from gptjax.runs.records import keyed, to_plain
-from gptjax.runs.results import Seeds, SeedValue
+from gptjax.runs.results import Seeds
+from gptjax.runs.sweep_results import SeedValue
 
 JSON, TSV = "learning_curve.json", "learning_curve.tsv"
 RESAMPLES = 1000

@@ -17,6 +17,7 @@ from gptjax.files import parse_json, read_text
 from gptjax.report import entries, figures
 from gptjax.report.entries import Made, Origin, Sources
 from gptjax.runs import results as kinds
+from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import check_results, notices
 from gptjax.runs.most_wrong import MostWrong, read_most_wrong
@@ -76,7 +77,11 @@ def read_drawn(folder: Path, shown: str) -> entries.Drawn:
     paths = list(dict.fromkeys(path for source in named for path in source.split(", ") if path))
     made = tuple(one for path in paths for one in _made_of(Path(path)))
     names = tuple(map(without_absolute, paths))
-    origin = Origin(shown, "figures of an experiment", made or (Made(shown),), names)
+    kind = "figures of an experiment"
+    if (probe := _probe(folder)) is not None:
+        kind = f"{without_absolute(probe.run)} probed on {probe.task}"
+        made = (replace(_measured(probe, shown), seed=str(probe.seed)),)
+    origin = Origin(shown, kind, made or (Made(shown),), names)
     clean_figures = []
     for figure in drawn:
         lines = (replace(one, source=without_absolute(one.source)) for one in figure.series)
@@ -87,6 +92,13 @@ def read_drawn(folder: Path, shown: str) -> entries.Drawn:
         sources, caption = map(without_absolute, table.sources), without_absolute(table.caption)
         clean_tables.append(replace(table, caption=caption, sources=tuple(sources)))
     return entries.Drawn(origin, clean_figures, clean_tables)
+
+
+def _probe(folder: Path) -> kinds.ProbeResults | None:
+    """What `gptjax probe` wrote beside its figures, or None."""
+    path = RunFolder(folder).results
+    found = kinds.read_results(path) if path.exists() else None
+    return found if isinstance(found, kinds.ProbeResults) else None
 
 
 def _made_of(folder: Path) -> list[Made]:
@@ -181,10 +193,12 @@ def _most_wrong(folder: Path) -> MostWrong | None:
 def add_results(folder: Path, shown: str, sources: Sources) -> None:
     """What `gptjax zeroshot --out` or `gptjax evaluate --out` wrote."""
     found = kinds.read_results(RunFolder(folder).results)
-    if isinstance(found, kinds.SweepResults):  # its figures and runs are read by themselves
+    if isinstance(found, sweeps.SweepResults | kinds.ProbeResults):
+        # Their figures, and a sweep's runs, are read by themselves.
         if not (folder / figures.FILE).exists():
+            what = "sweep" if isinstance(found, sweeps.SweepResults) else "probe"
             why = "it has not finished, or the file is lost"
-            sources.left_out.append(f"{shown}: is of a sweep that has no {figures.FILE} ({why})")
+            sources.left_out.append(f"{shown}: is of a {what} that has no {figures.FILE} ({why})")
         return
     if isinstance(found, kinds.Seeds):
         sources.left_out.append(f"{shown}: is a summary of seeds whose runs are not there")
@@ -227,9 +241,7 @@ def _task_of(found: kinds.TaskEvaluation, folder: Path) -> Task | None:
     return TASKS.get(found.task)
 
 
-def _measured(
-    found: kinds.ZeroShot | kinds.TextEvaluation | kinds.TaskEvaluation, shown: str
-) -> Made:
+def _measured(found: kinds.Measurement, shown: str) -> Made:
     """How a measurement was made; the oldest ones do not say."""
     made = Made(shown, checkpoint=f"{found.checkpoint} of {without_absolute(found.run)}")
     if (how := found.made) is None:

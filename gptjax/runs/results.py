@@ -7,21 +7,20 @@ Every file names its `kind`; files from before there were kinds are told apart i
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from gptjax.errors import UserError
 from gptjax.files import make_folder, read_json
 from gptjax.runs.folder import Provenance, RunFolder, write_json
+from gptjax.runs.probe_results import ProbeLayer, ProbeSize, ProbeUnits
 from gptjax.runs.records import from_plain, keyed, to_plain
+from gptjax.runs.sweep_results import SweepResults
 
 LANGUAGE_MODELLING = "language-modelling"
 """What stands in the place of a task's name where a text was measured."""
 ZERO_SHOT = ", zero-shot"
 """What follows a task's name where it was measured without training on it."""
 
-Value = str | int | float | bool | None | tuple[str | int | float | bool, ...]
-"""An option's value, as a TOML file may have it."""
-Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
 R = TypeVar("R")
 
 
@@ -224,54 +223,30 @@ class ZeroShot(_Asked):
         return self.task.removesuffix(ZERO_SHOT)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """An option and its value."""
-
-    option: str
-    value: Value
-
-
-@dataclass(frozen=True)
-class SeedValue:
-    """The metric of one seed."""
-
-    seed: int
-    value: float
-
-
 @dataclass(frozen=True, kw_only=True)
-class SweepPoint:
-    """A run of a sweep, and what it came to."""
+class ProbeResults(_Asked):
+    """Classifiers on the features of a model that stays as it is.
 
-    variant: str  # its name, "" where the sweep has none
-    values: tuple[Setting, ...] = keyed("option")  # of the options of the grid
-    folder: str  # the name of its folder in the sweep's
-    status: Status
-    exit_code: int | None  # of its last process; None where none has ended
-    error: str  # the last line that a failed process wrote, otherwise ""
-    mean: float | None  # of the metric over seeds; None before it is finished
-    std: float | None  # likewise; None also of a single seed
-    values_by_seed: tuple[SeedValue, ...] = keyed("seed")
-    examples: int | None  # that it was measured on
-    split: str | None
-    sample: bool  # whether its data were the offline sample
-    seconds: float  # that its processes took in all
+    ``metrics`` are those of ``layer`` on ``split``; of a cross-validation the means over the folds.
+    """
 
-
-@dataclass(frozen=True)
-class SweepResults:
-    """All runs of a sweep in the order of the grid, and the name of the best one."""
-
-    command: str
-    metric: str
-    points: tuple[SweepPoint, ...]
-    best: str | None
+    features: str  # last, mean or max
+    penalty: str
+    standardised: bool
+    one_vs_rest: bool  # whether the classes were fitted one against the rest
+    seed: int
+    cut: int  # texts longer than the context
+    layer: int  # of those that were asked the best on ``split``
+    layers: tuple[ProbeLayer, ...] = keyed("layer")
+    folds: int | None = None  # of a cross-validation
+    units: ProbeUnits | None = None
+    sizes: tuple[ProbeSize, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
-Results = (
-    LanguageModelling | TaskRun | Seeds | TextEvaluation | TaskEvaluation | ZeroShot | SweepResults
-)
+Measurement = TextEvaluation | TaskEvaluation | ZeroShot | ProbeResults
+"""What has a command and a folder of its own, which the next one of its kind may replace."""
+Results = LanguageModelling | TaskRun | Seeds | Measurement | SweepResults
 KINDS: dict[str, Any] = {
     "language-modelling": LanguageModelling,
     "task-run": TaskRun,
@@ -279,6 +254,7 @@ KINDS: dict[str, Any] = {
     "text-evaluation": TextEvaluation,
     "task-evaluation": TaskEvaluation,
     "zero-shot": ZeroShot,
+    "probe": ProbeResults,
     "sweep": SweepResults,
 }
 NAMES = {cls: name for name, cls in KINDS.items()}
@@ -313,8 +289,7 @@ def folder_for_measurement(out: str) -> RunFolder:
     folder = RunFolder(Path(out))
     taken = folder.config.exists() or folder.meta.exists() or bool(folder.seeds())
     if not taken and folder.results.exists():
-        measured = TextEvaluation | TaskEvaluation | ZeroShot
-        taken = not isinstance(read_results(folder.results), measured)
+        taken = not isinstance(read_results(folder.results), Measurement)
     if taken:
         raise UserError(
             f"`out={out}`: has the results of a run, which would be replaced; name another folder"

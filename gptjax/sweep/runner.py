@@ -12,7 +12,7 @@ from typing import Any
 from gptjax import config as configs
 from gptjax.errors import Interrupted, UserError
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.results import Status, SweepPoint, SweepResults
+from gptjax.runs.sweep_results import Status, SweepPoint, SweepResults
 from gptjax.sweep import summary
 from gptjax.sweep.plan import LOCK, Plan, PlannedPoint
 from gptjax.sweep.processes import Launch, Start, run_all, start_process

@@ -14,6 +14,7 @@ from gptjax.files import read_json
 from gptjax.report import drawing
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
 from gptjax.runs import results as kinds
+from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder, write_json
 from gptjax.sweep.plan import RESULTS, SUMMARY, Plan, PlannedPoint, text_of
 from gptjax.sweep.settings import Settings
@@ -27,7 +28,7 @@ class Note:
     """What the sweep writes down of a run, in NAME.json; the fields are those of `SweepPoint`."""
 
     settings: Settings  # the whole config that the run is made with
-    status: kinds.Status = "waiting"
+    status: sweeps.Status = "waiting"
     exit_code: int | None = None
     error: str = ""
     seconds: float = 0.0
@@ -45,7 +46,7 @@ def read_note(point: PlannedPoint) -> Note:
         return Note(settings=point.settings)
     try:
         found = Note(**read_json(path))
-        status, types = found.status in get_args(kinds.Status), (dict, str, int | None, str)
+        status, types = found.status in get_args(sweeps.Status), (dict, str, int | None, str)
         values = (found.settings, found.status, found.exit_code, found.error)
         if not status or not all(map(isinstance, values, types)):
             raise TypeError("a field is of another type")
@@ -69,21 +70,21 @@ def read_finished(point: PlannedPoint) -> Finished | None:
     raise UserError(f"{folder.results}: is not of this run; remove {point.folder}")
 
 
-def collect(plan: Plan) -> kinds.SweepResults:
+def collect(plan: Plan) -> sweeps.SweepResults:
     """What all runs have come to so far, in the order of the grid; of equals the first is best."""
     points = tuple(_read_point(point, plan.metric) for point in plan.points)
     choose = min if plan.lower_is_better else max
     best = choose(_compared(points), key=lambda point: point.mean or 0.0, default=None)
     name = best.folder if best else None
-    return kinds.SweepResults(plan.sweep.command, plan.metric, points, name)
+    return sweeps.SweepResults(plan.sweep.command, plan.metric, points, name)
 
 
-def _compared(points: Iterable[kinds.SweepPoint]) -> list[kinds.SweepPoint]:
+def _compared(points: Iterable[sweeps.SweepPoint]) -> list[sweeps.SweepPoint]:
     """The runs that have a number that can be drawn."""
     return [p for p in points if p.mean is not None and math.isfinite(p.mean)]
 
 
-def _read_point(point: PlannedPoint, metric: str) -> kinds.SweepPoint:
+def _read_point(point: PlannedPoint, metric: str) -> sweeps.SweepPoint:
     note = read_note(point)
     results = read_finished(point)
     by_seed: dict[int, float] = {}
@@ -97,10 +98,10 @@ def _read_point(point: PlannedPoint, metric: str) -> kinds.SweepPoint:
         path = RunFolder(point.folder).results
         raise UserError(f"{path}: has no {metric}; remove {point.folder}") from None
     values = list(by_seed.values())
-    status: kinds.Status = "finished" if results else note.status
-    return kinds.SweepPoint(
+    status: sweeps.Status = "finished" if results else note.status
+    return sweeps.SweepPoint(
         variant=point.variant,
-        values=tuple(kinds.Setting(name, _plain(value)) for name, value in point.values.items()),
+        values=tuple(sweeps.Setting(name, _plain(value)) for name, value in point.values.items()),
         folder=point.name,
         # A note of what was running or finished may be older than what lies there now.
         status="waiting" if status == "finished" and not results else status,
@@ -108,7 +109,7 @@ def _read_point(point: PlannedPoint, metric: str) -> kinds.SweepPoint:
         error=note.error,
         mean=statistics.fmean(values) if values else None,
         std=statistics.stdev(values) if len(values) > 1 else None,
-        values_by_seed=tuple(kinds.SeedValue(seed, value) for seed, value in by_seed.items()),
+        values_by_seed=tuple(sweeps.SeedValue(seed, value) for seed, value in by_seed.items()),
         examples=results.examples if results else None,
         split=results.split if results else None,
         sample=bool(results and results.data.sample),
@@ -116,14 +117,14 @@ def _read_point(point: PlannedPoint, metric: str) -> kinds.SweepPoint:
     )
 
 
-def _plain(value: object) -> kinds.Value:
+def _plain(value: object) -> sweeps.Value:
     """A value of the grid as results.json has it."""
     if isinstance(value, list | tuple):
         return tuple(value)
     return value if isinstance(value, str | int | float) else str(value)
 
 
-def write(plan: Plan, results: kinds.SweepResults) -> None:
+def write(plan: Plan, results: sweeps.SweepResults) -> None:
     """Write results.json and summary.tsv: every run in the order of the grid, unrounded."""
     kinds.write_results(plan.sweep.out / RESULTS, results)
     numbers = (plan.metric, "std", "seeds", "examples", "split", "seconds")
@@ -140,25 +141,25 @@ def _heads(plan: Plan) -> list[str]:
     return [*(["variant"] if plan.sweep.variants else []), *plan.axes.values()]
 
 
-def _names(plan: Plan, point: kinds.SweepPoint) -> list[str]:
+def _names(plan: Plan, point: sweeps.SweepPoint) -> list[str]:
     """What is below `_heads`."""
     variant = [point.variant] if plan.sweep.variants else []
     return [*variant, *(text_of(setting.value) for setting in point.values)]
 
 
-def measured(plan: Plan, point: kinds.SweepPoint) -> str:
+def measured(plan: Plan, point: sweeps.SweepPoint) -> str:
     """The metric for people: mean and spread, or how it stands with the run."""
     if point.mean is None:
         return point.status
     return mean_text(_values(plan, point), 1 if plan.scale == 100 else 3)
 
 
-def _values(plan: Plan, point: kinds.SweepPoint) -> list[float]:
+def _values(plan: Plan, point: sweeps.SweepPoint) -> list[float]:
     """The metric of each seed, as people see it."""
     return [plan.scale * one.value for one in point.values_by_seed]
 
 
-def _rows(plan: Plan, results: kinds.SweepResults, best: str) -> list[list[str]]:
+def _rows(plan: Plan, results: sweeps.SweepResults, best: str) -> list[list[str]]:
     """The table for people, with its heads; ``best`` follows the metric of the best run."""
     rows = [[*_heads(plan), plan.label, "seeds", "seconds"]]
     for point in results.points:
@@ -168,7 +169,7 @@ def _rows(plan: Plan, results: kinds.SweepResults, best: str) -> list[list[str]]
     return rows
 
 
-def table(plan: Plan, results: kinds.SweepResults) -> str:
+def table(plan: Plan, results: sweeps.SweepResults) -> str:
     """The table for a terminal, in the order of the grid; the best run has a star."""
     stars = ["", *("*" if point.folder == results.best else "" for point in results.points)]
     rows = [[star, *row] for star, row in zip(stars, _rows(plan, results, ""), strict=True)]
@@ -178,7 +179,7 @@ def table(plan: Plan, results: kinds.SweepResults) -> str:
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
-def save_figures(plan: Plan, results: kinds.SweepResults) -> None:
+def save_figures(plan: Plan, results: sweeps.SweepResults) -> None:
     """Write figures.json, and the plot as PNG and SVG if a run has finished."""
     drawn = [figure(plan, results)] if results.best is not None else []
     heads, *rows = map(tuple, _rows(plan, results, " (best)"))
@@ -197,7 +198,7 @@ def _title(plan: Plan) -> str:
     return f"{plan.sweep.out.name}: {plan.label}{f' on {on}' if on else ''}"
 
 
-def _caption(plan: Plan, results: kinds.SweepResults) -> str:
+def _caption(plan: Plan, results: sweeps.SweepResults) -> str:
     done = _compared(results.points)
     if not done:
         return "No run has finished."
@@ -212,13 +213,13 @@ def _caption(plan: Plan, results: kinds.SweepResults) -> str:
     return text + "".join(f" {warning}." for warning in warnings(plan, results))
 
 
-def warnings(plan: Plan, results: kinds.SweepResults) -> list[str]:
+def warnings(plan: Plan, results: sweeps.SweepResults) -> list[str]:
     """What must be said beside the numbers: that they are of the offline sample."""
     sampled = [p for p, found in zip(plan.points, results.points, strict=True) if found.sample]
     return [SAMPLE_WARNING.format(task=name) for name in _tasks(sampled)]
 
 
-def figure(plan: Plan, results: kinds.SweepResults) -> Figure:
+def figure(plan: Plan, results: sweeps.SweepResults) -> Figure:
     """The metric over the first option of the grid, a series for each combination of the others.
 
     Over names, or where only variants are compared, it has bars.
@@ -226,7 +227,7 @@ def figure(plan: Plan, results: kinds.SweepResults) -> Figure:
     first = next(iter(plan.axes), None)
     axis = [] if first is None else [point.values[first] for point in plan.points]
     numeric = bool(axis) and all(isinstance(x, int | float) and type(x) is not bool for x in axis)
-    groups: dict[str, dict[Any, kinds.SweepPoint]] = {}
+    groups: dict[str, dict[Any, sweeps.SweepPoint]] = {}
     for point in _compared(results.points):
         x = point.values[0].value if point.values else point.variant
         others = [f"{plan.axes[one.option]} {text_of(one.value)}" for one in point.values[1:]]

@@ -21,7 +21,7 @@ from gptjax.runs.open import Run
 
 SIZES = {"vocabulary_size": 330, "context_length": 12, "num_layers": 2, "width": 16}
 MODELS = [TransformerConfig(**SIZES, num_heads=2, norm="pre"), LSTMConfig(**SIZES)]
-WORDS = "the old house was very quiet and bright".split()
+WORDS = ["the", "old", "house", "was", "very", "quiet", "and", "bright"]
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,9 @@ def test_features_are_computed_once_and_by_what_decides_them(run, monkeypatch):
     compute = features._compute
     monkeypatch.setattr(features, "_compute", lambda *a: (asked.append(list(a[2])), compute(*a)))
     again = features_of(run, examples, task, layers=[1], batch_size=8)
-    assert not again.computed and asked == []
+    assert (again.computed, asked) == (False, [])
     np.testing.assert_array_equal(again.layers[1], first.layers[1])
-    assert again.cut == first.cut and again.tokens == first.tokens
+    assert (again.cut, again.tokens) == (first.cut, first.tokens)
     # Of several layers those that are missing; other texts, parameters and kinds are others.
     features_of(run, examples, task, layers=[0, 1, 2])
     other = jax.tree.map(lambda leaf: leaf + 0.1, run.params)

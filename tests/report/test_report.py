@@ -21,10 +21,11 @@ from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
 from gptjax.report.pretraining import seconds, thin
 from gptjax.report.report import build
-from gptjax.runs import results as kinds
+from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import file_digests, finish
-from gptjax.runs.results import SweepResults, write_results
+from gptjax.runs.results import write_results
+from gptjax.runs.sweep_results import SweepResults
 
 
 def figure(report, name) -> Figure:
@@ -469,7 +470,7 @@ def test_nothing_to_report(tmp_path, runs):
 
 def test_a_learning_curve_on_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    seeds = (kinds.SeedValue(1, 0.5), kinds.SeedValue(2, 0.6))
+    seeds = (sweeps.SeedValue(1, 0.5), sweeps.SeedValue(2, 0.6))
     small = SizeResult(30, 100, 0.55, 0.0707, seeds)
     large = SizeResult(1000, 100, 0.55, 0.0707, seeds, Gain(0.0, -0.01, 0.01))
     curve = LearningCurve("rte", "accuracy", "valid", 60, True, (1, 2), 0.525, (small, large))

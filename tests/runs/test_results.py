@@ -8,8 +8,19 @@ from dataclasses import replace
 import pytest
 
 from gptjax.errors import UserError
+from gptjax.runs import probe_results as probes
 from gptjax.runs import results as kinds
+from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import Provenance
+from gptjax.runs.probe_results import (
+    ClassCounts,
+    ProbeLayer,
+    ProbeSize,
+    ProbeSplit,
+    ProbeUnits,
+    UnitHistogram,
+    UnitSplit,
+)
 from gptjax.runs.results import (
     KINDS,
     Category,
@@ -18,14 +29,11 @@ from gptjax.runs.results import (
     Dropped,
     LanguageModelling,
     Paper,
+    ProbeResults,
     Seeds,
-    SeedValue,
-    Setting,
     SplitResult,
     SplitSpread,
     Spread,
-    SweepPoint,
-    SweepResults,
     TaskEvaluation,
     TaskRun,
     TextEvaluation,
@@ -35,6 +43,7 @@ from gptjax.runs.results import (
     read_results,
     write_results,
 )
+from gptjax.runs.sweep_results import SeedValue, Setting, SweepPoint, SweepResults
 
 MADE = Provenance.now("1 × cpu (cpu)")
 SPREAD = Spread("accuracy", 0.5, 0.1, 0.5, 0.6, (0.4, 0.6))
@@ -52,6 +61,27 @@ POINT = SweepPoint(
     split="valid",
     sample=False,
     seconds=1.5,
+)
+LAYER = ProbeLayer(
+    layer=0,
+    c=(0.25,),
+    nonzero=(3,),
+    weights=8,
+    splits=(ProbeSplit("valid", 4, {"accuracy": 0.75}),),
+)
+UNITS = ProbeUnits(
+    strongest=(7, 0),
+    weights=(-1.5, 0.5),
+    alone_c=0.5,
+    alone=(ProbeSplit("valid", 4, {"accuracy": 0.5}),),
+    unit=7,
+    threshold=None,
+    below="0",
+    above="1",
+    untrained_unit=3,
+    permutations=100,
+    splits=(UnitSplit("train", 0.75, 0.5, 0.5, 0.6, 0.7),),
+    histograms=(UnitHistogram(7, (0.0, 1.0), (ClassCounts("0", (2,)), ClassCounts("1", (1,)))),),
 )
 ONE_OF_EACH = [
     LanguageModelling(
@@ -124,6 +154,27 @@ ONE_OF_EACH = [
         step=2,
         run_started=None,
     ),
+    ProbeResults(
+        task="sst2",
+        split="valid",
+        examples=4,
+        metrics={"accuracy": 0.75},
+        data=Data(source="dev.tsv", sample=False),
+        checkpoint="best/2",
+        run="runs/a",
+        features="mean",
+        penalty="l1",
+        standardised=False,
+        one_vs_rest=False,
+        seed=0,
+        cut=1,
+        layer=2,
+        layers=(LAYER, replace(LAYER, layer=2, c=(0.5, 1.0), by_fold=(0.5, 1.0))),
+        folds=2,
+        units=UNITS,
+        sizes=(ProbeSize(30, "valid", 0.5, None, (SeedValue(1, 0.5),)),),
+        notices=("C=1 is the largest",),
+    ),
     SweepResults(command="finetune", metric="accuracy", points=(POINT,), best="rate=0.1"),
 ]
 
@@ -152,7 +203,7 @@ def test_what_was_written_is_read(tmp_path, results):
 def test_a_measurement_replaces_a_measurement_alone(tmp_path, results):
     folder = folder_for_measurement(str(tmp_path / "new/one"))
     write_results(folder.results, results)
-    if isinstance(results, TextEvaluation | TaskEvaluation | ZeroShot):
+    if isinstance(results, TextEvaluation | TaskEvaluation | ZeroShot | ProbeResults):
         assert folder_for_measurement(str(folder.path)) == folder
     else:
         with pytest.raises(UserError, match="has the results of a run, which would be replaced"):
@@ -169,7 +220,7 @@ def test_no_measurement_is_written_into_a_run(tmp_path, file):
 
 def test_a_mapping_in_the_file_is_a_tuple_here(tmp_path):
     path = tmp_path / "results.json"
-    _, run, seeds, _, evaluation, _, sweep = ONE_OF_EACH
+    _, run, seeds, _, evaluation, _, _, sweep = ONE_OF_EACH
 
     def table(results):
         write_results(path, results)
@@ -295,7 +346,7 @@ def test_numbers_that_are_not_finite_are_null_and_nan(tmp_path):
         (lambda text: text.replace('"seed": 1', '"seed": true'), "seed is True, no int"),
         (lambda text: text.replace('"left_out": 1,', ""), r"splits\.valid\.left_out is missing"),
         (lambda text: text.replace("0.6", "[]"), r"metrics\.accuracy is \[\], no float"),
-        (lambda text: text.replace('"task-run"', '"probe"'), "kind is 'probe', none of"),
+        (lambda text: text.replace('"task-run"', '"dream"'), "kind is 'dream', none of"),
         (lambda text: text.replace("false", "0"), "majority_class_only is 0, no bool|sample is 0"),
     ],
 )
@@ -319,7 +370,7 @@ def test_another_kind_than_is_wanted_is_refused(tmp_path):
 
 
 def test_no_type_is_a_free_dictionary():
-    for cls in vars(kinds).values():
+    for cls in (one for module in (kinds, probes, sweeps) for one in vars(module).values()):
         if dataclasses.is_dataclass(cls):
             for field in dataclasses.fields(cls):
                 assert "Any" not in str(field.type)

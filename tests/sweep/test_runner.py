@@ -12,7 +12,7 @@ from gptjax.commands import sweep as command
 from gptjax.commands.sweep import COMMANDS, SweepConfig, run_sweep
 from gptjax.errors import Interrupted, UserError
 from gptjax.runs.folder import write_json
-from gptjax.runs.results import SweepPoint
+from gptjax.runs.sweep_results import SweepPoint
 from gptjax.sweep.plan import Sweep, make_plan
 from gptjax.sweep.processes import Launch, shares
 from gptjax.sweep.runner import judge, last_line, run_plan, time_left

@@ -7,7 +7,7 @@ import pytest
 
 from gptjax.commands.sweep import COMMANDS
 from gptjax.report import figures
-from gptjax.runs.results import SeedValue, SweepResults
+from gptjax.runs.sweep_results import SeedValue, SweepResults
 from gptjax.sweep import summary
 from gptjax.sweep.plan import Plan, Sweep, make_plan
 from gptjax.sweep.summary import Note

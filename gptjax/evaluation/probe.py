@@ -25,8 +25,8 @@ from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 
 Penalty = Literal["l1", "l2"]
-X = Float[np.ndarray, "N E"]
-Y = Int[np.ndarray, " N"]
+X = Float[np.ndarray, "_ E"]  # features of rows
+Y = Int[np.ndarray, " _"]  # the number of the class of each
 
 GRID = tuple(2.0**power for power in range(-8, 1))
 """The values of C of Radford et al. 2017."""
@@ -76,7 +76,7 @@ class Probe:
         """How many weights are not 0, the intercepts not counted."""
         return int(np.count_nonzero(self.weights))
 
-    def log_probabilities(self, features: X) -> Float[np.ndarray, "N C"]:
+    def log_probabilities(self, features: X) -> Float[np.ndarray, "_ C"]:
         """Of all classes of the task, nats; of those that it never saw `IMPOSSIBLE`."""
         logits = np.asarray(features, np.float64) @ self.weights.T + self.intercept
         if len(self.classes) == 2:

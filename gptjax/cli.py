@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "label new rows with a fine-tuned model",
     "evaluate": "perplexity of a text, or a task's metrics",
     "zeroshot": "a task's metrics without training on it",
+    "probe": "what a model's features say of a task; its single units",
     "lm-eval": "EleutherAI's evaluation harness, with its own options",
     "compare": "the difference between two fine-tuned runs, with its interval",
     "report": "one HTML page of runs: curves, tables, figures",

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from tqdm import tqdm
 
 from gptjax.batch import Batch
 from gptjax.config import cache_folder
@@ -38,6 +39,8 @@ from gptjax.training.evaluation import Predictor
 Kind = Literal["last", "mean", "max"]
 # Raised whenever the meaning of a file changes.
 FORMAT = 1
+# None: no bar where nobody sees it.
+BAR: dict[str, Any] = {"unit": "batch", "mininterval": 0.5, "disable": None, "leave": False}
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,8 @@ def _compute(
     try:
         maps = [_new(part, shape) for part in parts.values()]
         predict = Predictor(_pooled(run.model, tuple(files), how), batches)
-        for index, found in enumerate(predict.each(run.backbone)):
+        bar = tqdm(predict.each(run.backbone), "features", len(batches), **BAR)
+        for index, found in enumerate(bar):
             members = batches.members(0, index)
             for number, array in enumerate(maps):
                 array[members] = found[: len(members), number]

@@ -95,14 +95,11 @@ class Probe:
         return float((self.log_probabilities(features).argmax(1) == gold).mean())
 
 
-def check_settings(settings: ProbeSettings) -> None:
-    """Refuse a grid that cannot be tried."""
-    grid = settings.grid
+def check_grid(grid: Sequence[float]) -> None:
+    """Refuse values of C that cannot be tried."""
     if not grid or any(not 0 < c < np.inf for c in grid) or len(set(grid)) < len(grid):
         typed = " ".join(f"{c:g}" for c in grid)
         raise UserError(f"`grid={typed}`: give different numbers above 0, such as 0.01 0.1 1")
-    if settings.iterations < 1:
-        raise UserError(f"`iterations={settings.iterations}`: it must be at least 1")
 
 
 def choose(
@@ -116,7 +113,7 @@ def choose(
     Raises:
         UserError: all training rows have the same label.
     """
-    check_settings(settings)
+    check_grid(settings.grid)
     notices = _missing_classes(train[1], task, name)
     tried, best = {}, None
     for c in sorted(settings.grid):

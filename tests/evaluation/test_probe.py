@@ -8,8 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from gptjax.data.tasks.table import TASKS
 from gptjax.errors import UserError
-from gptjax.evaluation import probe as probes
-from gptjax.evaluation.probe import GRID, ProbeSettings, choose, cross_validate, fit
+from gptjax.evaluation.probe import GRID, ProbeSettings, check_grid, choose, cross_validate, fit
 
 TASK = TASKS["sst2"]
 THREE = replace(TASK, labels=("a", "b", "c"))
@@ -106,7 +105,7 @@ def test_missing_classes_are_said_and_one_class_is_refused():
 @pytest.mark.parametrize("grid", [(), (0.0,), (1.0, 1.0), (float("nan"),), (float("inf"),)])
 def test_a_grid_that_cannot_be_tried_is_refused(grid):
     with pytest.raises(UserError, match="`grid="):
-        probes.check_settings(ProbeSettings(grid=grid))
+        check_grid(grid)
 
 
 def test_every_row_is_answered_by_a_probe_that_has_not_seen_it():

@@ -1,0 +1,346 @@
+"""`gptjax probe`: what the features of a model say of a task, without training the model."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gptjax.commands.advice import OPENING, ROWS, again, suggest
+from gptjax.data.tables.options import TableOptions
+from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
+from gptjax.data.tasks.splits import Split
+from gptjax.data.tasks.table import find_task
+from gptjax.data.tasks.task import Task, with_columns
+from gptjax.errors import LARGEST, UserError, check_counts
+from gptjax.evaluation import probing, task_scores
+from gptjax.evaluation.features import Kind, check_task
+from gptjax.evaluation.probe import GRID, Penalty, ProbeSettings, check_grid
+from gptjax.evaluation.probe_report import lines
+from gptjax.evaluation.probing import TRAIN, VALID, Measured, Rows
+from gptjax.evaluation.unit_values import unit_values
+from gptjax.report import unit_text
+from gptjax.report.probe import drawn
+from gptjax.runs.folder import Provenance, RunFolder
+from gptjax.runs.open import Reading, Run, sample_notice
+from gptjax.runs.predictions import write_predictions
+from gptjax.runs.probe_results import ProbeSize, ProbeUnits
+from gptjax.runs.published import short_name
+from gptjax.runs.results import (
+    Data,
+    ProbeResults,
+    data_files,
+    dropped,
+    folder_for_measurement,
+    read_as,
+    write_results,
+)
+from gptjax.runs.train import say
+from gptjax.training import parallel
+
+SEEDS = (1, 2, 3)
+"""Without ``seeds``: as fine-tuning has them with sizes."""
+OLD = ("predictions*.tsv", "layers*", "sizes*", "units-table.md", "strongest-table.md", "unit-*")
+"""What a probe writes besides its results; all of it is written anew."""
+
+
+@dataclass(frozen=True)
+class ProbeConfig(TableOptions, Reading):
+    """Fit logistic regression on the features of a model that stays as it is."""
+
+    run: str
+    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER; of a fine-tuned run its backbone is read."""
+    task: str = ""
+    """Task with classes, such as sst2, mr or trec, or a TOML file of one's own."""
+    data: tuple[str, ...] = ()
+    """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
+    hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
+    strict: bool = False
+    """Stop at the first row that cannot be used instead of leaving it out."""
+    features: Kind = "last"
+    """The state of a text's last token, or the mean or maximum over its tokens."""
+    layer: tuple[str, ...] = ()
+    """Layers to probe: 0 (the embeddings) to the last one, or all. Absent: the last one."""
+    penalty: Penalty = "l2"
+    """Penalty of the weights: l2, or l1, which makes most of them 0."""
+    grid: tuple[float, ...] = GRID
+    """Values of C, the inverse strength of the penalty; the best on validation is taken."""
+    standardise: bool = False
+    """Scale features to mean 0 and standard deviation 1 of the training rows."""
+    iterations: int = 1000
+    """The most iterations of a fit."""
+    folds: int | None = None
+    """Cross-validate over the training rows with so many folds, as is usual for MR, CR, Subj and
+    MPQA; C is chosen inside of each fold."""
+    units: int | None = None
+    """Show so many of the strongest units, a probe of them alone, and the best single unit."""
+    train_sizes: tuple[str, ...] = ()
+    """Also fit with fewer training rows, such as 30 100 all, drawn as fine-tuning draws them."""
+    seeds: tuple[int, ...] = SEEDS
+    """With --train-sizes: the seeds of the draws."""
+    seed: int = 0
+    """Of the folds, the permutations and the untrained model."""
+    batch_size: int = 32
+    """Texts at once, rounded up to a multiple of the devices."""
+    show: str | None = None
+    """Colour this text by the value of a unit instead, and write it to an HTML file in --out."""
+    unit: int | None = None
+    """With --show: the unit. Absent: the strongest one of the results in --out."""
+    out: str | None = None
+    """Folder for the results; None is runs/probe/TASK/NAME, with the name of the run as NAME."""
+
+    def __post_init__(self) -> None:
+        check_counts(self, "", "units iterations batch_size")
+        check_counts(self, "", "folds", least=2)
+        check_counts(self, "", "seed unit", least=0)
+        check_grid(self.grid)
+        self._check_seeds()
+        for one, other in (("folds", "units"), ("folds", "train_sizes")):
+            if getattr(self, one) is not None and getattr(self, other) not in (None, ()):
+                name = f"--{other.replace('_', '-')}"
+                raise UserError(
+                    f"--{one}: contradicts {name}, which needs one probe; give one of them"
+                )
+        if self.unit is not None and self.show is None:
+            raise UserError("--unit: is for --show TEXT")
+
+    def _check_seeds(self) -> None:
+        typed = f"--seeds {' '.join(map(str, self.seeds))}"
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"{typed}: give different numbers")
+        for seed in self.seeds:
+            if not 0 <= seed <= LARGEST:
+                raise UserError(f"{typed}: a seed is from 0 to {LARGEST:,}")
+
+    @property
+    def settings(self) -> ProbeSettings:
+        """How probes are fitted."""
+        return ProbeSettings(self.penalty, self.grid, self.standardise, self.seed, self.iterations)
+
+
+def run(config: ProbeConfig) -> ProbeResults | None:
+    """Fit, measure, print and write; with ``show`` colour a text instead."""
+    if config.show is not None:
+        _show(config, config.show)
+        return None
+    task, out = _task(config), _out(config)
+    folder_for_measurement(str(out))
+    loaded = config.open()
+    layers = probing.layer_numbers(config.layer, loaded.model.num_layers)
+    data = _data(config, task)
+    if data.sample:
+        print(SAMPLE_WARNING.format(task=task.name))
+    for split in data.splits.values():
+        print("\n".join(split.report()))
+    sizes = probing.size_numbers(config.train_sizes, len(data.splits[TRAIN].examples))
+    rows = _rows(config, loaded, data, task, layers)
+    found = [_measure(config, rows, layer, task) for layer in layers]
+    best = probing.best_of(found, task)
+    units = _units(config, loaded, data, rows, best, task)
+    layer, settings = best.result.layer, config.settings
+    fewer = tuple(probing.measure_sizes(rows, layer, task, settings, sizes, config.seeds))
+    results = _results(config, loaded, data, task, rows, found, best, units, fewer)
+    print("\n".join(lines(results, task.metrics[0])))
+    _show_best(config, task, best)
+    for notice in results.notices:
+        say(f"notice: {notice}")
+    _write(out, task, best, results)
+    if data.sample:
+        print(SAMPLE_WARNING.format(task=task.name))
+    _advise(config, out, results)
+    return results
+
+
+def _show_best(config: ProbeConfig, task: Task, best: Measured) -> None:
+    """The metrics and classes of the best layer."""
+    scores = dict(best.scores)
+    if config.folds is not None:
+        scores = {f"{config.folds} folds": scores[TRAIN]}
+    print(f"layer {best.result.layer}, chosen on {'train' if config.folds else 'valid'}:")
+    print("\n".join(task_scores.report(task, scores, False)))
+
+
+def _task(config: ProbeConfig) -> Task:
+    """The task, which has classes and training rows."""
+    if not config.task:
+        raise UserError("--task is missing: name a task (such as sst2) or a TOML file")
+    task = find_task(config.task)
+    if task.trained_as is not None:
+        raise UserError(
+            f"--task {task.name}: a test set without training data; probe {task.trained_as}"
+        )
+    check_task(task)
+    return with_columns(task, config.columns, config.unlabelled)
+
+
+def _out(config: ProbeConfig) -> Path:
+    """Where the results lie."""
+    if config.out is not None:
+        return Path(config.out)
+    return Path("runs/probe") / Path(config.task).stem / short_name(config.run)
+
+
+def _data(config: ProbeConfig, task: Task) -> TaskData:
+    """The splits to probe; of a cross-validation the training rows alone."""
+    folder = Path(config.task).parent if config.task.endswith(".toml") else None
+    reading = config.reading(task.reading)
+    data = load_task_data(config.data, task, strict=config.strict, reading=reading, folder=folder)
+    for notice in data.notices:
+        say(notice)
+    ready = for_training(data, task)  # it refuses what has no labels
+    if config.folds is None:
+        return ready
+    if TRAIN not in data.splits:
+        raise UserError(f"--folds: no training rows here, only {', '.join(data.splits)}")
+    if others := [name for name in data.splits if name != TRAIN]:
+        say(f"notice: `folds` are of train alone; {' and '.join(others)} are not read")
+    return replace(data, splits={TRAIN: data.splits[TRAIN]})
+
+
+def _rows(
+    config: ProbeConfig, loaded: Run, data: TaskData, task: Task, layers: Sequence[int]
+) -> dict[str, Rows]:
+    """Every split with its features."""
+    return probing.read_rows(
+        loaded,
+        data.splits,
+        task,
+        layers=layers,
+        how=config.features,
+        batch_size=config.batch_size,
+    )
+
+
+def _measure(config: ProbeConfig, rows: dict[str, Rows], layer: int, task: Task) -> Measured:
+    if config.folds is None:
+        return probing.measure_layer(rows, layer, task, config.settings)
+    return probing.measure_folds(rows[TRAIN], layer, task, config.settings, config.folds)
+
+
+def _units(
+    config: ProbeConfig,
+    loaded: Run,
+    data: TaskData,
+    rows: dict[str, Rows],
+    best: Measured,
+    task: Task,
+) -> ProbeUnits | None:
+    """The units of the best layer, printed; None where they are not asked."""
+    if config.units is None:
+        return None
+    layer = best.result.layer
+    plain = probing.untrained_like(loaded, config.seed)
+    labelled = {name: split for name, split in data.splits.items() if split.labelled}
+    other = _rows(config, plain, replace(data, splits=labelled), task, [layer])
+    return probing.measure_units(rows, other, best, task, config.settings, config.units)
+
+
+def _results(
+    config: ProbeConfig,
+    loaded: Run,
+    data: TaskData,
+    task: Task,
+    rows: dict[str, Rows],
+    found: Sequence[Measured],
+    best: Measured,
+    units: ProbeUnits | None,
+    sizes: tuple[ProbeSize, ...],
+) -> ProbeResults:
+    name = TRAIN if config.folds else VALID
+    (main,) = (split for split in best.result.splits if split.name == name)
+    split = data.splits[name]
+    return ProbeResults(
+        task=task.name,
+        split=name,
+        examples=main.examples,
+        metrics=main.metrics,
+        data=_facts(split, data.sample, loaded),
+        checkpoint=loaded.checkpoint,
+        run=config.run,
+        made=Provenance.now(parallel.describe_devices()),
+        features=config.features,
+        penalty=config.penalty,
+        standardised=config.standardise,
+        one_vs_rest=any(one.one_vs_rest for one in found),
+        seed=config.seed,
+        cut=sum(one.features.cut for one in rows.values()),
+        layer=best.result.layer,
+        layers=tuple(one.result for one in found),
+        folds=config.folds,
+        units=units,
+        sizes=sizes,
+        notices=tuple(probing.notices(rows, found)),
+    )
+
+
+def _facts(split: Split, sample: bool, loaded: Run) -> Data:
+    return Data(
+        source=split.source,
+        fingerprint=split.fingerprint,
+        dropped=dropped(split.dropped),
+        rows=split.rows,
+        files=data_files(split.files),
+        sample=sample,
+        trained_on_sample=sample_notice(loaded) is not None,
+    )
+
+
+def _write(out: Path, task: Task, best: Measured, results: ProbeResults) -> None:
+    """Results, predictions and pictures; of an earlier probe there nothing stays."""
+    from gptjax.report import drawing  # matplotlib takes a second to import.
+
+    folder = RunFolder(out)
+    old = [path for kind in OLD for path in out.glob(kind)]
+    for path in (*old, folder.task_file):
+        path.unlink(missing_ok=True)
+    for name, scores in best.scores.items():
+        suffix = "" if name == results.split else f"-{name}"
+        write_predictions(out / f"predictions{suffix}.tsv", scores.predictions(task))
+    if task.file_text:  # for those who read the predictions
+        folder.task_file.write_text(task.file_text, encoding="utf-8")
+    drawing.save(out, *drawn(results, task.metrics[0], str(out)))
+    write_results(folder.results, results)
+    say(f"results: {folder.results}, {out / 'predictions.tsv'}")
+
+
+def _advise(config: ProbeConfig, out: Path, results: ProbeResults) -> None:
+    words = ["--run", config.run, *again(config, OPENING)]
+    if results.units is not None:
+        suggest("a unit", "probe", *words, "--out", out, "--show", "A text to look at.")
+    elif config.folds is None:
+        read = again(config, f"data features layer penalty {ROWS}")
+        suggest("its units", "probe", *words, "--task", config.task, *read, "--units", 10)
+    suggest("a page", "report", "--runs", out, "--out", "report.html")
+
+
+def _show(config: ProbeConfig, text: str) -> None:
+    """Colour a text, in the terminal and as a page beside the results."""
+    out = _out(config) if config.out is not None or config.task else None
+    unit, layer, known = config.unit, None, None
+    if out is not None and RunFolder(out).results.exists():
+        known = read_as(ProbeResults, RunFolder(out).results)
+        layer = known.layer
+        if unit is None and known.units is not None:
+            unit = known.units.strongest[0]
+    if unit is None:
+        raise UserError(
+            "--show: name a unit with --unit, or with --out the folder of a probe with --units"
+        )
+    if out is not None:
+        folder_for_measurement(str(out))
+    loaded = config.open()
+    if config.layer or layer is None:
+        layers = probing.layer_numbers(config.layer, loaded.model.num_layers)
+        if len(layers) > 1:
+            raise UserError("--show: shows one --layer")
+        layer = layers[0]
+    found = unit_values(loaded, text, layer, unit)
+    if found.cut:
+        say(f"notice: only the first {len(found.values):,} tokens are read, the model's context")
+    if sys.stdout.isatty():
+        print(unit_text.coloured(found.pieces, found.values))
+    else:
+        print("\n".join(unit_text.plain(found.pieces, found.values)))
+    if out is not None:
+        path = out / f"unit-{unit}.html"
+        unit_text.write(path, f"unit {unit} of layer {layer}, {config.run}", *found[:2])
+        say(f"page: {path}")

@@ -211,6 +211,8 @@ def _rows(
 
 
 def _measure(config: ProbeConfig, rows: dict[str, Rows], layer: int, task: Task) -> Measured:
+    each = f" in each of {config.folds} folds" if config.folds else ""
+    say(f"layer {layer}: {len(config.grid)} fits{each}")
     if config.folds is None:
         return probing.measure_layer(rows, layer, task, config.settings)
     return probing.measure_folds(rows[TRAIN], layer, task, config.settings, config.folds)

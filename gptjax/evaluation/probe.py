@@ -140,9 +140,13 @@ def fit(features: X, gold: Y, c: float, task: Task, settings: ProbeSettings) -> 
     x = np.asarray(features, np.float64)
     mean, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
     if settings.standardise:
-        mean, scale = x.mean(0), x.std(0)
+        scale = x.std(0)
         scale[scale == 0] = 1.0  # of a constant, which says nothing
-        x = (x - mean) / scale
+    if settings.standardise or settings.penalty == "l2":
+        # L2 leaves the intercept free, so that centred features have the same solution, found in
+        # a fraction of the iterations.
+        mean = x.mean(0)
+    x = (x - mean) / scale
     ovr = settings.penalty == "l1" and len(np.unique(gold)) > 2
     model: Any = LogisticRegression(
         C=c,

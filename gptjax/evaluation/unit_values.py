@@ -40,7 +40,8 @@ def unit_values(run: Run, text: str, layer: int, unit: int) -> UnitValues:
         raise UserError("`show`: the text has no token; give one with a word")
     room = run.model.context_length - 1  # without the separator
     tokens = jnp.asarray([[run.tokenizer.separator, *ids[:room]]], jnp.int32)
-    states = backbone.layer_states(run.model, run.backbone, tokens)
+    params = jax.tree.map(jnp.asarray, run.backbone)
+    states = backbone.layer_states(run.model, params, tokens)
     values = np.asarray(jax.device_get(states[layer, 0, 1:, unit]), np.float64)
     shown, written = ids[:room], Text(run.tokenizer, [], ())
     pieces = [written.add([one], last=i == len(shown)) for i, one in enumerate(shown, 1)]

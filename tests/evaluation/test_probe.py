@@ -46,7 +46,12 @@ def test_probabilities_are_scikit_learns(penalty, standardise, task):
 
     def theirs(target):
         model = LogisticRegression(
-            C=0.25, l1_ratio=float(l1), solver=solver, max_iter=1000, random_state=0
+            C=0.25,
+            l1_ratio=float(l1),
+            solver=solver,
+            max_iter=1000,
+            random_state=0,
+            tol=1e-4 if l1 else 1e-9,
         )
         return model.fit(own, target).predict_proba(own)
 
@@ -56,7 +61,9 @@ def test_probabilities_are_scikit_learns(penalty, standardise, task):
     else:
         expected = theirs(gold)
     assert found.one_vs_rest == (l1 and classes > 2)
-    np.testing.assert_allclose(np.exp(found.log_probabilities(x)), expected, atol=1e-9)
+    # L-BFGS stops somewhere near the solution.
+    tolerance = 1e-9 if l1 else 1e-3
+    np.testing.assert_allclose(np.exp(found.log_probabilities(x)), expected, atol=tolerance)
     assert found.nonzero == np.count_nonzero(found.weights)
     if l1:
         assert found.nonzero < found.weights.size

@@ -39,7 +39,7 @@ from gptjax.training import parallel
 
 SEEDS = (1, 2, 3)
 """Without ``seeds``: as fine-tuning has them with sizes."""
-OLD = ("predictions*.tsv", "layers*", "sizes*", "units-table.md", "strongest-table.md", "unit-*")
+OLD = ("predictions*.tsv", "layers.*", "sizes.*", "unit-*.*", "*-table.md")
 """What a probe writes besides its results; all of it is written anew."""
 
 

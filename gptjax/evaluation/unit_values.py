@@ -1,5 +1,6 @@
 """The value of a unit at every token of a text."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -40,9 +41,8 @@ def unit_values(run: Run, text: str, layer: int, unit: int) -> UnitValues:
         raise UserError("`show`: the text has no token; give one with a word")
     room = run.model.context_length - 1  # without the separator
     tokens = jnp.asarray([[run.tokenizer.separator, *ids[:room]]], jnp.int32)
-    params = jax.tree.map(jnp.asarray, run.backbone)
-    states = backbone.layer_states(run.model, params, tokens)
-    values = np.asarray(jax.device_get(states[layer, 0, 1:, unit]), np.float64)
+    states = jax.jit(partial(backbone.layer_states, run.model))(run.backbone, tokens)
+    values = np.asarray(jax.device_get(states)[layer, 0, 1:, unit], np.float64)
     shown, written = ids[:room], Text(run.tokenizer, [], ())
     pieces = [written.add([one], last=i == len(shown)) for i, one in enumerate(shown, 1)]
     return UnitValues(pieces, values.tolist(), len(ids) > room)

@@ -11,19 +11,18 @@ from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
-from gptjax.errors import LARGEST, UserError, check_counts
+from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import probing, task_scores
 from gptjax.evaluation.features import Kind, check_task
-from gptjax.evaluation.probe import GRID, Penalty, ProbeSettings, check_grid
+from gptjax.evaluation.probe import GRID, Penalty, ProbeSettings, check_grid, check_seeds
 from gptjax.evaluation.probe_report import lines
-from gptjax.evaluation.probing import TRAIN, VALID, Measured, Rows
+from gptjax.evaluation.probing import TRAIN, VALID, Further, Measured, Rows
 from gptjax.evaluation.unit_values import unit_values
 from gptjax.report import unit_text
 from gptjax.report.probe import drawn
 from gptjax.runs.folder import Provenance, RunFolder
 from gptjax.runs.open import Reading, Run, sample_notice
 from gptjax.runs.predictions import write_predictions
-from gptjax.runs.probe_results import ProbeSize, ProbeUnits
 from gptjax.runs.published import short_name
 from gptjax.runs.results import (
     Data,
@@ -93,7 +92,7 @@ class ProbeConfig(TableOptions, Reading):
         check_counts(self, "", "folds", least=2)
         check_counts(self, "", "seed unit", least=0)
         check_grid(self.grid)
-        self._check_seeds()
+        check_seeds(self.seeds)
         for one, other in (("folds", "units"), ("folds", "train_sizes")):
             if getattr(self, one) is not None and getattr(self, other) not in (None, ()):
                 name = f"--{other.replace('_', '-')}"
@@ -102,14 +101,6 @@ class ProbeConfig(TableOptions, Reading):
                 )
         if self.unit is not None and self.show is None:
             raise UserError("--unit: is for --show TEXT")
-
-    def _check_seeds(self) -> None:
-        typed = f"--seeds {' '.join(map(str, self.seeds))}"
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"{typed}: give different numbers")
-        for seed in self.seeds:
-            if not 0 <= seed <= LARGEST:
-                raise UserError(f"{typed}: a seed is from 0 to {LARGEST:,}")
 
     @property
     def settings(self) -> ProbeSettings:
@@ -135,12 +126,10 @@ def run(config: ProbeConfig) -> ProbeResults | None:
     rows = _rows(config, loaded, data, task, layers)
     found = [_measure(config, rows, layer, task) for layer in layers]
     best = probing.best_of(found, task)
-    units = _units(config, loaded, data, rows, best, task)
-    layer, settings = best.result.layer, config.settings
-    fewer = tuple(probing.measure_sizes(rows, layer, task, settings, sizes, config.seeds))
-    results = _results(config, loaded, data, task, rows, found, best, units, fewer)
+    further = _further(config, loaded, data, rows, best, task, sizes)
+    results = _results(config, loaded, data, task, rows, found, best, further)
     print("\n".join(lines(results, task.metrics[0])))
-    _show_best(config, task, best)
+    _show_best(config, task, best, data.sample)
     for notice in results.notices:
         say(f"notice: {notice}")
     _write(out, task, best, results)
@@ -150,13 +139,15 @@ def run(config: ProbeConfig) -> ProbeResults | None:
     return results
 
 
-def _show_best(config: ProbeConfig, task: Task, best: Measured) -> None:
+def _show_best(config: ProbeConfig, task: Task, best: Measured, sample: bool) -> None:
     """The metrics and classes of the best layer."""
     scores = dict(best.scores)
     if config.folds is not None:
         scores = {f"{config.folds} folds": scores[TRAIN]}
-    print(f"layer {best.result.layer}, chosen on {'train' if config.folds else 'valid'}:")
-    print("\n".join(task_scores.report(task, scores, False)))
+    # Published figures are of other ways to a task, but for those of cross-validations.
+    published = config.folds is not None and "cross-validation" in task.paper_split
+    print(f"layer {best.result.layer}:")
+    print("\n".join(task_scores.report(task, scores, published and not sample)))
 
 
 def _task(config: ProbeConfig) -> Task:
@@ -218,22 +209,28 @@ def _measure(config: ProbeConfig, rows: dict[str, Rows], layer: int, task: Task)
     return probing.measure_folds(rows[TRAIN], layer, task, config.settings, config.folds)
 
 
-def _units(
+def _further(
     config: ProbeConfig,
     loaded: Run,
     data: TaskData,
     rows: dict[str, Rows],
     best: Measured,
     task: Task,
-) -> ProbeUnits | None:
-    """The units of the best layer, printed; None where they are not asked."""
-    if config.units is None:
-        return None
-    layer = best.result.layer
-    plain = probing.untrained_like(loaded, config.seed)
-    labelled = {name: split for name, split in data.splits.items() if split.labelled}
-    other = _rows(config, plain, replace(data, splits=labelled), task, [layer])
-    return probing.measure_units(rows, other, best, task, config.settings, config.units)
+    sizes: Sequence[int],
+) -> Further:
+    """The units of the best layer, and its probe with fewer rows, where they are asked."""
+    found, layer, settings = Further(), best.result.layer, config.settings
+    if config.units is not None:
+        say(f"layer {layer}: single units, beside those of an untrained model")
+        plain = probing.untrained_like(loaded, config.seed)
+        labelled = {name: split for name, split in data.splits.items() if split.labelled}
+        other = _rows(config, plain, replace(data, splits=labelled), task, [layer])
+        found = probing.measure_units(rows, other, best, task, settings, config.units)
+    if sizes:
+        say(f"layer {layer}: {len(sizes)} numbers of training rows")
+        fewer = probing.measure_sizes(rows, layer, task, settings, sizes, config.seeds)
+        found = replace(fewer, units=found.units, notices=found.notices + fewer.notices)
+    return found
 
 
 def _results(
@@ -244,8 +241,7 @@ def _results(
     rows: dict[str, Rows],
     found: Sequence[Measured],
     best: Measured,
-    units: ProbeUnits | None,
-    sizes: tuple[ProbeSize, ...],
+    further: Further,
 ) -> ProbeResults:
     name = TRAIN if config.folds else VALID
     (main,) = (split for split in best.result.splits if split.name == name)
@@ -268,9 +264,9 @@ def _results(
         layer=best.result.layer,
         layers=tuple(one.result for one in found),
         folds=config.folds,
-        units=units,
-        sizes=sizes,
-        notices=tuple(probing.notices(rows, found)),
+        units=further.units,
+        sizes=further.sizes,
+        notices=tuple(probing.notices(rows, found, further)),
     )
 
 

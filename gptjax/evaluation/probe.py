@@ -22,7 +22,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from gptjax.data.tasks.splits import nested_order
 from gptjax.data.tasks.task import Task
-from gptjax.errors import UserError
+from gptjax.errors import LARGEST, UserError, shown
 
 Penalty = Literal["l1", "l2"]
 X = Float[np.ndarray, "_ E"]  # features of rows
@@ -100,6 +100,13 @@ def check_grid(grid: Sequence[float]) -> None:
     if not grid or any(not 0 < c < np.inf for c in grid) or len(set(grid)) < len(grid):
         typed = " ".join(f"{c:g}" for c in grid)
         raise UserError(f"`grid={typed}`: give different numbers above 0, such as 0.01 0.1 1")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that cannot be drawn with, and two that are the same."""
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= one <= LARGEST for one in seeds):
+        typed = " ".join(map(shown, seeds))
+        raise UserError(f"`seeds={typed}`: give different numbers from 0 to {LARGEST:,}")
 
 
 def choose(

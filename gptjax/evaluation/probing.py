@@ -1,7 +1,8 @@
 """What a probe measures of a model: every layer, folds, single units, and fewer training rows."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -58,6 +59,15 @@ class Measured:
     probe: Probe | None
     notices: tuple[str, ...]
     one_vs_rest: bool
+
+
+@dataclass(frozen=True)
+class Further:
+    """What may be measured of the best layer besides."""
+
+    units: ProbeUnits | None = None
+    sizes: tuple[ProbeSize, ...] = ()
+    notices: tuple[str, ...] = ()  # what people should know of these
 
 
 def layer_numbers(words: Sequence[str], last: int) -> list[int]:
@@ -165,7 +175,7 @@ def best_of(found: Sequence[Measured], task: Task) -> Measured:
     return max(found, key=value)
 
 
-def notices(rows: Mapping[str, Rows], found: Sequence[Measured]) -> list[str]:
+def notices(rows: Mapping[str, Rows], found: Sequence[Measured], further: Further) -> list[str]:
     """What people should know, each with its layer if there are several."""
     said = [
         f"{one.features.cut:,} of {len(one.features.lengths):,} texts of {name} are longer than "
@@ -176,7 +186,7 @@ def notices(rows: Mapping[str, Rows], found: Sequence[Measured]) -> list[str]:
     for one in found:
         where = f"layer {one.result.layer}: " if len(found) > 1 else ""
         said += [where + notice for notice in one.notices]
-    return said
+    return [*said, *further.notices]
 
 
 def measure_units(
@@ -186,7 +196,7 @@ def measure_units(
     task: Task,
     settings: ProbeSettings,
     count: int,
-) -> ProbeUnits:
+) -> Further:
     """The strongest units of a layer's probe, and the best classifier that reads one unit.
 
     Args:
@@ -215,7 +225,7 @@ def measure_units(
         units.histogram(unit, features[:, unit], gold, labels)
         for unit in dict.fromkeys((order[0], best.unit))
     ]
-    return ProbeUnits(
+    result = ProbeUnits(
         strongest=tuple(order),
         weights=tuple(weights),
         alone_c=alone.c,
@@ -229,6 +239,8 @@ def measure_units(
         splits=_beside_chance(labelled, untrained, layer, (best, plain), search, settings.seed),
         histograms=tuple(histograms),
     )
+    said = tuple(f"the {len(order)} strongest units alone: {one}" for one in alone.notices)
+    return Further(units=result, notices=said)
 
 
 def _beside_chance(
@@ -288,13 +300,14 @@ def measure_sizes(
     settings: ProbeSettings,
     sizes: Sequence[int],
     seeds: Sequence[int],
-) -> Iterator[ProbeSize]:
+) -> Further:
     """The first metric of probes of fewer training rows, on every other split with labels.
 
     The rows are those that fine-tuning with these sizes and seeds draws. Of all rows nothing is
     drawn, and one fit is that of every seed.
     """
     metric, train = task.metrics[0], rows[TRAIN].split
+    said, fits, results = Counter[str](), 0, []
     x, gold = rows[TRAIN].of_layer(layer)
     place = {example.row: number for number, example in enumerate(train.examples)}
     others = {name: one for name, one in rows.items() if name != TRAIN and one.split.labelled}
@@ -308,6 +321,8 @@ def measure_sizes(
             drawn = draw_by_label(train, size, task, seed).examples
             own = np.array([place[example.row] for example in drawn])
             fitted = choose((x[own], gold[own]), rows[VALID].of_layer(layer), task, settings)
+            said.update({*fitted.notices})
+            fits += 1
             for name, one in others.items():
                 answers = fitted.log_probabilities(one.of_layer(layer)[0]).argmax(1)
                 values[name][seed] = measure([metric], one.gold, answers)[metric]
@@ -315,4 +330,6 @@ def measure_sizes(
             found = list(by_seed.values())
             std = statistics.stdev(found) if len(found) > 1 else None
             each = tuple(SeedValue(*pair) for pair in by_seed.items())
-            yield ProbeSize(size, name, statistics.fmean(found), std, each)
+            results.append(ProbeSize(size, name, statistics.fmean(found), std, each))
+    texts = tuple(f"in {count} of {fits} fits of fewer rows: {one}" for one, count in said.items())
+    return Further(sizes=tuple(results), notices=texts)

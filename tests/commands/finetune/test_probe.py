@@ -65,6 +65,22 @@ def test_units_stand_beside_chance(probed):
         assert sum(map(sum, counts["classes"].values())) == 64
 
 
+def test_what_people_should_know_of_every_fit_is_said(pretrained, data, tmp_path, capsys):
+    words = ["probe", "--run", str(pretrained), "--task", "sst2", "--data", str(data)]
+    words += ["--units", "2", "--train-sizes", "9", "all", "--iterations", "1", "--grid", "0.5"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    for start in (
+        "the fit",
+        "the 2 strongest units alone: the fit",
+        "in 4 of 4 fits of fewer rows",
+    ):
+        assert f"notice: {start}" in said
+    notices = results(tmp_path)["notices"]
+    assert len(notices) == 3
+    assert all("did not converge in 1 iterations" in one for one in notices)
+
+
 def test_fewer_rows_are_those_that_fine_tuning_draws(probed, data, monkeypatch):
     sizes = results(probed)["sizes"]
     assert [(one["size"], one["split"]) for one in sizes] == [(8, "valid"), (64, "valid")]
@@ -90,7 +106,7 @@ def test_fewer_rows_are_those_that_fine_tuning_draws(probed, data, monkeypatch):
     features = module.Features(numbered, np.ones(64, np.int64), 32, False)
     rows = {name: module.Rows(train, features) for name in ("train", "valid")}
     with pytest.raises(Seen):
-        list(measure_sizes(rows, 0, task, module.ProbeSettings(), [8], [2]))
+        measure_sizes(rows, 0, task, module.ProbeSettings(), [8], [2])
     assert seen == [[example.row for example in drawn]]
 
 

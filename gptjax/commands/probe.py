@@ -120,6 +120,8 @@ def run(config: ProbeConfig) -> ProbeResults | None:
     data = _data(config, task)
     if data.sample:
         print(SAMPLE_WARNING.format(task=task.name))
+    if (notice := sample_notice(loaded)) is not None:
+        print(notice)
     for split in data.splits.values():
         print("\n".join(split.report()))
     sizes = probing.size_numbers(config.train_sizes, len(data.splits[TRAIN].examples))
@@ -130,8 +132,8 @@ def run(config: ProbeConfig) -> ProbeResults | None:
     results = _results(config, loaded, data, task, rows, found, best, further)
     print("\n".join(lines(results, task.metrics[0])))
     _show_best(config, task, best, data.sample)
-    for notice in results.notices:
-        say(f"notice: {notice}")
+    for line in results.notices:
+        say(f"notice: {line}")
     _write(out, task, best, results)
     if data.sample:
         print(SAMPLE_WARNING.format(task=task.name))

@@ -187,8 +187,13 @@ def _compute(
 def _new(path: Path, shape: tuple[int, int]) -> np.memmap[Any, Any]:
     """A new file in memory. The disk has all of its room: a map over none would end the process."""
     array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                error.filename = str(path.parent)  # a full disk names no file
+                raise
     return array
 
 

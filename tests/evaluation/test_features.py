@@ -129,8 +129,9 @@ def test_a_pass_that_fails_leaves_nothing_half_written(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(features.os, "posix_fallocate", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as raised:
         features_of(run, texts(4), TASKS["sst2"], layers=[0, 1])
+    assert raised.value.filename == str(run.folder.features)
     assert len(list(run.folder.features.iterdir())) == 1  # the lengths, which are whole
 
 

@@ -342,5 +342,5 @@ def _show(config: ProbeConfig, text: str) -> None:
         print("\n".join(unit_text.plain(found.pieces, found.values)))
     if out is not None:
         path = out / f"unit-{unit}.html"
-        unit_text.write(path, f"unit {unit} of layer {layer}, {config.run}", *found[:2])
+        unit_text.write(path, f"unit {unit} of layer {layer}, {short_name(config.run)}", *found[:2])
         say(f"page: {path}")

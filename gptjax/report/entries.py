@@ -11,6 +11,9 @@ from gptjax.runs import results as kinds
 from gptjax.runs.most_wrong import MostWrong
 from gptjax.runs.predictions import Predictions
 
+EXPERIMENT = "figures of an experiment"
+"""The kind of an `Origin` whose figures were drawn by an experiment, a sweep or a curve."""
+
 
 @dataclass(frozen=True)
 class Made:

@@ -15,7 +15,7 @@ from gptjax.data.tasks.task_file import read_task_file
 from gptjax.errors import UserError
 from gptjax.files import parse_json, read_text
 from gptjax.report import entries, figures
-from gptjax.report.entries import Made, Origin, Sources
+from gptjax.report.entries import EXPERIMENT, Made, Origin, Sources
 from gptjax.runs import results as kinds
 from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder
@@ -77,7 +77,7 @@ def read_drawn(folder: Path, shown: str) -> entries.Drawn:
     paths = list(dict.fromkeys(path for source in named for path in source.split(", ") if path))
     made = tuple(one for path in paths for one in _made_of(Path(path)))
     names = tuple(map(without_absolute, paths))
-    kind = "figures of an experiment"
+    kind = EXPERIMENT
     if (probe := _probe(folder)) is not None:
         kind = f"{without_absolute(probe.run)} probed on {probe.task}"
         made = (replace(_measured(probe, shown), seed=str(probe.seed)),)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.evaluation.perplexity import show_per_word
 from gptjax.report import fine_tuning, pretraining
-from gptjax.report.entries import Drawn, Measured, Sources
+from gptjax.report.entries import EXPERIMENT, Drawn, Measured, Sources
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.fine_tuning import VALID
 from gptjax.report.sections import Report, Section, slug
@@ -51,8 +51,10 @@ def _named_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
 def _drawn(drawn: Drawn) -> Section:
     path, figures, tables = drawn.origin.path, tuple(drawn.figures), tuple(drawn.tables)
     title = figures[0].title if figures else tables[0].title
-    text = (f"As an experiment wrote it to {path}.",)
-    return Section(slug(f"figures {path}"), title, text=text, tables=tables, figures=figures)
+    text = f"As an experiment wrote it to {path}."
+    if (kind := drawn.origin.kind) != EXPERIMENT:
+        text = f"{kind[0].upper()}{kind[1:]}, from {path}."
+    return Section(slug(f"figures {path}"), title, text=(text,), tables=tables, figures=figures)
 
 
 def _untrained(found: Sequence[Measured]) -> Iterator[Section]:

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from gptjax.training.evaluation import Predictor
 Kind = Literal["last", "mean", "max"]
 # Raised whenever the meaning of a file changes.
 FORMAT = 1
+CHECKSUM = ".crc"
 # None: no bar where nobody sees it.
 BAR: dict[str, Any] = {"unit": "batch", "mininterval": 0.5, "disable": None, "leave": False}
 
@@ -177,8 +179,8 @@ def _compute(
                 array[members] = found[: len(members), number]
         for array in maps:
             array.flush()
-        for layer, path in files.items():
-            os.replace(parts[layer], path)
+        for (layer, path), array in zip(files.items(), maps, strict=True):
+            _finish(parts[layer], path, array)
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
@@ -202,9 +204,19 @@ def _write(path: Path, array: np.ndarray) -> None:
     try:
         with part.open("wb") as file:
             np.save(file, array)
-        os.replace(part, path)
+        _finish(part, path, array)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _finish(part: Path, path: Path, array: np.ndarray) -> None:
+    """Give a file its name, its checksum beside it before."""
+    path.with_suffix(CHECKSUM).write_text(_checksum(array))
+    os.replace(part, path)
+
+
+def _checksum(array: np.ndarray) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(array)):08x}"
 
 
 def _temporary(path: Path) -> Path:
@@ -215,9 +227,10 @@ def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """What is in a file; None if it is missing, or not as it was written."""
     try:
         found: np.ndarray = np.load(path, mmap_mode="r")
+        kept = path.with_suffix(CHECKSUM).read_text()
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.shape == shape else None
+    return found if found.shape == shape and _checksum(found) == kept else None
 
 
 def _folder(run: Run) -> Path:

@@ -82,7 +82,7 @@ def test_features_are_computed_once_and_by_what_decides_them(run, monkeypatch):
     examples, task = texts(9), TASKS["sst2"]
     first = features_of(run, examples, task, layers=[1], batch_size=4)
     assert first.computed
-    files = sorted(run.folder.features.iterdir())
+    files = sorted(run.folder.features.glob("*.npy"))
     assert len(files) == 2  # the layer, and the lengths
     asked = []
     compute = features._compute
@@ -110,12 +110,24 @@ def test_features_are_computed_once_and_by_what_decides_them(run, monkeypatch):
     np.testing.assert_allclose(found.layers[1], before, atol=1e-5)
 
 
+def test_damaged_features_are_computed_again(run):
+    examples = texts(9)
+    before = features_of(run, examples, TASKS["sst2"], layers=[1]).layers[1].copy()
+    for file in run.folder.features.glob("*.npy"):
+        content = bytearray(file.read_bytes())
+        content[-3] ^= 1
+        file.write_bytes(bytes(content))
+    again = features_of(run, examples, TASKS["sst2"], layers=[1])
+    assert again.computed
+    np.testing.assert_array_equal(again.layers[1], before)
+
+
 def test_where_a_run_cannot_be_written_the_cache_is_used(run, tmp_path, monkeypatch):
     monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path / "cache"))
     examples, task = texts(4), TASKS["sst2"]
     features_of(replace(run, checkpoint="published"), examples, task, layers=[1])
     assert not run.folder.path.exists()
-    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    assert len(list((tmp_path / "cache" / "features").glob("*.npy"))) == 2
     run.folder.path.write_text("no folder")
     assert not features_of(run, examples, task, layers=[1]).computed
     (tmp_path / "file").write_text("")
@@ -132,7 +144,7 @@ def test_a_pass_that_fails_leaves_nothing_half_written(run, monkeypatch):
     with pytest.raises(OSError, match="No space") as raised:
         features_of(run, texts(4), TASKS["sst2"], layers=[0, 1])
     assert raised.value.filename == str(run.folder.features)
-    assert len(list(run.folder.features.iterdir())) == 1  # the lengths, which are whole
+    assert len(list(run.folder.features.glob("*.npy"))) == 1  # the lengths, which are whole
 
 
 def test_a_pair_is_one_document_with_a_line_end(run):

@@ -41,7 +41,7 @@ from gptjax.sweep.plan import Sweep
 SCRATCH, FULL, LAST, CHAIN = "from scratch", "full", "last", "chain-thaw"
 DISCR, STLR, COS = "discr", "stlr", "cos"
 LM = "all three, LM fine-tuned before"
-GPT1 = "full, GPT-1's head and loss"
+GPT1 = "full, GPT-1 head and loss"
 HEAD = {"task.pooling": "concat", "task.head_width": 50, "task.head_norm": True}
 DECAY = 1 / 2.6
 METHODS_TASKS = Path(__file__).with_name("methods-tasks.toml")
@@ -99,13 +99,15 @@ def methods(init: str, blocks: int) -> dict[str, dict[str, Any]]:
     Where a method says nothing of it, the learning rate is constant, nothing is frozen, and there
     is no auxiliary LM loss.
     """
-    plain = {"init": init, **HEAD, "lm_coefficient": 0.0, "optimizer.schedule": "constant"}
-    slanted = {**plain, "optimizer.schedule": "slanted"}
+    constant = {"optimizer.schedule": "constant", "optimizer.warmup": 0.0}
+    own_head = {"init": init, "lm_coefficient": 0.0, **constant}
+    plain = {**own_head, **HEAD}
+    slant = {"init": init, "lm_coefficient": 0.0, "optimizer.schedule": "slanted"}
+    slanted = {**slant, **HEAD}
     thaw = ["head", *(f"{depth}:" for depth in range(blocks, -1, -1))]
     chain = ["head", *(f"{depth}:{depth + 1}" for depth in range(blocks + 1)), "0:"]
     by_depth = {"optimizer.layer_decay": DECAY}
     freez = {"train.unfreeze": thaw}
-    own_head = {"task.pooling": "extract", "task.head_width": None, "task.head_norm": False}
     scratch = {name: value for name, value in plain.items() if name != "init"}
     return {
         SCRATCH: {**scratch, "init": "none", "like": init},
@@ -116,12 +118,12 @@ def methods(init: str, blocks: int) -> dict[str, dict[str, Any]]:
         "freez": {**plain, **freez},
         "freez + discr": {**plain, **freez, **by_depth},
         "freez + stlr": {**slanted, **freez},
-        "freez + cos": {**plain, **freez, "optimizer.schedule": "cosine", "optimizer.warmup": 0.0},
+        "freez + cos": {**plain, **freez, "optimizer.schedule": "cosine"},
         "all three": {**slanted, **freez, **by_depth},
         GPT1: {"init": init},
-        "last, GPT-1's head": {**plain, **own_head, "train.unfreeze": ["head"]},
-        "freez, GPT-1's head": {**plain, **own_head, **freez},
-        "all three, GPT-1's head": {**slanted, **own_head, **freez, **by_depth},
+        "last, GPT-1 head": {**own_head, "train.unfreeze": ["head"]},
+        "freez, GPT-1 head": {**own_head, **freez},
+        "all three, GPT-1 head": {**slant, **freez, **by_depth},
     }
 
 

@@ -1,4 +1,4 @@
-"""Every method of experiments/fine_tuning_methods.py is what it says, as settings of fine-tuning."""
+"""Every method of experiments/fine_tuning_methods.py is what it says, as options of fine-tuning."""
 
 from pathlib import Path
 

@@ -194,6 +194,11 @@ def _check_sizes(config: FinetuneConfig) -> None:
         raise UserError(
             f"{typed}: contradicts --max-train {config.task.max_train}; give one of the two"
         )
+    if config.train.unfreeze and config.least_updates:
+        raise UserError(
+            f"{typed}: small sizes get updates instead of epochs, by which --train.unfreeze goes; "
+            "set --least-updates 0"
+        )
     if config.resume.isdigit():
         raise UserError(
             f"{typed}: contradicts --resume {config.resume}, as each size has its own steps; give "

@@ -92,6 +92,7 @@ def test_a_frozen_backbone_with_its_special_rows_trains_the_maps_alone(
         (["--task.freeze-special-rows"], "is for task.freeze_backbone"),
         (["--freeze-backbone", "--train.unfreeze", "0:"], "says itself what is trained"),
         (["--train.unfreeze", "head", "--train.steps", "3"], "set train.epochs"),
+        (["--train.unfreeze", "0:", "--train-sizes", "8", "all"], "set --least-updates 0"),
         (["--train.unfreeze", "4:"], "the depths are 0 (embeddings) to 2 (head)"),
         (["--optimizer.schedule", "slanted", "--optimizer.warmup", "0.1"], "leave the warm-up out"),
         (["--optimizer.layer-decay", "2.6"], "at most 1"),

@@ -264,3 +264,22 @@ def test_flax_gives_the_key_of_dropout_too(config):
     again = module.init({"params": jax.random.key(0), "dropout": jax.random.key(5)}, tokens)
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_the_groups_of_a_fine_tuned_model_are_by_depth(norm):
+    """A final LayerNorm belongs to the last block, the special rows to the embeddings."""
+    config = TransformerConfig(
+        vocabulary_size=30, context_length=8, num_layers=2, num_heads=2, width=8, norm=norm
+    )
+    functions = objective.task(config, TaskHeadConfig("classify", 3))
+    params = jax.eval_shape(functions.objective.init, jax.random.key(0))
+    found = backbone.groups(config, params)
+    own = found["backbone"]
+    assert (own["token_embedding"], own["position_embedding"]) == (0, 0)
+    assert set(jax.tree.leaves(own["blocks_0"])) == {1}
+    assert set(jax.tree.leaves(own["blocks_1"])) == {2}
+    if norm == "pre":
+        assert set(jax.tree.leaves(own["final_norm"])) == {2}
+    assert found["adapter"] == {"special_embedding": 0, "head": {"kernel": 3, "bias": 3}}
+    assert backbone.groups(config, params["backbone"]) == own

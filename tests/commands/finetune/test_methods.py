@@ -1,5 +1,6 @@
 """Heads of other shapes, stages and rates by depth, from the command to the prediction."""
 
+import json
 import shutil
 
 import numpy as np
@@ -103,7 +104,11 @@ def test_refusals(words, message, options, tmp_path, capsys):
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_the_warm_up_is_what_the_schedule_has(pretrained):
+def test_the_warm_up_is_what_the_schedule_has(pretrained, tuned):
+    """0.2 % of 96 updates: the second update has the whole rate, which falls by a 96th in each."""
+    lines = map(json.loads, (tuned / "metrics.jsonl").read_text().splitlines())
+    rates = {line["step"]: line["learning_rate"] for line in lines if line["split"] == "train"}
+    assert [rates[1], rates[2]] == pytest.approx([0, 0.01 * 95 / 96])
     config = defaults_of("--init", str(pretrained))
     assert (config.optimizer.warmup, config.WARMUP) == (None, 0.002)
     assert config.task.head_shape == USUAL

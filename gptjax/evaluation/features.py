@@ -216,7 +216,7 @@ def _finish(part: Path, path: Path, array: np.ndarray) -> None:
 
 
 def _checksum(array: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(array)):08x}"
+    return f"{zlib.crc32(np.ascontiguousarray(array).data):08x}"
 
 
 def _temporary(path: Path) -> Path:

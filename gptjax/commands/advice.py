@@ -23,7 +23,7 @@ THROUGH_MAKE = {
 # read, and how the files of a text are.
 OPENING = "checkpoint heads vocabulary.mode"
 ROWS = "columns delimiter header quoting sheet unlabelled encoding encoding_errors"
-TEXT = "text_column encoding encoding_errors sheet suffixes"
+TEXT = "text_column encoding encoding_errors sheet suffixes unescape_html"
 
 
 def suggest(what: str, *words: object) -> None:
@@ -48,6 +48,8 @@ def again(config: Any, names: str) -> list[str]:
         value = getattr(owner, key)
         assert found.default is not MISSING, name
         if value != found.default:
+            if value is True:  # of a switch, which has no value
+                value = ()
             values = value if isinstance(value, tuple) else (value,)
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return words

@@ -15,6 +15,7 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tasks.texts import is_task, open_split
 from gptjax.data.text.corpus import Corpus, CorpusConfig, prepare_whole
+from gptjax.data.text.vocabulary import not_kept
 from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import most_wrong
@@ -68,6 +69,8 @@ class EvaluateConfig(TableOptions, Reading):
     """Name of the column with the text, where the data has columns."""
     suffixes: tuple[str, ...] = ()
     """Of a pre-trained run: further endings of files that are read as text in a folder."""
+    unescape_html: bool = CorpusConfig.unescape_html
+    """Of a pre-trained run: whether the escapes of HTML in documents are undone."""
     out: str | None = None
     """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
@@ -95,6 +98,7 @@ def _read_text(config: EvaluateConfig, loaded: Run) -> Corpus:
         encoding=config.encoding or UTF_8,
         sheet=config.sheet,
         suffixes=config.suffixes,
+        unescape_html=config.unescape_html,
     )
     source = open_split(config.data, settings, config.split) if is_task(config.data) else None
     return prepare_whole(settings, loaded.tokenizer, source)
@@ -133,6 +137,8 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
     if result.end_loss is not None:
         print(f"  loss of the ends      {result.end_loss:12.4f}   (nats, of each document's end)")
+    if (line := not_kept(loaded.tokenizer, {"text": corpus})) is not None:
+        print(f"  {line}")
     if config.out is not None:
         left_out = dropped(corpus.dropped)
         results = TextEvaluation(

@@ -8,15 +8,17 @@ from typing import Any
 from gptjax import config as configs
 from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tasks import texts
-from gptjax.data.text import corpus
+from gptjax.data.text import corpus, vocabulary
 from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end
 from gptjax.data.text.documents import Source, Sources
 from gptjax.data.text.unigram import unigram_perplexity
 from gptjax.data.text.windows import Windows
-from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
+from gptjax.data.tokenizers import byte_level
+from gptjax.data.tokenizers.tokenizer import BYTES, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import perplexity, show_per_word
 from gptjax.evaluation.sampling import continuations
+from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.runs import memory
 from gptjax.runs import open as runs
@@ -49,11 +51,19 @@ class PretrainConfig(RunConfig):
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
 
 
-def defaults(given: Selection) -> PretrainConfig:
+@dataclass(frozen=True)
+class PretrainSelection(Selection):
+    """The options that choose what the others are defaults of."""
+
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+
+
+def defaults(given: PretrainSelection) -> PretrainConfig:
     """What the command line overrides: the config file, over the model of --init.
 
     Without a config file, a run that is resumed keeps its own. Of steps and epochs, the one
-    that is typed replaces the one in the file.
+    that is typed replaces the one in the file. Where bytes are typed, the vocabulary has the size
+    of bytes: a file for another tokenizer has that of its own.
     """
     own = None if given.out is None else RunFolder(Path(given.out)).config
     if own is not None and (given.resume == "never" or not own.exists()):
@@ -67,6 +77,9 @@ def defaults(given: Selection) -> PretrainConfig:
             own,
             lambda base: base if file is None else configs.read(PretrainConfig, file, base),
         )
+    model = base.model
+    if given.vocabulary.tokenizer == BYTES != base.vocabulary.tokenizer:
+        base = replace(base, model=_of_bytes(model))
     return with_length(base, given.train)
 
 
@@ -86,6 +99,9 @@ def _over_source(
     named = layer(PretrainConfig())
     init = given.init if given.init is not None else named.init
     if init is None:
+        if named.vocabulary.tokenizer == BYTES:  # a size in the layer wins
+            plain = PretrainConfig()
+            return layer(replace(plain, model=_of_bytes(plain.model)))
         return named
     heads = given.heads if given.heads is not None else named.heads
     if own is None:
@@ -93,6 +109,13 @@ def _over_source(
     else:
         model = configs.read_resolved(PretrainConfig, own).model
     return layer(replace(PretrainConfig(), model=model))
+
+
+def _of_bytes(model: ModelConfig) -> ModelConfig:
+    """The same model with a vocabulary of bytes."""
+    if model.vocabulary_size in byte_level.SIZES:
+        return model
+    return replace(model, vocabulary_size=byte_level.WITH_END)
 
 
 def run(config: PretrainConfig) -> LanguageModelling:
@@ -143,6 +166,9 @@ def _problem(
     say(f"validation text: {valid}")
     if sources.validation is None:
         say(f"  {corpus.held_back(train, valid, config.corpus)}")
+    texts_by_name = {"training text": train, "validation text": valid}
+    if (line := vocabulary.not_kept(tokenizer, texts_by_name)) is not None:
+        say(line)
     # The validation text in order, every token predicted once, a micro-batch at a time. Perplexity
     # is over the tokens of the text, whatever the loss runs over.
     size //= config.train.accumulate
@@ -196,9 +222,10 @@ def _tokenizer(
             return open_tokenizer(folder, expected_size=config.model.vocabulary_size)
     elif named is None and source is not None:
         return source.tokenizer
-    if named is None:
-        say(f"training a tokenizer of {config.model.vocabulary_size:,} tokens on the corpus")
-    tokenizer, report = corpus.prepare_tokenizer(
+    if vocabulary.is_trained(config.vocabulary):
+        kind = "tokenizer" if named is None else f"vocabulary ({named})"
+        say(f"training a {kind} of {config.model.vocabulary_size:,} tokens on the corpus")
+    tokenizer, report = vocabulary.prepare_tokenizer(
         config.vocabulary, config.model.vocabulary_size, config.corpus, documents
     )
     if report is not None:

@@ -6,26 +6,26 @@ from pathlib import Path
 from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.tasks.texts import open_sources
-from gptjax.data.text.control import checked
-from gptjax.data.text.corpus import CorpusConfig
-from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
-from gptjax.data.tokenizers.train import train_sentencepiece
+from gptjax.data.text.corpus import CorpusConfig, as_read
+from gptjax.data.text.vocabulary import is_trained, train
+from gptjax.data.tokenizers.tokenizer import WORDS, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError, check_counts
 from gptjax.files import make_folder
 
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Train a SentencePiece BPE tokenizer on a text."""
+    """Train a SentencePiece BPE tokenizer on a text, or count its most frequent words."""
 
     out: str
-    """File to write (NAME.model)."""
+    """File to write: NAME.model, and NAME.json of words."""
     data: str = CorpusConfig.data
     """Text to train on: a .txt file or a folder of them, .jsonl, .parquet, .csv, .tsv or .xlsx
     with a text column, hub:ID[:CONFIG][@REVISION], task:NAME[=DATA] (a task's training rows), or
     embedded (Python's own documentation)."""
     vocab_size: int = 8000
-    """Number of tokens, the 259 fixed ones (unknown, separator, newline, 256 bytes) included."""
+    """Number of tokens, the fixed ones included: 259 of a SentencePiece BPE (unknown, separator,
+    newline, 256 bytes), 2 of words (unknown, separator)."""
     text_column: str = CorpusConfig.text_column
     """Name of the column with the text, where the data has columns."""
     encoding_errors: EncodingErrors = CorpusConfig.encoding_errors
@@ -37,10 +37,12 @@ class TokenizerConfig:
     """Sheet of a spreadsheet. None: the first one."""
     suffixes: tuple[str, ...] = ()
     """Further endings of files that are read as text in a folder, such as .md .py."""
+    unescape_html: bool = CorpusConfig.unescape_html
+    """Whether the escapes of HTML in documents are undone: &amp; is read as &."""
     overwrite: bool = False
     """Replace the file if it exists."""
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
-    """How to train."""
+    """How to train, and what: with --tokenizer words words, else a SentencePiece BPE."""
 
     def __post_init__(self) -> None:
         check_counts(self, "", "vocab_size", most=10_000_000)
@@ -49,10 +51,11 @@ class TokenizerConfig:
 def run(config: TokenizerConfig) -> Tokenizer:
     """Train, write the file, and print what was left out and how long it took."""
     out = Path(config.out).expanduser()
-    if config.vocabulary.tokenizer is not None:
+    if not is_trained(config.vocabulary):
         raise UserError("--vocabulary.tokenizer names a tokenizer that exists; nothing to train")
-    if out.is_dir() or not out.name.endswith(".model"):
-        raise UserError(f"--out {config.out}: name a file that ends in .model")
+    ending = ".json" if config.vocabulary.tokenizer == WORDS else ".model"
+    if out.is_dir() or not out.name.endswith(ending):
+        raise UserError(f"--out {config.out}: name a file that ends in {ending}")
     if out.exists() and not config.overwrite:
         raise UserError(f"--out {config.out} exists; name another file, or add --overwrite")
     make_folder(out.parent)
@@ -63,10 +66,10 @@ def run(config: TokenizerConfig) -> Tokenizer:
         encoding=config.encoding,
         sheet=config.sheet,
         suffixes=config.suffixes,
+        unescape_html=config.unescape_html,
     )
     source = open_sources(text).train
-    documents = (document.chunks for document in checked(source.documents()))
-    tokenizer, report = train_sentencepiece(documents, config.vocab_size, config.vocabulary)
+    tokenizer, report = train(as_read(source, text), config.vocab_size, config.vocabulary)
     try:
         tokenizer.write(out)
     except OSError as error:

@@ -210,7 +210,7 @@ class GptjaxLM(LM):
             UserError: `gen_kwargs` that are unknown, or outside their range.
         """
         tokenizer, context = self.run.tokenizer, self.run.model.context_length
-        texts = tokenizer.encode([request.args[0] for request in requests])
+        texts = tokenizer.encode_beginnings([request.args[0] for request in requests])
         bos = [tokenizer.separator]
         prompts = [
             [*(bos if self.add_bos_token or not len(ids) else []), *ids.tolist()] for ids in texts

@@ -29,7 +29,8 @@ def continuations(
     if not 0 <= seed <= LARGEST:
         raise UserError(f"`seed={shown(seed)}`: it must be from 0 to {LARGEST:,}")
     separator = run.tokenizer.separator
-    ids = [[separator, *encoded.tolist()] for encoded in run.tokenizer.encode(prompts)]
+    encoded = run.tokenizer.encode_beginnings(prompts)
+    ids = [[separator, *prompt.tolist()] for prompt in encoded]
     samples = generate(
         run.model,
         run.backbone,

@@ -147,8 +147,8 @@ def continuations_of(
         separator: whether a separator is read before each text, or only before what has no token
             of context.
     """
-    whole = tokenizer.encode([context + target for context, target in pairs])
-    alone = tokenizer.encode([context for context, _ in pairs])
+    whole = tokenizer.encode_beginnings([context + target for context, target in pairs])
+    alone = tokenizer.encode_beginnings([context for context, _ in pairs])
     start = np.array([tokenizer.separator], np.int32)
     spans = []
     for text, context in zip(whole, alone, strict=True):

@@ -99,7 +99,7 @@ def write(
     if "" in stop:
         raise UserError("`stop`: an empty text is everywhere; leave it out")
     tokenizer = run.tokenizer
-    ids = tokenizer.encode([prompt])[0].tolist()
+    ids = tokenizer.encode_beginnings([prompt])[0].tolist()
     texts = [Text(tokenizer, ids, stop) for _ in range(num_samples)]
     drawn = stream(
         run.model,

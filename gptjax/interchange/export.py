@@ -65,6 +65,7 @@ def write(
     Raises:
         UserError: the model or its tokenizer has no place in the format.
     """
+    hub_tokenizer.check(tokenizer)
     if config.norm == "post" and config.hidden_width != 4 * config.width:
         raise UserError(
             f"model.mlp_width is {config.mlp_width}: the hub's GPT-1 has 4 × {config.width} always"

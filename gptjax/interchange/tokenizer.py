@@ -27,6 +27,13 @@ PROBE = "The house of Mary's -  it is\tnot, 42 \u00e9\u4e2d!\n\nAnd?"
 SPECIALS = ("<|start|>", "<|delimiter|>", "<|extract|>")
 
 
+def check(tokenizer: Tokenizer) -> None:
+    """Refuse a kind of tokenizer that the hub's format does not hold."""
+    if not isinstance(tokenizer, SentencePieceTokenizer | Gpt1Tokenizer | Gpt2Tokenizer):
+        kind = type(tokenizer).__name__
+        raise UserError(f"a tokenizer of the kind {kind} has no place in the hub's format")
+
+
 def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: bool) -> None:
     """Write the tokenizer's files into a folder; of GPT-1's the hub has the fast mode only.
 
@@ -37,17 +44,17 @@ def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: 
     Raises:
         UserError: a kind of tokenizer that the hub's format does not hold.
     """
+    check(tokenizer)
     if isinstance(tokenizer, SentencePieceTokenizer):
         backend, named = _sentencepiece(tokenizer, line_ends=not specials)
         tokenizer.save(folder)
     elif isinstance(tokenizer, Gpt1Tokenizer):
         backend, named = _gpt1(tokenizer), {"unk_token": UNKNOWN}
         bpe_files.write(tokenizer.bpe, folder)
-    elif isinstance(tokenizer, Gpt2Tokenizer):
+    else:
+        assert isinstance(tokenizer, Gpt2Tokenizer)
         backend, named = _gpt2(tokenizer), {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
         bpe_files.write(tokenizer.bpe, folder)
-    else:
-        raise UserError(f"a tokenizer of the kind {type(tokenizer).__name__} cannot be exported")
     if specials:
         backend.normalizer = _uniform_spaces(backend.normalizer)
         backend.add_special_tokens(list(SPECIALS))

@@ -13,12 +13,10 @@ from gptjax.config import alias, cache_folder, since
 from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
 from gptjax.data.text import holding
 from gptjax.data.text.cache import EncodedCorpus, encoded
-from gptjax.data.text.control import checked
 from gptjax.data.text.documents import Source, Sources
+from gptjax.data.text.markup import Unescaped
 from gptjax.data.text.sources import open_source
-from gptjax.data.tokenizers.open import load_tokenizer
-from gptjax.data.tokenizers.tokenizer import Tokenizer, VocabularyConfig
-from gptjax.data.tokenizers.train import TrainingReport, train_sentencepiece
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 
 
@@ -62,6 +60,8 @@ class CorpusConfig:
     predict_end: bool | None = since(before=False)
     """Whether the end of each document is predicted too, so that the model learns where a text
     ends. None: if the tokenizer has a token for it (GPT-1's has none)."""
+    unescape_html: Annotated[bool, alias("--unescape-html")] = False
+    """Whether the escapes of HTML in documents are undone: &amp; is read as &."""
     cache: str | None = None
     """Folder for encoded corpora. Absent: $GPTJAX_CACHE, or ~/.cache/gptjax."""
 
@@ -237,25 +237,9 @@ def open_sources(config: CorpusConfig) -> Sources:
     return Sources(open_source_of(config), valid)
 
 
-def prepare_tokenizer(
-    vocabulary: VocabularyConfig, size: int, corpus: CorpusConfig, source: Source | None = None
-) -> tuple[Tokenizer, TrainingReport | None]:
-    """The tokenizer that the settings name, or one trained on the corpus (with a report).
-
-    Without validation text, training sees the documents that are held back too: a vocabulary
-    learns no more of them than how words are cut. ``size`` is the model's ``vocabulary_size``.
-
-    Raises:
-        UserError: no tokenizer there, another size, or a size that the corpus cannot fill.
-    """
-    if vocabulary.tokenizer is not None:
-        return load_tokenizer(vocabulary.tokenizer, size, vocabulary.mode), None
-    source = open_source_of(corpus) if source is None else source
-    documents = (document.chunks for document in checked(source.documents()))
-    try:
-        return train_sentencepiece(documents, size, vocabulary)
-    except UserError as error:
-        raise UserError(f"`data={corpus.data}`: {error}") from error
+def as_read(source: Source, config: CorpusConfig) -> Source:
+    """The documents as the settings want them."""
+    return Unescaped(source) if config.unescape_html else source
 
 
 def _encode(
@@ -272,8 +256,10 @@ def _encode(
         settings["sheet"] = config.sheet
     if config.suffixes:
         settings["suffixes"] = sorted(config.suffixes)
+    if config.unescape_html:
+        settings["unescape_html"] = True
     cache = Path(config.cache).expanduser() if config.cache else cache_folder()
-    found = encoded(source, tokenizer, settings, cache, label)
+    found = encoded(as_read(source, config), tokenizer, settings, cache, label)
     return replace(found, dropped={**found.dropped, **source.left_out})
 
 

@@ -121,7 +121,7 @@ class Gpt1Tokenizer(_BpeTokenizer):
 
     def cut(self, chunks: Iterable[str]) -> Iterator[str]:
         """Pieces that begin with a word, after a line end where there is one."""
-        return _cut(chunks, _after_space)
+        return cut_at_spaces(chunks, after_space)
 
     def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
         """Token ids of pieces that `cut` made.
@@ -159,6 +159,10 @@ class Gpt1Tokenizer(_BpeTokenizer):
             known.update(zip(new, self._encode(new), strict=True))
         return np.array([i for word in words for i in known[word]], np.int32)
 
+    def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """As `encode`."""
+        return self.encode(texts)
+
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids, in lower case, with a space after every word but at line ends."""
         text = "".join(self._pieces[int(i)] for i in ids).replace(WORD_END, " ")
@@ -179,7 +183,7 @@ class Gpt2Tokenizer(_BpeTokenizer):
 
     def cut(self, chunks: Iterable[str]) -> Iterator[str]:
         """Pieces that begin with a single space or line end before a word."""
-        return _cut(chunks, _before_single_space)
+        return cut_at_spaces(chunks, _before_single_space)
 
     def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
         """Token ids of pieces that `cut` made."""
@@ -191,6 +195,10 @@ class Gpt2Tokenizer(_BpeTokenizer):
         check_texts(texts)
         return [np.array(ids, np.int32) for ids in self._encode(texts)]
 
+    def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """As `encode`."""
+        return self.encode(texts)
+
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
         return self._encoder.decode([int(i) for i in ids if i != self.end])
@@ -199,15 +207,16 @@ class Gpt2Tokenizer(_BpeTokenizer):
 Place = Callable[[re.Match[str]], tuple[int, int] | None]
 
 
-def _after_space(space: re.Match[str]) -> tuple[int, int]:
-    return (NEWLINE in space[0], space.end())  # better after a line end
+def after_space(space: re.Match[str]) -> tuple[int, int]:
+    """A place for `cut_at_spaces`: where a word begins, better after a line end."""
+    return (NEWLINE in space[0], space.end())
 
 
 def _before_single_space(space: re.Match[str]) -> tuple[int, int] | None:
     return (0, space.start()) if space.end() - space.start() == 1 else None
 
 
-def _cut(chunks: Iterable[str], place: Place) -> Iterator[str]:
+def cut_at_spaces(chunks: Iterable[str], place: Place) -> Iterator[str]:
     """Pieces that end at white space, where ``place`` says (how good, where), the last of the best.
 
     A piece has at most so many characters, unless there is no place among them; then it ends at

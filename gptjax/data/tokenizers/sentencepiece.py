@@ -131,6 +131,10 @@ class SentencePieceTokenizer:
             gathered[owner] += self._space_symbol if piece == SPACE_SYMBOL else ids
         return [np.array(ids, np.int32) for ids in gathered]
 
+    def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """As `encode`."""
+        return self.encode(texts)
+
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""
         return str(self._processor.decode([int(i) for i in ids]))

@@ -14,6 +14,8 @@ from gptjax.errors import UserError, check_counts, check_settings
 PIECE_CHARACTERS = 4096
 
 Mode = Literal["exact", "fast"]
+# What `vocabulary.tokenizer` may be instead of a path.
+BYTES, WORDS = "bytes", "words"
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,12 @@ class VocabularyConfig(ModeConfig):
     """Where the tokenizer comes from; its size is the model's ``vocabulary_size``."""
 
     tokenizer: Annotated[str | None, alias("--tokenizer")] = None
-    """Tokenizer to use: a folder written by a run, a SentencePiece .model file, or a folder with
-    the BPE files of GPT-1 or GPT-2. Absent: train one on the corpus."""
+    """Tokenizer to use: a folder written by a run, a SentencePiece .model file, the .json file of a
+    vocabulary of words, or a folder with the BPE files of GPT-1 or GPT-2. bytes: every byte is a
+    token. words: the most frequent words of the corpus are. Absent: train a SentencePiece BPE on
+    the corpus."""
+    lower_case: bool = True
+    """Of words: whether capitals are read as small letters."""
     character_coverage: float = 0.9995
     """Share of the training text's characters that get a token of their own; the others are
     spelled in UTF-8 bytes. From 0.98 to 1."""
@@ -81,6 +87,10 @@ class Tokenizer(Protocol):
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of each text, int32 [n], without any special token."""
+        ...
+
+    def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """As `encode`, of texts that are going on: nothing that only stands after a whole one."""
         ...
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:

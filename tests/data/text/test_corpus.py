@@ -16,11 +16,11 @@ from gptjax.data.text.corpus import (
     CorpusConfig,
     held_back,
     prepare,
-    prepare_tokenizer,
     prepare_whole,
 )
 from gptjax.data.text.holding import end_is_better, last_pieces, whole_documents
 from gptjax.data.text.unigram import token_counts, unigram_perplexity
+from gptjax.data.text.vocabulary import prepare_tokenizer
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig
 from gptjax.errors import UserError
 
@@ -45,6 +45,9 @@ class Counting:
 
     def encode(self, texts):
         return self._tokenizer.encode(texts)
+
+    def encode_beginnings(self, texts):
+        return self._tokenizer.encode_beginnings(texts)
 
     def decode(self, ids):
         return self._tokenizer.decode(ids)

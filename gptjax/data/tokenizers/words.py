@@ -152,14 +152,19 @@ class WordTokenizer:
 
     def encode_pieces(self, pieces: Sequence[str]) -> list[np.ndarray]:
         """Token ids of pieces that `cut` made."""
-        return self.encode(pieces)
+        check_several(pieces)
+        check_texts(pieces)
+        found = self._encoder.encode_batch_fast(list(pieces), add_special_tokens=False)
+        return [np.array(encoding.ids, np.int32) for encoding in found]
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids of each text, int32 [n]; none may hold half of a surrogate pair."""
         check_several(texts)
-        check_texts(texts)
-        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, np.int32) for encoding in found]
+        # A run of thousands of letters is cut here, too, where it would be in a document.
+        pieces = [list(self.cut([text])) for text in texts]
+        flat = iter(self.encode_pieces([piece for own in pieces for piece in own]))
+        empty = np.zeros(0, np.int32)
+        return [np.concatenate([empty, *(next(flat) for _ in own)]) for own in pieces]
 
     def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
         """As `encode`: the last word is taken for a whole one."""

@@ -30,8 +30,10 @@ SPECIALS = ("<|start|>", "<|delimiter|>", "<|extract|>")
 def check(tokenizer: Tokenizer) -> None:
     """Refuse a kind of tokenizer that the hub's format does not hold."""
     if not isinstance(tokenizer, SentencePieceTokenizer | Gpt1Tokenizer | Gpt2Tokenizer):
-        kind = type(tokenizer).__name__
-        raise UserError(f"a tokenizer of the kind {kind} has no place in the hub's format")
+        raise UserError(
+            "the hub's format has a place for the tokenizers of SentencePiece, GPT-1 and GPT-2 "
+            f"only, not for {type(tokenizer).__name__}; use this run with gptjax itself"
+        )
 
 
 def write(folder: Path, tokenizer: Tokenizer, context_length: int, *, specials: bool) -> None:

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_no_half_character_is_given_while_writing(size):
     assert all("\ufffd" not in part for part in parts)
     assert parts[3] == ""  # the first byte of é
     assert parts[4] == "\u00e9"
+
+
+@pytest.mark.parametrize("size", [256, 257])
+def test_whatever_bytes_are_written_the_parts_are_the_whole(size):
+    tokenizer, draw = ByteTokenizer(size), random.Random(size)
+    some = [*b" \na", 0x80, 0x9F, 0xC3, 0xED, 0xF0, 0xFF, size - 1]
+    for _ in range(300):
+        prompt, added = (draw.choices(some, k=draw.randint(0, 6)) for _ in range(2))
+        writing = Text(tokenizer, prompt, ())
+        parts = [writing.add([one]) for one in added] + [writing.add([], last=True)]
+        assert "".join(parts) == tokenizer.decode([*prompt, *added])
 
 
 @pytest.mark.parametrize("size", [256, 257])

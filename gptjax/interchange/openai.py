@@ -42,7 +42,7 @@ def read_params(folder: Path, config: TransformerConfig) -> Any:
         UserError: a file is missing or damaged, or the shapes do not add up to what is there.
     """
     listed = _read_shapes(folder)
-    vector = np.concatenate([_read_part(folder / name) for name in PARTS])
+    vector = np.concatenate([read_array(folder / name).reshape(-1) for name in PARTS])
     sizes = [math.prod(shape) for shape in listed]
     if len(vector) != sum(sizes):
         raise UserError(
@@ -86,7 +86,8 @@ def _read_shapes(folder: Path) -> list[list[int]]:
     return listed
 
 
-def _read_part(file: Path) -> np.ndarray:
+def read_array(file: Path) -> np.ndarray:
+    """The array of a file, float32; a UserError where there is none."""
     try:
         part = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
@@ -95,4 +96,4 @@ def _read_part(file: Path) -> np.ndarray:
         raise UserError(f"{file}: holds several arrays; it has to be one")
     if part.dtype != np.float32:
         raise UserError(f"{file}: holds {part.dtype}, not float32")
-    return part.reshape(-1)
+    return part

@@ -15,10 +15,15 @@ from jaxtyping import Array, Float
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
 from gptjax.models.lstm import LSTM
+from gptjax.models.mlstm import MLSTM
 from gptjax.models.transformer import Transformer
 
 PyTree = Any
-FAMILIES: Mapping[str, type[Family]] = {"transformer": Transformer, "lstm": LSTM}
+FAMILIES: Mapping[str, type[Family]] = {
+    "transformer": Transformer,
+    "lstm": LSTM,
+    "mlstm": MLSTM,
+}
 
 
 def make_backbone(config: ModelConfig) -> Family:
@@ -130,7 +135,12 @@ def for_loss(
     return make_backbone(config).for_loss(params, key, positions)
 
 
-def with_rows(config: ModelConfig, params: PyTree, rows: Float[Array, "S D"]) -> PyTree:
+def row_width(config: ModelConfig) -> int:
+    """R, how many numbers `with_rows` needs of a token: D, or more where the output is not tied."""
+    return make_backbone(config).row_width()
+
+
+def with_rows(config: ModelConfig, params: PyTree, rows: Float[Array, "S R"]) -> PyTree:
     """The parameters with further tokens after the vocabulary, which are read and predicted."""
     return make_backbone(config).with_rows(params, rows)
 

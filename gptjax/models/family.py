@@ -70,7 +70,12 @@ class Family(nn.Module):
         return params, *self.output(params)
 
     @nn.nowrap
-    def with_rows(self, params: Any, rows: Float[Array, "S D"]) -> Any:
+    def row_width(self) -> int:
+        """R, the numbers of a further token in ``with_rows``."""
+        return self.config.width
+
+    @nn.nowrap
+    def with_rows(self, params: Any, rows: Float[Array, "S R"]) -> Any:
         """The parameters with further tokens, whose bias is 0."""
         tables = [params["token_embedding"], rows]
         longer = {**params, "token_embedding": jnp.concatenate(tables)}

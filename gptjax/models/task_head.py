@@ -1,9 +1,10 @@
 """What fine-tuning adds to a backbone: the rows of the special tokens, and a head.
 
 Parameters of a fine-tuned model are ``{"backbone": …, "adapter": …}``, with the backbone as
-pre-training made it. The task head is the second part, ``{"special_embedding": [3, D], "head":
-{"kernel", "bias"}}``; checkpoints have always had it under the key ``adapter``, and it stays, so
-that old runs resume. A head of another shape (`HeadShape`) has further arrays in ``head``.
+pre-training made it. The task head is the second part, ``{"special_embedding": [3, R], "head":
+{"kernel", "bias"}}``, with R of `gptjax.models.backbone.row_width`; checkpoints have always had it
+under the key ``adapter``, and it stays, so that old runs resume. A head of another shape
+(`HeadShape`) has further arrays in ``head``.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.errors import UserError
-from gptjax.models.backbone import depth, names_of
+from gptjax.models.backbone import depth, names_of, row_width
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import RandomKey
@@ -68,7 +69,7 @@ def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) ->
     """Fresh rows and a fresh head: N(0, initial_std), biases 0, LayerNorm 1 and 0."""
     rows, kernel = jax.random.split(key)
     std = config.initial_std
-    size = (NUM_SPECIALS, config.width)
+    size = (NUM_SPECIALS, row_width(config))
     arrays: dict[str, Array] = {}
     for name, shape in head_arrays(config.width, head).items():
         if name.endswith("kernel"):

@@ -18,6 +18,8 @@ from gptjax.data.tasks.task import Task, as_before
 from gptjax.data.tasks.task_file import parse_task
 from gptjax.errors import UserError
 from gptjax.finite import non_finite
+from gptjax.models.backbone import row_width
+from gptjax.models.config import ModelConfig
 from gptjax.models.pooling import Pooling
 from gptjax.models.task_head import NUM_SPECIALS, USUAL, HeadShape, TaskHeadConfig, head_arrays
 
@@ -102,8 +104,8 @@ def write_head(
     safetensors.save_file(flat, path, {DESCRIPTION: described})
 
 
-def read_head(path: str | Path, width: int) -> Head:
-    """The task head that `write_head` wrote, for a backbone of this width.
+def read_head(path: str | Path, model: ModelConfig) -> Head:
+    """The task head that `write_head` wrote, for a backbone of this shape.
 
     Raises:
         UserError: no head there, or a damaged one.
@@ -132,8 +134,8 @@ def read_head(path: str | Path, width: int) -> Head:
         task = as_before(task)
     task = replace(task, detect=bool(content.get("detect")))
     shape = _shape(content, str(path))
-    wanted: dict[str, tuple[int, ...]] = {"special_embedding": (NUM_SPECIALS, width)}
-    arrays = head_arrays(width, head_config(task, shape=shape))
+    wanted: dict[str, tuple[int, ...]] = {"special_embedding": (NUM_SPECIALS, row_width(model))}
+    arrays = head_arrays(model.width, head_config(task, shape=shape))
     wanted |= {f"head.{name}": size for name, size in arrays.items()}
     if wanted != {name: array.shape for name, array in flat.items()}:
         raise UserError(f"{path}: is damaged, or of another model: its arrays do not fit")

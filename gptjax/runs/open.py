@@ -14,7 +14,6 @@ from gptjax import config
 from gptjax.data.tables.options import TableOptions
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import ClassWeights, Task, as_settled, with_columns
-from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
 from gptjax.errors import UserError
 from gptjax.models import objective
@@ -24,7 +23,7 @@ from gptjax.models.task_head import USUAL, HeadShape
 from gptjax.runs import identity, published
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import backbone_fingerprint, head_config, read_head, read_shape, write_head
-from gptjax.runs.published import is_published, published_folder
+from gptjax.runs.published import is_published
 from gptjax.runs.train import say
 from gptjax.training.archive import OtherError
 from gptjax.training.checkpoint import restore_params
@@ -183,7 +182,7 @@ def load_head_shape(path: str | Path) -> HeadShape:
 def load_own_tokenizer(path: str | Path, mode: Mode | None = None) -> Tokenizer:
     """The tokenizer that a model was trained with."""
     if is_published(path):
-        return load_tokenizer(published_folder(path, weights=False), mode=mode)
+        return published.read_tokenizer(path, mode)
     return identity.open_tokenizer(RunFolder(Path(path)), mode)
 
 
@@ -293,7 +292,7 @@ def save_head(run: Run) -> None:
 
 def attach_head(run: Run, path: str | Path) -> Run:
     """A pre-trained run with a task head that `save_head` wrote for the same backbone."""
-    head, fingerprint = read_head(path, run.model.width), backbone_fingerprint(run.backbone)
+    head, fingerprint = read_head(path, run.model), backbone_fingerprint(run.backbone)
     if head.backbone != fingerprint:
         raise UserError(
             f"{path}: this task head was trained on another backbone (fine-tuning keeps its "

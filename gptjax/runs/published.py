@@ -1,4 +1,4 @@
-"""Models that others published: `openai:FOLDER` (GPT-1, OpenAI's files), `hf:ID_OR_FOLDER`."""
+"""Models that others published: `openai:FOLDER` (OpenAI's files), `hf:ID_OR_FOLDER`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
-from gptjax.interchange import hub, openai
+from gptjax.interchange import hub, openai, openai_mlstm
 from gptjax.models.config import ModelConfig
 
 OPENAI, HUB = "openai:", "hf:"
@@ -34,21 +34,35 @@ def published_folder(path: str | Path, *, weights: bool = True) -> Path:
 def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
     """The config of a published model; ``num_heads`` as of `gptjax.runs.open.load_config`."""
     folder = published_folder(path, weights=False)
-    if str(path).startswith(OPENAI):
-        return openai.read_config(folder, num_heads)
-    return hub.read_config(folder)
+    if str(path).startswith(HUB):
+        return hub.read_config(folder)
+    if openai_mlstm.is_there(folder):
+        return openai_mlstm.read_config(folder)
+    return openai.read_config(folder, num_heads)
+
+
+def read_tokenizer(path: str | Path, mode: Mode | None) -> Tokenizer:
+    """The tokenizer of a published model."""
+    folder = published_folder(path, weights=False)
+    if str(path).startswith(OPENAI) and openai_mlstm.is_there(folder):
+        if mode is not None:
+            raise UserError(f"`vocabulary.mode={mode}`: is for GPT-1's tokenizer, not for {path}")
+        return openai_mlstm.byte_tokenizer()
+    return load_tokenizer(folder, mode=mode)
 
 
 def read(path: str | Path, model: ModelConfig, mode: Mode | None) -> tuple[Path, Tokenizer, Any]:
     """Folder, tokenizer and parameters of a published model."""
     folder = published_folder(path)
-    tokenizer = load_tokenizer(folder, mode=mode)
+    tokenizer = read_tokenizer(path, mode)
     if tokenizer.size != model.vocabulary_size:
         raise UserError(
             f"{path}: its weights are for {model.vocabulary_size:,} tokens, and its tokenizer's "
             f"files have {tokenizer.size:,}; are they of the same model?"
         )
-    files = openai if str(path).startswith(OPENAI) else hub
+    files = hub if str(path).startswith(HUB) else openai
+    if files is openai and openai_mlstm.is_there(folder):
+        files = openai_mlstm
     return folder, tokenizer, files.read_params(folder, model)
 
 

@@ -46,7 +46,7 @@ def test_a_run_with_another_head_is_opened_and_predicts_as_it_did(ulmfit, data, 
 
 def test_the_file_of_another_head_has_its_shape(ulmfit):
     run = load(ulmfit)
-    head = read_head(ulmfit / "head.safetensors", run.model.width)
+    head = read_head(ulmfit / "head.safetensors", run.model)
     assert head.shape == run.head
     for name, array in run.params["adapter"]["head"].items():
         assert np.array_equal(head.params["head"][name], array)

@@ -13,7 +13,9 @@ from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
+from gptjax.interchange import openai_mlstm
 from gptjax.interchange.model_card import Measured, card
+from gptjax.models.mlstm import MLSTMConfig
 from gptjax.models.task_head import USUAL
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs.open import Opening, Run
@@ -32,7 +34,7 @@ HEADS: Mapping[Format, hub_export.HeadKind] = {
 
 @dataclass(frozen=True)
 class ExportConfig(Opening):
-    """Write a trained model as transformers loads it (hf), or as OpenAI published GPT-1."""
+    """Write a trained model as transformers loads it (hf), or as OpenAI published its own."""
 
     run: str
     """Run folder; openai:FOLDER and hf:ID_OR_FOLDER too."""
@@ -40,8 +42,8 @@ class ExportConfig(Opening):
     """Folder to write, empty or not there yet."""
     format: Literal["hf", "openai"] = "hf"
     """hf: config.json, model.safetensors, tokenizer, generation_config.json and a model card.
-    openai: params_shapes.json, ten arrays and the tokenizer's files; of a fine-tuned model the
-    backbone alone."""
+    openai: params_shapes.json, ten arrays and the tokenizer's files, or of a multiplicative LSTM
+    of bytes fifteen arrays; of a fine-tuned model the backbone alone."""
 
 
 def run(config: ExportConfig) -> Path:
@@ -50,9 +52,15 @@ def run(config: ExportConfig) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is there already; name a folder that is empty or new")
     loaded = config.open()
+    if config.format == "openai" and isinstance(loaded.model, MLSTMConfig):
+        openai_mlstm.check_tokenizer(loaded.tokenizer)
+        openai_mlstm.write(out, loaded.backbone, loaded.model)
+        print(f"written to {out}: load it with --init openai:{out}")
+        suggest("try it", "generate", "--run", f"openai:{out}", "--prompt", "The ")
+        return out
     if not isinstance(loaded.model, TransformerConfig):
         called = loaded.model.called
-        raise UserError(f"--run {config.run}: {called}; neither format has a place for one")
+        raise UserError(f"--run {config.run}: {called}; this format has no place for one")
     if config.format == "openai":
         openai_files.write(out, loaded.backbone, loaded.model, loaded.tokenizer)
         print(f"written to {out}: load it with --init openai:{out}")

@@ -69,12 +69,13 @@ def _import(config: ImportConfig) -> None:
         identity={"model": model.shape()},
         files=file_digests(folder),
     )
-    assert isinstance(model, TransformerConfig)
-    size = num_parameters(lm(model))
+    size, name, blocks = num_parameters(lm(model)), "", model.describe()
+    if isinstance(model, TransformerConfig):
+        name = "GPT-1, " if model.norm == "post" else "GPT-2, "
+        blocks = f"{model.num_layers} blocks × {model.width}, {model.num_heads} heads"
     print(
-        f"{config.init}: {'GPT-1' if model.norm == 'post' else 'GPT-2'}, {size:,} parameters, "
-        f"{model.num_layers} blocks × {model.width}, {model.num_heads} heads, context "
-        f"{model.context_length}, {model.vocabulary_size:,} tokens"
+        f"{config.init}: {name}{size:,} parameters, {blocks}, context {model.context_length}, "
+        f"{model.vocabulary_size:,} tokens"
     )
     print(f"run folder: {folder.path}")
     suggest("write text", "generate", "--run", folder.path, "--prompt", "The ")

@@ -76,12 +76,12 @@ def read_config(folder: Path) -> MLSTMConfig:
 
 
 def read_params(folder: Path, config: MLSTMConfig) -> Any:
-    """The backbone's parameters, as numpy arrays of float32; the config is the files'.
+    """The backbone's parameters, as numpy arrays; ``config`` is the one that `read_config` gives.
 
     Raises:
         UserError: a file is missing or damaged, or holds what is not finite.
     """
-    del config  # `read_config` has seen that the shapes are its own
+    del config  # which `read_config` found in the shapes of the same files
     arrays = [read_array(folder / name) for name in FILES]
     if fault := non_finite(zip(FILES, arrays, strict=True)):
         raise UserError(f"{folder}: cannot be used: {fault}")

@@ -34,7 +34,8 @@ class MLSTMConfig(ModelConfig):
     """Number of layers; each reads what the one below it gives."""
 
     units: int | None = None
-    """Memory cells of each layer (None: the width). The width becomes this number."""
+    """Memory cells of each layer (None: the width). The width is this number then, whatever else
+    is said of it."""
 
     embedding_width: int = 64
     """Size of the embedding of a token, at most the width."""
@@ -49,11 +50,6 @@ class MLSTMConfig(ModelConfig):
     def __post_init__(self) -> None:
         if self.units is not None:
             check_counts(self, "model", "units")
-            if self.width not in (type(self).width, self.units):
-                raise UserError(
-                    f"model.width is {self.width} and model.units {self.units}: the states of "
-                    f"{self.called} are those of its cells; leave one of the two out"
-                )
             object.__setattr__(self, "width", self.units)
         super().__post_init__()
         if self.embedding_width > self.width:
@@ -104,7 +100,7 @@ class Normalised(nn.Module):
 
 
 class Layer(nn.Module):
-    """The parameters of one layer (`gptjax.models.multiplicative.run` has its equations); biases start at 0."""
+    """One layer, whose equations `gptjax.models.multiplicative.run` has; biases start at 0."""
 
     config: MLSTMConfig
     features: int  # I, of what it reads

@@ -11,6 +11,7 @@ import pytest
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task_file import parse_task
 from gptjax.errors import NoCheckpointError, UserError
+from gptjax.models.config import ModelConfig
 from gptjax.runs import head as heads
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
@@ -176,6 +177,9 @@ def test_a_damaged_best_is_never_replaced_silently(tmp_path, capsys):
         runs.load(folder.path, "last/6")
 
 
+NARROW = ModelConfig(width=8, num_heads=2)
+
+
 @pytest.fixture
 def head(tmp_path):
     """A task head in a file, and how it was written."""
@@ -209,19 +213,19 @@ def test_a_head_has_the_file_of_a_task_of_ones_own(head):
     path, (_, backbone, params) = head
     text = 'format = "classification"\nlabels = ["cold", "warm"]\ncolumns.text = "said"\n'
     heads.write_head(path, parse_task(text, "mine", "mine.toml"), backbone, params)
-    task = heads.read_head(path, 8).task
+    task = heads.read_head(path, NARROW).task
     assert (task.name, task.labels, task.columns["text"]) == ("mine", ("cold", "warm"), ("said",))
 
 
 def test_no_flipped_bit_of_a_head_goes_through_silently(head):
     path, content = head
     heads.write_head(path, *content)
-    assert heads.read_head(path, 8).notice is None
+    assert heads.read_head(path, NARROW).notice is None
     whole = path.read_bytes()
     for place in range(0, len(whole), 5):
         flip(path, place, place % 8)
         with suppress(UserError):
-            assert heads.read_head(path, 8).notice is not None
+            assert heads.read_head(path, NARROW).notice is not None
         path.write_bytes(whole)
 
 

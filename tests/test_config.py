@@ -187,7 +187,7 @@ def test_an_old_table_has_the_settings_of_every_kind(tmp_path):
         ('kind = "lstm"\nnrom = "pre"', "unknown key 'model.nrom'"),
         ('kind = "lstm"\nwidht = 3', "did you mean 'width'?"),
         ("units = 3", "model.units 3: a transformer has no such thing"),
-        ('kind = "lstn"', "model.kind = 'lstn'; one of .*'lstm', 'transformer'"),
+        ('kind = "lstn"', "model.kind = 'lstn'; one of .*'lstm', 'mlstm', 'transformer'"),
         ("kind = [1]", r"model.kind = \[1\]; one of"),
     ],
 )

@@ -33,6 +33,10 @@ class MLSTMConfig(ModelConfig):
     num_layers: int = 1
     """Number of layers; each reads what the one below it gives."""
 
+    initial_std: float = 0.1
+    """Standard deviation of the initial embeddings, of the output's table and of a task head. The
+    columns of the layers' matrices begin with the length 1. 0.02 learns much later."""
+
     units: int | None = None
     """Memory cells of each layer (None: the width). The width is this number then, whatever else
     is said of it."""

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gptjax.data.tokenizers.byte_level import AS_PUBLISHED, ByteTokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.finite import non_finite
@@ -30,12 +31,8 @@ def is_there(folder: Path) -> bool:
 
 
 def byte_tokenizer() -> Tokenizer:
-    """The tokenizer of these files, whose ids are the 256 bytes.
-
-    Raises:
-        UserError: always, as long as there is no such tokenizer.
-    """
-    raise UserError("OpenAI's multiplicative LSTM reads bytes; there is no tokenizer of bytes yet")
+    """The tokenizer of these files, whose ids are the 256 bytes."""
+    return ByteTokenizer(AS_PUBLISHED)
 
 
 def check_tokenizer(tokenizer: Tokenizer) -> None:
@@ -46,7 +43,7 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
     """
     if tokenizer.fingerprint != byte_tokenizer().fingerprint:
         raise UserError(
-            "OpenAI's format of a multiplicative LSTM has bytes as tokens; this run has others"
+            "OpenAI's format of a multiplicative LSTM has the 256 bytes as tokens, and this run others"
         )
 
 

@@ -126,6 +126,9 @@ def test_heads_and_modes_are_not_for_it(folder):
         runs.load_own_tokenizer(f"openai:{folder}", "fast")
 
 
-def test_that_bytes_are_not_there_yet_is_one_line(folder, capsys):
-    assert main(["generate", "--run", f"openai:{folder}", "--prompt", "the"]) == 2
-    assert "there is no tokenizer of bytes yet" in capsys.readouterr().err
+def test_a_folder_of_openai_writes_bytes(folder, capsys):
+    words = ["--prompt", "the", "--max-tokens", "6", "--seed", "1"]
+    assert main(["generate", "--run", f"openai:{folder}", *words]) == 0
+    assert capsys.readouterr().out.startswith("the")
+    run = runs.load(f"openai:{folder}")
+    assert run.tokenizer.encode(["a b"])[0].tolist() == [32, 97, 32, 98, 32]

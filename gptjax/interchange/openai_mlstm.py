@@ -43,7 +43,7 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
     """
     if tokenizer.fingerprint != byte_tokenizer().fingerprint:
         raise UserError(
-            "OpenAI's format of a multiplicative LSTM has bytes (256) as tokens; this run has others"
+            "OpenAI's format of a multiplicative LSTM has bytes as tokens; this run has others"
         )
 
 

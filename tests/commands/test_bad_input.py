@@ -63,7 +63,7 @@ def test_pretrain_alone_says_how_to_begin(folder, capsys):
 def test_an_unknown_preset(folder, capsys, command):
     line = refused(capsys, *command, "--config", "tinny")
     assert "did you mean 'tiny'?" in line
-    assert "gpt1-1gpu, gpt1-lstm, gpt2, small" in line
+    assert "gpt1-1gpu, gpt1-lstm, gpt2, mlstm, reviews, small" in line
 
 
 def test_unknown_key_in_a_config(folder, capsys):

@@ -11,13 +11,12 @@ from gptjax.commands import finetune_config
 from gptjax.commands.pretrain import PretrainConfig
 from gptjax.commands.sweep import run_sweep
 from gptjax.models.config import ModelConfig
-from gptjax.report import figures
+from gptjax.report import drawing, figures
 from gptjax.runs.folder import RunFolder, write_json
 from gptjax.training.optimizer import settle_warmup
 from gptjax.training.stages import read_stages
 from tests.sweep.conftest import Player, config_of, finish_pretraining, finish_seeds, option
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
 BLOCKS = 4
 
 
@@ -43,9 +42,15 @@ def folder_of(launch):
     return Path(*option(launch.words, "--out"))
 
 
-@pytest.fixture
-def made(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """The launches of a run of the script on one task, and its options."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(drawing, "save_pictures", lambda folder, figure: None)
+        return play(tmp_path_factory.mktemp("methods"), monkeypatch)
+
+
+def play(tmp_path, monkeypatch):
     trainer = Trainer()
     for module in (arms, script):
         monkeypatch.setattr(

@@ -252,7 +252,8 @@ def test_stopped_at_random_moments_of_starting(books, environment, gptjax, tmp_p
     for attempt in range(8):
         out, cache = tmp_path / f"run{attempt}", tmp_path / f"cache{attempt}"
         own = {"GPTJAX_CACHE": str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache)}
-        words = [sys.executable, "-m", "gptjax", *options(books, out)]
+        # So long that no machine comes to its end.
+        words = [sys.executable, "-m", "gptjax", *options(books, out), "--train.steps", "1000000"]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(words, env={**environment, **own}, **pipes) as process:
             time.sleep(0.3 + draw.random() * 8)

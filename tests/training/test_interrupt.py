@@ -105,10 +105,13 @@ def test_what_is_told_before_quitting_may_fail(monkeypatch):
 
 @pytest.mark.parametrize("delay", [0.1, pytest.param(None, marks=pytest.mark.slow)])
 def test_start_up_ends_at_once(tmp_path, delay):
-    """The command itself, from its first import on."""
-    words = [sys.executable, "-m", "gptjax", "doctor"]
+    """The command itself, from its first import on, while it trains a tokenizer and encodes."""
+    words = [sys.executable, "-m", "gptjax", "pretrain", "--config", "small", "--data", "embedded"]
+    own = {**os.environ, "GPTJAX_CACHE": str(tmp_path / "cache")}
     for wait in [delay] if delay else [0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0]:
-        with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        started = [*words, "--out", str(tmp_path / f"run-{wait}")]
+        pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+        with subprocess.Popen(started, env=own, **pipes) as process:
             handled = Path(f"/proc/{process.pid}/status")
             while not int(handled.read_text().partition("SigCgt:")[2].split()[0], 16) & 1 << 14:
                 time.sleep(0.001)  # SIGTERM has a handler

@@ -23,9 +23,10 @@ def pool(
         return jnp.concatenate(parts, axis=-1)
     there, own = counts.any(-1, keepdims=True), counts[..., None]
     if how == "last":
-        length = counts.shape[-1]
-        last = length - 1 - jnp.argmax(counts[..., ::-1], axis=-1)
-        found = jnp.take_along_axis(states, last[..., None, None], axis=-2)[..., 0, :]
+        # A sum and no index: jax 0.12 on a CPU without optimisation gets the gradient of the
+        # index wrong where it stands beside that of the maximum.
+        after = jnp.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]  # itself included
+        found = jnp.where(own & (after == 1)[..., None], states, 0.0).sum(-2)
     elif how == "max":
         found = jnp.where(own, states, -jnp.inf).max(-2)
     else:

@@ -52,6 +52,7 @@ def test_it_is_fine_tuned_with_a_head_of_its_own_file_and_writes(pretrained, tmp
     assert capsys.readouterr().out.startswith("The")
 
 
+@pytest.mark.slow
 def test_it_is_probed_at_every_depth(pretrained, tmp_path):
     words = ["probe", "--run", str(pretrained), "--task", "sst2", "--data", "sample"]
     words += ["--layer", "all", "--grid", "1", "--out", str(tmp_path / "probe")]

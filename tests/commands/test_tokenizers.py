@@ -51,6 +51,7 @@ def test_it_goes_on_with_its_own_words(trained, capsys):
     assert (run / "tokenizer" / "words.json").read_bytes() == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["published"], indirect=True)
 def test_its_special_rows_follow_the_bytes(trained, tmp_path):
     _, run = trained

@@ -44,6 +44,7 @@ def test_a_run_with_another_head_is_opened_and_predicts_as_it_did(ulmfit, data, 
     assert len(gptjax.load(ulmfit).predict(["red house"])) == 1
 
 
+@pytest.mark.slow
 def test_the_file_of_another_head_has_its_shape(ulmfit):
     run = load(ulmfit)
     head = read_head(ulmfit / "head.safetensors", run.model)
@@ -52,6 +53,7 @@ def test_the_file_of_another_head_has_its_shape(ulmfit):
         assert np.array_equal(head.params["head"][name], array)
 
 
+@pytest.mark.slow
 def test_another_head_is_not_exported_to_the_hub(ulmfit, tmp_path, capsys):
     words = ["export", "--run", str(ulmfit), "--out", str(tmp_path / "x")]
     assert main(words) == 2
@@ -59,6 +61,7 @@ def test_another_head_is_not_exported_to_the_hub(ulmfit, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_other_stages_or_another_head_are_no_way_to_go_on(ulmfit, options, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(ulmfit, copy)
@@ -69,7 +72,7 @@ def test_other_stages_or_another_head_are_no_way_to_go_on(ulmfit, options, tmp_p
     assert "another task" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("pooling", ["extract", "concat"])
+@pytest.mark.parametrize("pooling", ["extract", pytest.param("concat", marks=pytest.mark.slow)])
 def test_a_frozen_backbone_with_its_special_rows_trains_the_maps_alone(
     pooling, options, pretrained, tmp_path, capsys
 ):

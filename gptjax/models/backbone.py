@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
@@ -99,6 +99,38 @@ def extend(
     """
     found: tuple[Array, Any] = make_backbone(config).apply(
         {"params": params}, tokens, cache, slot, first, method="extend"
+    )
+    return found
+
+
+def empty_carry(config: ModelConfig, rows: int) -> PyTree:
+    """What `advance` begins with: nothing is remembered. Arrays [rows, …].
+
+    Raises:
+        UserError: the family has no state; so does `advance`.
+    """
+    return make_backbone(config).empty_carry(rows)
+
+
+def advance(
+    config: ModelConfig,
+    params: PyTree,
+    tokens: Tokens,
+    key: RandomKey | None,
+    carry: PyTree,
+    fresh: Bool[Array, "B T"] | None,
+) -> tuple[States, PyTree]:
+    """`states` of a window that goes on from the one before it.
+
+    Args:
+        carry: what is remembered: `empty_carry`, or what the call before gave.
+        fresh: where nothing is remembered of the positions before. None: nowhere.
+
+    Returns:
+        The states [B, T, D], and what is remembered after the last position.
+    """
+    found: tuple[Array, Any] = make_backbone(config).apply(
+        {"params": params}, tokens, key, carry, fresh, method="advance"
     )
     return found
 

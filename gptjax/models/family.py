@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
@@ -46,6 +46,12 @@ class Family(nn.Module):
         """States of further positions, and the cache with them in it."""
         self._refuse()
 
+    def advance(
+        self, tokens: Tokens, key: RandomKey | None, carry: Any, fresh: Bool[Array, "B T"] | None
+    ) -> tuple[States, Any]:
+        """States of a window that goes on from the one before, and what is remembered after it."""
+        self._refuse_state()
+
     def dropout_key(self, key: RandomKey | None) -> RandomKey | None:
         """The key that was given, or else one of flax's stream `dropout` where there is one."""
         if key is None and self.has_rng("dropout"):
@@ -56,6 +62,11 @@ class Family(nn.Module):
     def empty_cache(self, batch: int, slots: int) -> Any:
         """What ``extend`` begins with."""
         self._refuse()
+
+    @nn.nowrap
+    def empty_carry(self, rows: int) -> Any:
+        """What ``advance`` begins with."""
+        self._refuse_state()
 
     @nn.nowrap
     def output(self, params: Any) -> tuple[Float[Array, "V D"], Float[Array, " V"] | None]:
@@ -96,4 +107,11 @@ class Family(nn.Module):
     def _refuse(self) -> NoReturn:
         raise UserError(
             f"model.kind {self.config.kind}: {self.config.called} cannot write text token by token"
+        )
+
+    @nn.nowrap
+    def _refuse_state(self) -> NoReturn:
+        raise UserError(
+            f"model.kind {self.config.kind}: {self.config.called} has no state that could be "
+            "carried from window to window; take a recurrent one, such as model.kind lstm"
         )

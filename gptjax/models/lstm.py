@@ -1,17 +1,17 @@
 """The LSTM that the paper puts in the transformer's place (table 5), behind the same interface."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from gptjax.models.config import ModelConfig
-from gptjax.models.dropout import dropout
-from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
+from gptjax.models.family import States
 from gptjax.models.layers import Linear
+from gptjax.models.recurrent import Carry, Recurrent, Where, turned, unless, where
 
 FORGET_BIAS = 1.0  # A new memory cell keeps what it has (Gers et al. 2000).
 
@@ -58,13 +58,6 @@ class LSTMConfig(ModelConfig):
         return f"LSTM of {self.num_layers} × {self.cells} cells, width {self.width}"
 
 
-class Carry(NamedTuple):
-    """What a layer of N memory cells remembers of the tokens before."""
-
-    hidden: Float[Array, "B N"]  # in the compute type
-    cell: Float[Array, "B N"]  # float32
-
-
 class Layer(nn.Module):
     """One LSTM layer (Hochreiter and Schmidhuber 1997) and a linear map back to the width.
 
@@ -83,89 +76,83 @@ class Layer(nn.Module):
         )
         self.projection = Linear(width, cells**-0.5)
 
-    def __call__(self, x: States) -> States:
-        return self.projection(recurrence(self.inputs(x), self.recurrent))
-
-    def extend(self, x: States, carry: Carry, present: Bool[Array, "B T"]) -> tuple[States, Carry]:
-        hidden, carry = remember(self.inputs(x), self.recurrent, carry, present)
+    def __call__(self, x: States, carry: Carry, mask: Where, fresh: Where) -> tuple[States, Carry]:
+        hidden, carry = recurrence(self.inputs(x), self.recurrent, mask, fresh, carry)
         return self.projection(hidden), carry
 
 
 @jax.custom_vjp
-def recurrence(gates: Float[Array, "B T F"], kernel: Float[Array, "N F"]) -> Float[Array, "B T N"]:
-    """The part of a layer that has to go from token to token, from nothing remembered; F = 4 N.
+def recurrence(
+    gates: Float[Array, "B T F"],
+    kernel: Float[Array, "N F"],
+    mask: Where,
+    fresh: Where,
+    carry: Carry,
+) -> tuple[Float[Array, "B T N"], Carry]:
+    """The part of a layer that has to go from token to token; F = 4 N.
 
     The gradients are what autodiff would give. They are written out because autodiff adds to the
     kernel's gradient at every token, which is most of its time: one product over all tokens does
-    the same. Of ``gates``, W x + b of all positions, and ``kernel``, U in float32, it makes h.
-    """
-    hidden, _ = remember(gates, kernel, _nothing(gates, kernel), None)
-    return hidden
-
-
-def remember(
-    gates: Float[Array, "B T F"],
-    kernel: Float[Array, "N F"],
-    carry: Carry,
-    present: Bool[Array, "B T"] | None,
-) -> tuple[Float[Array, "B T N"], Carry]:
-    """`recurrence` that goes on from what is remembered, and what is remembered after it.
-
-    ``present`` says where there is a token; elsewhere nothing is remembered. None: everywhere.
+    the same. Of ``gates``, W x + b of all positions, ``kernel``, U in float32, and what a
+    `gptjax.models.recurrent.Recurrent` gives its layers, it makes h, and what is remembered after
+    the last position.
     """
     kernel = kernel.astype(gates.dtype)
 
-    def step(carry: Carry, now: tuple[Array, Array | None]) -> tuple[Carry, Array]:
-        own, is_token = now
-        carry, _ = _step(carry, own, kernel)
-        if is_token is not None:
-            carry = jax.tree.map(lambda a: jnp.where(is_token[:, None], a, 0), carry)
-        return carry, carry.hidden
+    def step(carry: Carry, now: tuple[Any, ...]) -> tuple[Carry, Array]:
+        after, _, _ = _step(carry, kernel, *now)
+        return after, after.hidden
 
-    there = None if present is None else present.swapaxes(0, 1)
-    carry, hidden = jax.lax.scan(step, carry, (gates.swapaxes(0, 1), there))
+    carry, hidden = jax.lax.scan(step, carry, (turned(gates), turned(mask), turned(fresh)))
     return hidden.swapaxes(0, 1), carry
 
 
 def _step(
-    carry: Carry, gates: Float[Array, "B F"], kernel: Float[Array, "N F"]
-) -> tuple[Carry, tuple[Array, ...]]:
-    """One token: what is remembered after it, and the four gates, float32 [B, N] each."""
-    total = (gates + carry.hidden @ kernel).astype(jnp.float32)
+    carry: Carry,
+    kernel: Float[Array, "N F"],
+    gates: Float[Array, "B F"],
+    is_token: Array | None,
+    is_fresh: Array | None,
+) -> tuple[Carry, Carry, tuple[Array, ...]]:
+    """One token: what is remembered after it and before it; the four gates, float32 [B, N]."""
+    before = Carry(unless(is_fresh, carry.cell), unless(is_fresh, carry.hidden))
+    total = (gates + before.hidden @ kernel).astype(jnp.float32)
     a, f, g, o = jnp.split(total, 4, axis=-1)
     add, forget, out = jax.nn.sigmoid(a), jax.nn.sigmoid(f + FORGET_BIAS), jax.nn.sigmoid(o)
     new = jnp.tanh(g)
-    cell = forget * carry.cell + add * new
+    cell = forget * before.cell + add * new
     hidden = (out * jnp.tanh(cell)).astype(gates.dtype)
-    return Carry(hidden, cell), (add, forget, new, out)
+    after = Carry(where(is_token, cell, before.cell), where(is_token, hidden, before.hidden))
+    return after, before, (add, forget, new, out)
 
 
-def _nothing(gates: Float[Array, "B T F"], kernel: Float[Array, "N F"]) -> Carry:
-    shape = (gates.shape[0], kernel.shape[0])
-    return Carry(jnp.zeros(shape, gates.dtype), jnp.zeros(shape, jnp.float32))
-
-
-def _recurrence_forward(gates: Array, kernel: Array) -> tuple[Array, tuple[Any, ...]]:
-    def step(carry: Carry, now: Array) -> tuple[Carry, tuple[Carry, tuple[Array, ...], Array]]:
-        after, opened = _step(carry, now, kernel.astype(now.dtype))
-        return after, (carry, opened, after.hidden)
-
-    _, saved = jax.lax.scan(step, _nothing(gates, kernel), gates.swapaxes(0, 1))
-    return saved[2].swapaxes(0, 1), (kernel, saved[0], saved[1])
-
-
-def _recurrence_backward(saved: tuple[Any, ...], g: Array) -> tuple[Array, Array]:
-    kernel, before, opened = saved
-    transposed = kernel.T.astype(g.dtype)
-
+def _recurrence_forward(
+    gates: Array, kernel: Array, mask: Where, fresh: Where, carry: Carry
+) -> tuple[tuple[Array, Carry], tuple[Any, ...]]:
     def step(
-        carry: tuple[Array, Array], now: tuple[Array, Array, tuple[Array, ...]]
-    ) -> tuple[tuple[Array, Array], Array]:
-        g_later, g_cell = carry  # of h and c', from the tokens after
-        g_hidden, cell_before, (add, forget, new, out) = now
-        g_hidden = g_hidden.astype(jnp.float32) + g_later
+        carry: Carry, now: tuple[Any, ...]
+    ) -> tuple[Carry, tuple[Carry, tuple[Array, ...], Array]]:
+        after, before, opened = _step(carry, kernel.astype(now[0].dtype), *now)
+        return after, (before, opened, after.hidden)
+
+    last, saved = jax.lax.scan(step, carry, (turned(gates), turned(mask), turned(fresh)))
+    before, opened, hidden = saved
+    return (hidden.swapaxes(0, 1), last), (kernel, mask, fresh, before, opened)
+
+
+def _recurrence_backward(
+    saved: tuple[Any, ...], g: tuple[Array, Carry]
+) -> tuple[Array, Array, None, None, Carry]:
+    kernel, mask, fresh, before, opened = saved
+    g_hidden, g_last = g
+    transposed = kernel.T.astype(g_hidden.dtype)
+
+    def step(later: Carry, now: tuple[Any, ...]) -> tuple[Carry, Array]:
+        g_hidden, is_token, is_fresh, cell_before, (add, forget, new, out) = now
+        # Of h and c after this token: what reads them here, and the tokens after it.
+        g_hidden = g_hidden.astype(jnp.float32) + later.hidden
         squashed = jnp.tanh(forget * cell_before + add * new)
-        g_cell = g_cell + g_hidden * out * (1 - squashed**2)
+        g_cell = later.cell + g_hidden * out * (1 - squashed**2)
         g_gates = jnp.concatenate(
             [
                 g_cell * new * add * (1 - add),
@@ -174,20 +161,26 @@ def _recurrence_backward(saved: tuple[Any, ...], g: Array) -> tuple[Array, Array
                 g_hidden * squashed * out * (1 - out),
             ],
             axis=-1,
-        ).astype(g.dtype)
-        return ((g_gates @ transposed).astype(jnp.float32), g_cell * forget), g_gates
+        ).astype(transposed.dtype)
+        g_gates = where(is_token, g_gates, jnp.zeros_like(g_gates))
+        earlier = Carry(
+            where(is_token, g_cell * forget, later.cell),
+            where(is_token, (g_gates @ transposed).astype(jnp.float32), g_hidden),
+        )
+        return Carry(unless(is_fresh, earlier.cell), unless(is_fresh, earlier.hidden)), g_gates
 
-    nothing = jnp.zeros(before.cell.shape[1:], jnp.float32)
-    inputs = (g.swapaxes(0, 1), before.cell, opened)
-    _, g_gates = jax.lax.scan(step, (nothing, nothing), inputs, reverse=True)
+    end = Carry(g_last.cell, g_last.hidden.astype(jnp.float32))
+    inputs = (*map(turned, (g_hidden, mask, fresh)), before.cell, opened)
+    first, g_gates = jax.lax.scan(step, end, inputs, reverse=True)
     g_kernel = jnp.einsum("tbn,tbf->nf", before.hidden, g_gates, preferred_element_type=jnp.float32)
-    return g_gates.swapaxes(0, 1), g_kernel
+    g_carry = Carry(first.cell, first.hidden.astype(g_hidden.dtype))
+    return g_gates.swapaxes(0, 1), g_kernel, None, None, g_carry
 
 
 recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
-class LSTM(Family):
+class LSTM(Recurrent):
     """A recurrent language model, from tokens to states, with the parameters of every family."""
 
     config: LSTMConfig
@@ -199,50 +192,3 @@ class LSTM(Family):
             "token_embedding", normal, (config.vocabulary_size, config.width), jnp.float32
         )
         self.blocks = [Layer(config) for _ in range(config.num_layers)]
-
-    def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
-        """States of all positions; nothing is remembered before."""
-        return self._depths(tokens, key)[-1]
-
-    def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
-        """The states after each depth (`gptjax.models.backbone.layer_states`)."""
-        return jnp.stack(self._depths(tokens, key))
-
-    def _depths(self, tokens: Tokens, key: RandomKey | None) -> list[States]:
-        """What the first layer reads, and what each layer gives to the next one or the output."""
-        config = self.config
-        config.check_length(tokens.shape[1])  # so that it sees as much as a transformer
-        key = self.dropout_key(key)
-        keys = None if key is None else jax.random.split(key, config.num_layers + 1)
-        x = self.embed(tokens)
-        depths = [dropout(x, None if keys is None else keys[-1], config.embedding_dropout)]
-        for i, block in enumerate(self.blocks):
-            x = dropout(
-                block(depths[-1]), None if keys is None else keys[i], config.residual_dropout
-            )
-            depths.append(x)
-        return depths
-
-    def extend(
-        self, tokens: Tokens, cache: tuple[Carry, ...], slot: Slot, first: Columns
-    ) -> tuple[States, tuple[Carry, ...]]:
-        """States of further positions; at slot 0 nothing is remembered of those before."""
-        present = slot + jnp.arange(tokens.shape[1])[None] >= first[:, None]
-        x, remembered = self.embed(tokens), []
-        for block, carry in zip(self.blocks, cache, strict=True):
-            before = jax.tree.map(lambda a: jnp.where(slot == 0, 0, a), carry)
-            x, after = block.extend(x, before, present)
-            remembered.append(after)
-        return x, tuple(remembered)
-
-    def embed(self, tokens: Tokens) -> States:
-        """The token embedding, without dropout."""
-        # A numpy array in the parameters could not be indexed while a function is traced.
-        return jnp.asarray(self.token_embedding)[tokens].astype(jnp.dtype(self.config.dtype))
-
-    @nn.nowrap
-    def empty_cache(self, batch: int, slots: int) -> tuple[Carry, ...]:
-        """What is remembered before the first token."""
-        shape = (batch, self.config.cells)
-        hidden = jnp.zeros(shape, jnp.dtype(self.config.dtype))
-        return (Carry(hidden, jnp.zeros(shape, jnp.float32)),) * self.config.num_layers

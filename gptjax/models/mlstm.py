@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from gptjax.errors import UserError, check_counts
 from gptjax.models.config import ModelConfig
-from gptjax.models.dropout import dropout
-from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
-from gptjax.models.multiplicative import Carry, Matrices, normalised, nothing, run_with
+from gptjax.models.family import States
+from gptjax.models.multiplicative import Matrices, normalised, run_with
+from gptjax.models.recurrent import Carry, Recurrent, Where
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,13 @@ class Layer(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (4 * cells,), jnp.float32)
 
     def __call__(
-        self, x: Float[Array, "B T I"], mask: Bool[Array, "B T"] | None, carry: Carry
-    ) -> tuple[States, Float[Array, "B T N"], Carry]:
+        self, x: Float[Array, "B T I"], carry: Carry, mask: Where, fresh: Where
+    ) -> tuple[States, Carry]:
         matrices = (self.inputs(), self.input_factor(), self.recurrent(), self.recurrent_factor())
-        return run_with(Matrices(*matrices, self.bias), x, mask, carry)
+        return run_with(Matrices(*matrices, self.bias), x, mask, fresh, carry)
 
 
-class MLSTM(Family):
+class MLSTM(Recurrent):
     """A multiplicative LSTM, from tokens to states.
 
     Its parameters are ``token_embedding`` [V, E], the layers ``blocks_0``, …, and the output's own
@@ -142,53 +141,6 @@ class MLSTM(Family):
         self.blocks = [Layer(config, inputs) for inputs in below]
         self.output_table = self.param("output_table", normal, (size, config.cells), jnp.float32)
         self.output_bias = self.param("output_bias", nn.initializers.zeros, (size,), jnp.float32)
-
-    def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
-        """States of all positions; nothing is remembered before."""
-        return self._depths(tokens, key)[-1]
-
-    def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
-        """The states after each depth; the embeddings are padded with zeros to the width."""
-        embedded, *states = self._depths(tokens, key)
-        wider = (0, self.config.width - embedded.shape[-1])
-        return jnp.stack([jnp.pad(embedded, ((0, 0), (0, 0), wider)), *states])
-
-    def _depths(self, tokens: Tokens, key: RandomKey | None) -> list[Array]:
-        """What the first layer reads, and what each layer gives to the next one or the output."""
-        config = self.config
-        config.check_length(tokens.shape[1])  # so that it sees as much as a transformer
-        key = self.dropout_key(key)
-        keys = None if key is None else jax.random.split(key, config.num_layers + 1)
-        x = self.embed(tokens)
-        depths = [dropout(x, None if keys is None else keys[-1], config.embedding_dropout)]
-        start = nothing(len(tokens), config.cells, x.dtype)
-        for i, block in enumerate(self.blocks):
-            x, _, _ = block(depths[-1], None, start)
-            depths.append(dropout(x, None if keys is None else keys[i], config.residual_dropout))
-        return depths
-
-    def extend(
-        self, tokens: Tokens, cache: tuple[Carry, ...], slot: Slot, first: Columns
-    ) -> tuple[States, tuple[Carry, ...]]:
-        """States of further positions; at slot 0 nothing is remembered of those before."""
-        present = slot + jnp.arange(tokens.shape[1])[None] >= first[:, None]
-        x, remembered = self.embed(tokens), []
-        for block, carry in zip(self.blocks, cache, strict=True):
-            before = jax.tree.map(lambda a: jnp.where(slot == 0, 0, a), carry)
-            x, _, after = block(x, present, before)
-            remembered.append(after)
-        return x, tuple(remembered)
-
-    def embed(self, tokens: Tokens) -> Float[Array, "B T E"]:
-        """The token embedding, without dropout."""
-        # A numpy array in the parameters could not be indexed while a function is traced.
-        return jnp.asarray(self.token_embedding)[tokens].astype(jnp.dtype(self.config.dtype))
-
-    @nn.nowrap
-    def empty_cache(self, batch: int, slots: int) -> tuple[Carry, ...]:
-        """What is remembered before the first token."""
-        carry = nothing(batch, self.config.cells, jnp.dtype(self.config.dtype))
-        return (carry,) * self.config.num_layers
 
     @nn.nowrap
     def output(self, params: Any) -> tuple[Float[Array, "V N"], Float[Array, " V"]]:

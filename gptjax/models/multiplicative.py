@@ -9,18 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from gptjax.models.layers import linear
+from gptjax.models.recurrent import Carry, Where, turned, unless, where
 
 LEAST_SQUARE = 1e-12  # TensorFlow's l2_normalize takes no smaller square of a column's length
-
-
-class Carry(NamedTuple):
-    """What a layer of N memory cells remembers of the tokens before."""
-
-    cell: Float[Array, "B N"]  # float32
-    hidden: Float[Array, "B N"]  # in the compute type
 
 
 def normalised(kernel: Float[Array, "I O"], gain: Float[Array, " O"]) -> Float[Array, "I O"]:
@@ -42,8 +36,9 @@ class Matrices(NamedTuple):
 def run(
     params: Mapping[str, Any],
     inputs: Float[Array, "B T I"],
-    mask: Bool[Array, "B T"] | None,
+    mask: Where,
     carry: Carry,
+    fresh: Where = None,
 ) -> tuple[Float[Array, "B T N"], Float[Array, "B T N"], Carry]:
     """One layer over some positions, given what is remembered of those before.
 
@@ -55,35 +50,36 @@ def run(
         params: of a layer, ``blocks_0`` of a backbone's parameters.
         inputs: x, in the compute type.
         mask: where there is a token; elsewhere c and h stay as they are. None: everywhere.
-        carry: what is remembered before the first position (`nothing`, or of an earlier call).
+        carry: what is remembered before the first position (`gptjax.models.recurrent.nothing`, or
+            of an earlier call).
+        fresh: where nothing is remembered of the positions before. None: nowhere.
 
     Returns:
         h of all positions, in the compute type; c of all positions, float32; and what is
         remembered after the last one.
     """
     names = ("inputs", "input_factor", "recurrent", "recurrent_factor")
-    matrices = {name: normalised(**params[name]) for name in names}
-    return run_with(Matrices(**matrices, bias=params["bias"]), inputs, mask, carry)
-
-
-def nothing(batch: int, cells: int, dtype: Any = jnp.float32) -> Carry:
-    """What is remembered before the first token; ``dtype`` is the compute type."""
-    shape = (batch, cells)
-    return Carry(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, dtype))
+    matrices = Matrices(**{name: normalised(**params[name]) for name in names}, bias=params["bias"])
+    after, (_, all_after, _) = _scan(*_given(matrices, inputs), mask, fresh, carry)
+    return turned(all_after.hidden), turned(all_after.cell), after
 
 
 def run_with(
     matrices: Matrices,
     x: Float[Array, "B T I"],
-    mask: Bool[Array, "B T"] | None,
+    mask: Where,
+    fresh: Where,
     carry: Carry,
-) -> tuple[Float[Array, "B T N"], Float[Array, "B T N"], Carry]:
-    """`run` with matrices that are normalised already."""
+) -> tuple[Float[Array, "B T N"], Carry]:
+    """h and the carry of `run`, for training, with matrices that are normalised already."""
+    return recurrence(*_given(matrices, x), mask, fresh, carry)
+
+
+def _given(matrices: Matrices, x: Float[Array, "B T I"]) -> tuple[Array, Array, Array]:
+    """What `recurrence` begins with: own, kernel and factor."""
     inputs = jnp.concatenate([matrices.inputs, matrices.input_factor], axis=1)
     bias = jnp.pad(matrices.bias, (0, len(matrices.recurrent)))
-    own = linear(x, inputs, bias)
-    hidden, cell = recurrence(own, matrices.recurrent, matrices.recurrent_factor, mask, carry)
-    return hidden, cell, Carry(cell[:, -1], hidden[:, -1])
+    return linear(x, inputs, bias), matrices.recurrent, matrices.recurrent_factor
 
 
 @jax.custom_vjp
@@ -91,83 +87,75 @@ def recurrence(
     own: Float[Array, "B T G"],
     kernel: Float[Array, "N F"],
     factor: Float[Array, "N N"],
-    mask: Bool[Array, "B T"] | None,
+    mask: Where,
+    fresh: Where,
     carry: Carry,
-) -> tuple[Float[Array, "B T N"], Float[Array, "B T N"]]:
+) -> tuple[Float[Array, "B T N"], Carry]:
     """The part of a layer that has to go from token to token; G = 5 N.
 
     The gradients are what autodiff would give. They are written out because autodiff adds to the
     matrices' gradients at every token, which is most of its time: one product over all tokens does
-    the same. Of ``own``, x W_x + b and x W_mx side by side, it makes h and c.
+    the same. Of ``own``, x W_x + b and x W_mx side by side, it makes h, and what is remembered
+    after the last position.
     """
-
-    def step(carry: Carry, now: tuple[Array, Array | None]) -> tuple[Carry, Carry]:
-        carry, _ = _step(carry, *now, *_as(now[0], kernel, factor))
-        return carry, carry
-
-    _, after = jax.lax.scan(step, carry, (_turned(own), _turned(mask)))
-    return _turned(after.hidden), _turned(after.cell)
+    last, (_, after, _) = _scan(own, kernel, factor, mask, fresh, carry)
+    return turned(after.hidden), last
 
 
-def _step(
-    carry: Carry, own: Array, is_token: Array | None, kernel: Array, factor: Array
-) -> tuple[Carry, tuple[Array, ...]]:
-    """One token: what is remembered after it; the four gates [B, N], float32, and h W_mh."""
+Opened = tuple[Array, Array, Array, Array, Array]
+
+
+def _scan(
+    own: Array, kernel: Array, factor: Array, mask: Where, fresh: Where, carry: Carry
+) -> tuple[Carry, tuple[Carry, Carry, Opened]]:
+    """All tokens: what is remembered at the end; by position what was before and after it, the
+    four gates, float32, and h W_mh."""
+    kernel, factor = _as(own, kernel, factor)
     cells = len(kernel)
-    back = carry.hidden @ factor
-    total = own[:, : 4 * cells] + (own[:, 4 * cells :] * back) @ kernel
-    i, f, o, u = jnp.split(total.astype(jnp.float32), 4, axis=-1)
-    add, forget, out = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
-    new = jnp.tanh(u)
-    cell = forget * carry.cell + add * new
-    hidden = (out * jnp.tanh(cell)).astype(own.dtype)
-    after = Carry(_where(is_token, cell, carry.cell), _where(is_token, hidden, carry.hidden))
-    return after, (add, forget, out, new, back)
+
+    def step(carry: Carry, now: tuple[Any, ...]) -> tuple[Carry, tuple[Carry, Carry, Opened]]:
+        own, is_token, is_fresh = now
+        before = Carry(unless(is_fresh, carry.cell), unless(is_fresh, carry.hidden))
+        back = before.hidden @ factor
+        total = own[:, : 4 * cells] + (own[:, 4 * cells :] * back) @ kernel
+        i, f, o, u = jnp.split(total.astype(jnp.float32), 4, axis=-1)
+        add, forget, out = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
+        new = jnp.tanh(u)
+        cell = forget * before.cell + add * new
+        hidden = (out * jnp.tanh(cell)).astype(own.dtype)
+        after = Carry(where(is_token, cell, before.cell), where(is_token, hidden, before.hidden))
+        return after, (before, after, (add, forget, out, new, back))
+
+    return jax.lax.scan(step, carry, (turned(own), turned(mask), turned(fresh)))
 
 
 def _as(x: Array, *matrices: Array) -> list[Array]:
     return [matrix.astype(x.dtype) for matrix in matrices]
 
 
-def _turned(x: Array | None) -> Any:
-    """From rows first to positions first, or back."""
-    return None if x is None else x.swapaxes(0, 1)
-
-
-def _where(is_token: Array | None, here: Array, elsewhere: Array) -> Array:
-    return here if is_token is None else jnp.where(is_token[:, None], here, elsewhere)
-
-
 def _recurrence_forward(
-    own: Array, kernel: Array, factor: Array, mask: Array | None, carry: Carry
-) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
-    def step(
-        carry: Carry, now: tuple[Array, Array | None]
-    ) -> tuple[Carry, tuple[Carry, tuple[Array, ...]]]:
-        after, opened = _step(carry, *now, *_as(now[0], kernel, factor))
-        return after, (after, opened)
-
-    _, (after, opened) = jax.lax.scan(step, carry, (_turned(own), _turned(mask)))
-    through = _turned(own[..., 4 * len(kernel) :])
-    found = (_turned(after.hidden), _turned(after.cell))
-    return found, (through, kernel, factor, mask, carry, after, opened)
+    own: Array, kernel: Array, factor: Array, mask: Where, fresh: Where, carry: Carry
+) -> tuple[tuple[Array, Carry], tuple[Any, ...]]:
+    last, (before, after, opened) = _scan(own, kernel, factor, mask, fresh, carry)
+    through = turned(own[..., 4 * len(kernel) :])
+    saved = (through, kernel, factor, mask, fresh, before, after.cell, opened)
+    return (turned(after.hidden), last), saved
 
 
 def _recurrence_backward(
-    saved: tuple[Any, ...], g: tuple[Array, Array]
-) -> tuple[Array, Array, Array, None, Carry]:
-    through, kernel, factor, mask, carry, after, opened = saved
-    before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), carry, after)
+    saved: tuple[Any, ...], g: tuple[Array, Carry]
+) -> tuple[Array, Array, Array, None, None, Carry]:
+    through, kernel, factor, mask, fresh, before, cell, opened = saved
+    g_hidden, g_last = g
     turned_kernel, turned_factor = _as(through, kernel.T, factor.T)
 
     def step(later: Carry, now: tuple[Any, ...]) -> tuple[Carry, tuple[Array, Array, Array]]:
-        g_hidden, g_cell, is_token, through, cell, cell_before, opened = now
+        g_hidden, is_token, is_fresh, through, cell, cell_before, opened = now
         add, forget, out, new, back = opened
         # Of h and c after this token: what reads them here, and the tokens after it.
         g_hidden = g_hidden.astype(jnp.float32) + later.hidden
-        g_cell = g_cell + later.cell
         squashed = jnp.tanh(cell)
-        through_cell = g_cell + g_hidden * out * (1 - squashed**2)
+        through_cell = later.cell + g_hidden * out * (1 - squashed**2)
         g_gates = [
             through_cell * new * add * (1 - add),
             through_cell * cell_before * forget * (1 - forget),
@@ -175,25 +163,26 @@ def _recurrence_backward(
             through_cell * add * (1 - new**2),
         ]
         g_total = jnp.concatenate(g_gates, axis=-1).astype(through.dtype)
-        g_total = _where(is_token, g_total, jnp.zeros_like(g_total))
+        g_total = where(is_token, g_total, jnp.zeros_like(g_total))
         g_product = g_total @ turned_kernel
         g_through, g_back = g_product * back, g_product * through
         g_before = (g_back @ turned_factor).astype(jnp.float32)
         earlier = Carry(
-            _where(is_token, through_cell * forget, g_cell),
-            _where(is_token, g_before, g_hidden),
+            where(is_token, through_cell * forget, later.cell),
+            where(is_token, g_before, g_hidden),
         )
+        earlier = Carry(unless(is_fresh, earlier.cell), unless(is_fresh, earlier.hidden))
         return earlier, (g_total, g_through, g_back)
 
-    end = nothing(*carry.cell.shape)
-    inputs = (*map(_turned, g), _turned(mask), through, after.cell, before.cell, opened)
+    end = Carry(g_last.cell, g_last.hidden.astype(jnp.float32))
+    inputs = (*map(turned, (g_hidden, mask, fresh)), through, cell, before.cell, opened)
     first, (g_total, g_through, g_back) = jax.lax.scan(step, end, inputs, reverse=True)
     product, wide = through * opened[-1], jnp.float32
     g_kernel = jnp.einsum("tbn,tbf->nf", product, g_total, preferred_element_type=wide)
     g_factor = jnp.einsum("tbn,tbm->nm", before.hidden, g_back, preferred_element_type=wide)
-    g_own = _turned(jnp.concatenate([g_total, g_through], axis=-1))
-    g_carry = Carry(first.cell, first.hidden.astype(carry.hidden.dtype))
-    return g_own, g_kernel, g_factor, None, g_carry
+    g_own = turned(jnp.concatenate([g_total, g_through], axis=-1))
+    g_carry = Carry(first.cell, first.hidden.astype(g_hidden.dtype))
+    return g_own, g_kernel, g_factor, None, None, g_carry
 
 
 recurrence.defvjp(_recurrence_forward, _recurrence_backward)

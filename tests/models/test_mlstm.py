@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import json
 import os
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,7 +19,7 @@ from gptjax.models import backbone, multiplicative, objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.mlstm import MLSTMConfig
-from gptjax.models.multiplicative import Carry, nothing, recurrence
+from gptjax.models.recurrent import Carry, nothing
 from gptjax.models.task_head import TaskHeadConfig, transfer
 
 SHARED = os.environ.get("GPTJAX_SHARED")
@@ -129,36 +128,6 @@ def test_all_cells_of_padded_texts_are_as_recorded(original):
     x = jnp.asarray(params["token_embedding"][rows])
     _, mine, _ = run(params["blocks_0"], x, jnp.asarray(mask), nothing(len(texts), 24))
     np.testing.assert_allclose(mine, cells, atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("padded", [False, True])
-def test_the_written_gradients_are_those_of_autodiff(dtype, padded):
-    """Of h and c, to everything that they depend on, with what is remembered given."""
-    rng = np.random.default_rng(0)
-    shapes = [(2, 7, 25), (5, 20), (5, 5), (2, 5), (2, 5)]
-    arguments = [jnp.asarray(rng.normal(0, 0.8, shape), jnp.float32) for shape in shapes]
-    weights = jnp.asarray(rng.normal(0, 1, (2, 2, 7, 5)), jnp.float32)
-    mask = jnp.asarray(rng.random((2, 7)) < 0.6) if padded else None
-
-    def total(function, own, kernel, factor, cell, hidden):
-        found = function(own, kernel, factor, mask, Carry(cell, hidden))
-        return sum((a.astype(jnp.float32) * b).sum() for a, b in zip(found, weights, strict=True))
-
-    def plain(own, kernel, factor, mask, carry):
-        """Autodiff's own: the function without the gradients that are written out."""
-        return recurrence.__wrapped__(own, kernel, factor, mask, carry)
-
-    every = tuple(range(5))
-    expected = jax.jit(jax.grad(partial(total, plain), argnums=every))(*arguments)
-    given = [x.astype(dtype) if n in (0, 4) else x for n, x in enumerate(arguments)]
-    found = jax.jit(jax.grad(partial(total, recurrence), argnums=every))(*given)
-    assert [x.dtype for x in found] == [x.dtype for x in given]
-    # In bfloat16 a step of rounding apart, so compared with float32 throughout.
-    tolerance = {"float32": 1e-5, "bfloat16": 0.15}[dtype]
-    for one, other in zip(found, expected, strict=True):
-        assert jnp.abs(other).max() > 0.1
-        np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=0, atol=tolerance)
 
 
 def test_equals_the_equations_step_by_step():

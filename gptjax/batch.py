@@ -22,6 +22,8 @@ class Batch(NamedTuple):
         targets: float32 [B, C], a distribution over the classes (or the K choices).
         weights: float32 [B], how much an example counts: 1, or the weight of its class; 0 for one
             that only pads the batch.
+        fresh: bool [B, K, T - 1], in batches whose rows go on from the batch before: where nothing
+            is remembered of the positions before. None: every sequence stands alone.
     """
 
     tokens: Array
@@ -29,6 +31,7 @@ class Batch(NamedTuple):
     extract: Array
     targets: Array
     weights: Array
+    fresh: Array | None = None
 
 
 class Sums(NamedTuple):
@@ -49,16 +52,25 @@ class Sums(NamedTuple):
     metrics: Mapping[str, Any]
 
 
+def no_carry(rows: int) -> Any:
+    """The carry of an objective that has no state."""
+    return ()
+
+
 class Objective(NamedTuple):
-    """A training problem as a pair of pure functions.
+    """A training problem as pure functions.
 
     Attributes:
         init: key -> params.
-        loss: (params, batch, key) -> Sums; ``key=None`` means evaluation, without dropout.
+        loss: (params, batch, key, carry) -> (Sums, carry); ``key=None`` means evaluation, without
+            dropout. The carry is what a row remembers of the batches before, arrays [B, …]; the
+            gradient stops at it. Most objectives have none: ``()``.
+        init_carry: B -> the carry of rows that remember nothing.
     """
 
     init: Callable[[Array], Any]
-    loss: Callable[[Any, Batch, Array | None], Sums]
+    loss: Callable[[Any, Batch, Array | None, Any], tuple[Sums, Any]]
+    init_carry: Callable[[int], Any] = no_carry
 
 
 @runtime_checkable

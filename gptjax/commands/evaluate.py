@@ -14,7 +14,10 @@ from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tasks.texts import is_task, open_split
-from gptjax.data.text.corpus import Corpus, CorpusConfig, prepare_whole
+from gptjax.data.text.batches import to_evaluate
+from gptjax.data.text.corpus import Corpus, prepare_whole
+from gptjax.data.text.settings import CorpusConfig
+from gptjax.data.text.streams import WholeDocuments
 from gptjax.data.text.vocabulary import not_kept
 from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError, check_counts
@@ -63,6 +66,10 @@ class EvaluateConfig(TableOptions, Reading):
     stride: int | None = None
     """Tokens by which the window moves on: a smaller stride gives each token more context and
     takes longer. None is the context: windows do not overlap."""
+    streams: int | None = None
+    """Of a recurrent model: read each document from its beginning to its end with what is
+    remembered, and cut a text of a single document into so many parts. None: as the run was
+    trained."""
     batch_size: int = 16
     """Windows at once, rounded up to a multiple of the devices."""
     text_column: str = CorpusConfig.text_column
@@ -75,7 +82,7 @@ class EvaluateConfig(TableOptions, Reading):
     """Folder for results.json, and of a task predictions.tsv; None writes none."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "", "context stride batch_size")
+        check_counts(self, "", "context stride streams batch_size")
 
 
 def run(config: EvaluateConfig) -> Perplexity | SplitScores:
@@ -114,23 +121,21 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     stride = context if config.stride is None else config.stride
     if stride > context:
         raise UserError(f"--stride {stride}: it must be from 1 to the context of {context} tokens")
-    corpus = _read_text(config, loaded)
-    most = corpus.num_tokens // stride + corpus.num_documents
-    windows = Windows(
-        corpus,
-        context_length=context,
-        stride=stride,
-        batch_size=rows_at_once(loaded.model, config.batch_size, most, context),
-        shuffle=False,
-        drop_last=False,
-        predict_end=loaded.predicts_end,
-    )
+    streams = loaded.streams if config.streams is None else config.streams
+    if streams and config.stride is not None:
+        raise UserError("--stride: windows do not overlap where what is remembered goes on")
     apart = loaded.tokenizer.end if loaded.predicts_end else None
-    means = Evaluator(lm(loaded.model.for_perplexity(), apart), windows)(loaded.params)
+    objective = lm(loaded.model.for_perplexity(), apart, streams=streams is not None)
+    corpus = _read_text(config, loaded)
+    windows = _batches(config, loaded, corpus, context, stride, streams)
+    means = Evaluator(objective, windows)(loaded.params)
     result = perplexity(means["loss"], corpus, means.get("end_loss"))
     per_word = show_per_word(result.metrics(), "{:.3f}")
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
-    print(f"context {context}, stride {stride}: every token counted once")
+    how = f"context {context}, stride {stride}"
+    if isinstance(windows, WholeDocuments):
+        how = windows.report()
+    print(f"{how}: every token counted once")
     print(f"  perplexity per token  {result.perplexity:12.3f}   ({result.loss:.4f} nats)")
     print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
     print(f"  bits per byte         {result.bits_per_byte:12.4f}")
@@ -151,11 +156,30 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
             made=Provenance.now(parallel.describe_devices()),
             context=context,
             stride=stride,
+            streams=streams,
         )
         write_results(RunFolder(Path(config.out)).results, results)
     opened = again(config, OPENING)
     suggest("write text", "generate", "--run", config.run, *opened, "--prompt", "The ")
     return result
+
+
+def _batches(
+    config: EvaluateConfig,
+    loaded: Run,
+    corpus: Corpus,
+    context: int,
+    stride: int,
+    streams: int | None,
+) -> Windows | WholeDocuments:
+    most = corpus.num_tokens // stride + corpus.num_documents
+    size = rows_at_once(loaded.model, config.batch_size, most, context)
+    if streams is None:
+        settings = CorpusConfig(predict_end=loaded.predicts_end)
+    else:
+        ends = loaded.predicts_end
+        settings = CorpusConfig(predict_end=ends, order="streams", streams=streams)
+    return to_evaluate(settings, corpus, context_length=context, batch_size=size, stride=stride)
 
 
 def _asked(config: EvaluateConfig, trained: Task) -> Task:

@@ -56,7 +56,8 @@ def _import(config: ImportConfig) -> None:
     fingerprints = {"model": shape_fingerprint(model), "tokenizer": tokenizer.fingerprint}
     checkpoints = Checkpoints(folder.checkpoints, CheckpointConfig(), fingerprints)
     # No optimiser was published; an empty one could not be written.
-    checkpoints.save_last(0, loaded.params, {"absent": np.zeros(1, np.float32)}, {})
+    items = {"params": loaded.params, "optimizer": {"absent": np.zeros(1, np.float32)}}
+    checkpoints.save_last(0, items, {})
     configs.write_table({"init": config.init, "model": configs.to_table(model)}, folder.config)
     tokenizer.save(folder.tokenizer)
     checkpoints.wait()

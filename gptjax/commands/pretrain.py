@@ -9,10 +9,12 @@ from gptjax import config as configs
 from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tasks import texts
 from gptjax.data.text import corpus, vocabulary
-from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end
+from gptjax.data.text.batches import is_streams, order, to_evaluate, to_train
+from gptjax.data.text.corpus import Corpus, predicts_end
 from gptjax.data.text.documents import Source, Sources
+from gptjax.data.text.settings import CorpusConfig
+from gptjax.data.text.streams import WholeDocuments
 from gptjax.data.text.unigram import unigram_perplexity
-from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers import byte_level
 from gptjax.data.tokenizers.tokenizer import BYTES, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
@@ -130,6 +132,7 @@ def run(config: PretrainConfig) -> LanguageModelling:
         config: PretrainConfig, folder: RunFolder, resume: str
     ) -> Problem[LanguageModelling]:
         texts.check(config.corpus)
+        lm(config.model, streams=is_streams(config.corpus))  # refuses a model without state
         memory.check_training(config.model, config.train, config.model.context_length)
         source = None
         if resume == "never" and config.init is not None:
@@ -152,15 +155,8 @@ def _problem(
 ) -> Problem[LanguageModelling]:
     train, valid = corpus.prepare(config.corpus, tokenizer, sources)
     context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
-    short, ends = config.corpus.short_documents, bool(config.corpus.predict_end)
-    batches = Windows(
-        train,
-        context_length=context,
-        batch_size=size,
-        seed=seed,
-        short_documents=short,
-        predict_end=ends,
-    )
+    streams = is_streams(config.corpus)
+    batches = to_train(config.corpus, train, context_length=context, batch_size=size, seed=seed)
     say(f"training text: {train}")
     say(f"  {batches.report()}")
     say(f"validation text: {valid}")
@@ -172,16 +168,11 @@ def _problem(
     # The validation text in order, every token predicted once, a micro-batch at a time. Perplexity
     # is over the tokens of the text, whatever the loss runs over.
     size //= config.train.accumulate
-    whole = Windows(
-        valid,
-        context_length=context,
-        batch_size=size,
-        shuffle=False,
-        drop_last=False,
-        predict_end=ends,
-    )
-    apart = tokenizer.end if ends else None
-    evaluator = Evaluator(lm(config.model.for_perplexity(), apart), whole)
+    whole = to_evaluate(config.corpus, valid, context_length=context, batch_size=size)
+    if isinstance(whole, WholeDocuments) and whole.is_cut:
+        say(f"  {whole.report()}")
+    apart = tokenizer.end if config.corpus.predict_end else None
+    evaluator = Evaluator(lm(config.model.for_perplexity(), apart, streams=streams), whole)
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
@@ -190,15 +181,14 @@ def _problem(
     return Problem(
         called="pretrain",
         tokenizer=tokenizer,
-        objective=lm(config.model),
+        objective=lm(config.model, streams=streams),
         batches=batches,
         unit="windows",
         evaluate=evaluate,
         conclude=lambda trained: _conclude(config, trained, train, valid),
         content={"corpus": train.fingerprint},
         earlier={"corpus": (train.earlier,)},
-        # Runs from before there was `predict_end` have no such key.
-        order={"short_documents": short, **({"predict_end": True} if ends else {})},
+        order=order(config.corpus),
         facts={"train": _facts(train), "valid": _facts(valid)},
         config=config,
         params=None if source is None else lambda: source.params,

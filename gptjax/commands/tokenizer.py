@@ -6,7 +6,8 @@ from pathlib import Path
 from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.data.tasks.texts import open_sources
-from gptjax.data.text.corpus import CorpusConfig, as_read
+from gptjax.data.text.corpus import as_read
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.vocabulary import is_trained, train
 from gptjax.data.tokenizers.tokenizer import WORDS, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError, check_counts

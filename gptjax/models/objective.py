@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from gptjax.batch import Batch, Objective, Sums
-from gptjax.models.backbone import for_loss, init_backbone, states, with_rows
+from gptjax.models.backbone import (
+    advance,
+    empty_carry,
+    for_loss,
+    init_backbone,
+    states,
+    with_rows,
+)
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey
@@ -29,7 +37,7 @@ def num_parameters(objective: Objective) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
-def lm(config: ModelConfig, end: int | None = None) -> Objective:
+def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) -> Objective:
     """Language modelling: predict each token from those before it (paper, equation 1).
 
     A batch has T + 1 tokens per sequence: the model sees all but the last and predicts all but
@@ -40,12 +48,18 @@ def lm(config: ModelConfig, end: int | None = None) -> Objective:
     With ``end``, evaluation measures the token with that id apart: loss, weight and ``accuracy``
     are of all other tokens, as if it had no weight, and the metric ``end_loss`` is its own, with
     its own weight. Training makes no difference between them.
+
+    With ``streams`` the rows of a batch go on from the batch before, but where they are ``fresh``:
+    the carry is what the model remembers (`gptjax.models.backbone.advance`).
+
+    Raises:
+        UserError: ``streams``, and the model has no state.
     """
 
     def init(key: RandomKey) -> Any:
         return init_backbone(config, key)
 
-    def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
+    def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
         length = batch.tokens.shape[-1]
         tokens = jnp.asarray(batch.tokens).reshape(-1, length)
         weights = jnp.asarray(batch.lm_weights * batch.weights[:, None, None])
@@ -54,19 +68,26 @@ def lm(config: ModelConfig, end: int | None = None) -> Objective:
         if key is not None and config.fidelity == "released":
             key, drop_key = jax.random.split(key)
         params, table, bias = for_loss(config, params, drop_key)
-        seen = states(config, params, tokens[:, :-1], key)
+        if streams:
+            fresh = jnp.asarray(batch.fresh).reshape(len(tokens), -1)
+            seen, carry = advance(config, params, tokens[:, :-1], key, carry, fresh)
+        else:
+            seen = states(config, params, tokens[:, :-1], key)
         rows, targets = seen.reshape(-1, seen.shape[-1]), tokens[:, 1:].reshape(-1)
         if end is None or key is not None:
             total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
-            return Sums(total, weights.sum(), {"accuracy": correct})
+            return Sums(total, weights.sum(), {"accuracy": correct}), carry
         ending = jnp.where(tokens[:, 1:] == end, weights, 0.0)
         weights = jnp.where(tokens[:, 1:] == end, 0.0, weights)
         both = (weights.reshape(-1), ending.reshape(-1))
         (total, correct), (end_loss, _) = cross_entropies(rows, table, targets, both, bias)
         metrics = {"accuracy": correct, "end_loss": (end_loss, ending.sum())}
-        return Sums(total, weights.sum(), metrics)
+        return Sums(total, weights.sum(), metrics), carry
 
-    return Objective(init, loss)
+    if not streams:
+        return Objective(init, loss)
+    empty_carry(config, 1)  # refuses a model without state
+    return Objective(init, loss, partial(empty_carry, config))
 
 
 class TaskFunctions(NamedTuple):
@@ -132,8 +153,8 @@ def task(
         logits = head_logits(params["adapter"]["head"], features, head, keys[1], extract > 0)
         return logits, found, table, bias
 
-    def loss(params: Any, batch: Batch, key: RandomKey | None) -> Sums:
-        return _task_sums(batch, lm_coefficient, head.fewer, *run(params, batch, key))
+    def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
+        return _task_sums(batch, lm_coefficient, head.fewer, *run(params, batch, key)), carry
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])

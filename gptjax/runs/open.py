@@ -65,7 +65,17 @@ class Run:
         """Whether it was pre-trained here to predict where a text ends."""
         if self.checkpoint == "published":
             return False
-        return read_table(self.folder.path).get("corpus", {}).get("predict_end") is True
+        return self._corpus().get("predict_end") is True
+
+    @property
+    def streams(self) -> int | None:
+        """`corpus.streams` of a run that was pre-trained with `corpus.order` streams, else None."""
+        corpus = {} if self.checkpoint == "published" else self._corpus()
+        return corpus.get("streams") if corpus.get("order") == "streams" else None
+
+    def _corpus(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_table(self.folder.path).get("corpus", {})
+        return found
 
 
 def sample_notice(run: Run) -> str | None:

@@ -184,10 +184,14 @@ class _Asked(_OfModel):
 
 @dataclass(frozen=True, kw_only=True)
 class TextEvaluation(_Asked):
-    """The perplexity of a text, with windows of ``context`` tokens every ``stride`` tokens."""
+    """The perplexity of a text, with windows of ``context`` tokens every ``stride`` tokens.
+
+    With ``streams`` what is remembered goes on within a document; a single one is cut into so many.
+    """
 
     context: int
     stride: int
+    streams: int | None = None
     task: str = LANGUAGE_MODELLING
 
 

@@ -8,7 +8,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.training.checkpoint import CheckpointConfig
 from gptjax.training.loop import TrainConfig
 from gptjax.training.optimizer import WARMUP, OptimizerConfig
-from gptjax.training.parallel import DistributedConfig
+from gptjax.training.processes import DistributedConfig
 from gptjax.training.tracking import TrackingConfig
 
 C = TypeVar("C", bound="RunConfig")

@@ -32,7 +32,7 @@ from gptjax.runs.lock import only_run
 from gptjax.runs.records import to_plain
 from gptjax.runs.settings import C, RunConfig
 from gptjax.runs.status import Status, recorded
-from gptjax.training import parallel
+from gptjax.training import parallel, processes
 from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import Checkpoints, has_checkpoint
 from gptjax.training.history import Best
@@ -151,8 +151,8 @@ def train_run(
 @contextmanager
 def joined(config: RunConfig) -> Iterator[None]:
     """Of several processes, join the others, which must have the same settings; end together."""
-    parallel.initialize(config.distributed)
-    with parallel.end_together():
+    processes.initialize(config.distributed)
+    with processes.end_together():
         versions = {"version of gptjax": __version__, "version of jax": jax.__version__}
         command = type(config).__name__.removesuffix("Config").lower()
         settings = {name: repr(value) for name, value in _flat(config) if name not in LOCAL}

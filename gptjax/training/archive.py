@@ -1,6 +1,7 @@
 """One checkpoint on the disk: written by orbax, and checked, which orbax does not do.
 
-A checkpoint has the items `params`, `optimizer` (not in `best/`) and `info`: the latter says what
+A checkpoint has the items `params`, `optimizer` and, of a model that carries a state, `carry` (both
+not in `best/`), and `info`: the latter says what
 the caller wants remembered, and the CRC-32, dtype and shape of every array, and carries a CRC-32
 of its own.
 """
@@ -182,7 +183,8 @@ def _manager(folder: Path) -> ocp.CheckpointManager:
         multiprocessing_options=own,
     )
     info = ocp.JsonCheckpointHandler(multiprocessing_options=own)
-    handlers = {"params": _array_handler(own), "optimizer": _array_handler(own), "info": info}
+    arrays = {name: _array_handler(own) for name in ("params", "optimizer", "carry")}
+    handlers = {**arrays, "info": info}
     return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 
 

@@ -45,8 +45,7 @@ class Restored(NamedTuple):
     """A checkpoint, back from the disk, with numpy arrays and the ``info`` it was saved with."""
 
     step: int
-    params: PyTree
-    optimizer_state: PyTree
+    items: dict[str, PyTree]
     info: dict[str, Any]
     best: int | None
     """The step of the best checkpoint, if there is an intact one."""
@@ -116,9 +115,12 @@ class Checkpoints:
             return per_doubling is not None
         return round(2 ** (round(per_doubling * math.log2(step)) / per_doubling)) == step
 
-    def save_last(self, step: int, params: PyTree, optimizer_state: PyTree, info: Json) -> None:
-        """Save a checkpoint to resume from; ``info`` is JSON to remember with it."""
-        self._write(LAST, step, {"params": params, "optimizer": optimizer_state}, info)
+    def save_last(self, step: int, items: Items, info: Json) -> None:
+        """Save a checkpoint to resume from; ``info`` is JSON to remember with it.
+
+        The trees of arrays are ``params``, ``optimizer`` and, where there is a state, ``carry``.
+        """
+        self._write(LAST, step, items, info)
 
     def save_best(self, step: int, params: PyTree, info: Json) -> None:
         """Save the best parameters, which replace the best ones before."""
@@ -134,7 +136,7 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def check_space(self, params: PyTree, optimizer_state: PyTree, steps: int) -> None:
+    def check_space(self, targets: Items, steps: int) -> None:
         """See to it that the disk has room for all checkpoints of a run of ``steps`` updates.
 
         At the fullest moment there are ``keep`` + 1 checkpoints, two best ones and the whole curve;
@@ -142,8 +144,8 @@ class Checkpoints:
         """
         curve = (self._config.per_doubling or 0) * math.ceil(math.log2(steps + 1))
         curve += self._config.per_doubling is not None
-        most = (self._config.keep + 1) * archive.size((params, optimizer_state))
-        most += (2 + curve) * archive.size(params)
+        most = (self._config.keep + 1) * archive.size(targets)
+        most += (2 + curve) * archive.size(targets["params"])
         present = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
         existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
@@ -157,12 +159,11 @@ class Checkpoints:
                 "checkpoint.keep or checkpoint.per_doubling"
             )
 
-    def restore(self, params: PyTree, optimizer_state: PyTree, resume: str) -> Restored | None:
+    def restore(self, targets: Items, resume: str) -> Restored | None:
         """The checkpoint to go on from, or None if the run is to start from nothing.
 
         Args:
-            params: the target's shapes and dtypes.
-            optimizer_state: likewise.
+            targets: shapes and dtypes of the items that `save_last` was given.
             resume: "auto" is the newest good checkpoint, "never" none, a number that one.
 
         Raises:
@@ -182,15 +183,14 @@ class Checkpoints:
             raise NoCheckpointError(f"{self._folder}: no checkpoint {resume}; there are: {there}")
         wanted = [int(resume)] if resume != "auto" else reversed(steps)
         paths = {f"checkpoint {step}": self._folder / LAST / str(step) for step in wanted}
-        targets = {"params": params, "optimizer": optimizer_state}
         path, items, info, notices = _first_good(self._folder, paths, targets, self._accepted)
         step = int(path.name)
         if notices:
             notices.append(f"using checkpoint {step} instead")
         for kind in self._stale:
             self._stale[kind] = {n for n in archive.steps(self._folder / kind) if n > step}
-        best = self._intact_best(params, notices)
-        return Restored(step, items["params"], items["optimizer"], info, best, notices)
+        best = self._intact_best(targets["params"], notices)
+        return Restored(step, items, info, best, notices)
 
     def _intact_best(self, params: PyTree, notices: list[str]) -> int | None:
         """The step of the best checkpoint; a damaged one is stale, and gets a notice."""

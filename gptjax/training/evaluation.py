@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gptjax.batch import Batch, Batches, Objective
+from gptjax.batch import Batch, Batches, Objective, Sums
 from gptjax.errors import UserError
 from gptjax.training import parallel
 from gptjax.training.feed import Feeder
@@ -29,8 +29,9 @@ class Evaluator:
     def __init__(self, objective: Objective, batches: Batches) -> None:
         parallel.check_batch_size(batches.batch_size, 1, "evaluation batch size")
         self._step = parallel.evaluation_step(
-            lambda params, batch: objective.loss(params, batch, None)
+            lambda params, batch, carry: objective.loss(params, batch, None, carry)
         )
+        self._init_carry = objective.init_carry
         self._batches = batches
 
     def __call__(self, params: PyTree) -> dict[str, float]:
@@ -41,7 +42,14 @@ class Evaluator:
         """
         # By name a sum and its weight.
         totals: dict[str, np.ndarray] = collections.defaultdict(lambda: np.zeros(2, np.float64))
-        for sums in _over(self._batches, self._step, params):
+        carry = parallel.shard_all(self._init_carry(self._batches.batch_size))
+
+        def step(params: PyTree, batch: Batch) -> Sums:
+            nonlocal carry
+            sums, carry = self._step(params, batch, carry)
+            return sums
+
+        for sums in _over(self._batches, step, params):
             for name, value in {"loss": sums.loss, **sums.metrics}.items():
                 pair = value if isinstance(value, tuple) else (value, sums.weight)
                 totals[name] += np.asarray(pair, np.float64)

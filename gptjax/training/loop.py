@@ -24,7 +24,7 @@ from gptjax.training.interrupt import StopRequest
 from gptjax.training.observer import Observer
 from gptjax.training.optimizer import Optimizer
 from gptjax.training.programs import Programs
-from gptjax.training.resume import Settings, resume_or_start
+from gptjax.training.resume import Settings, items_of, resume_or_start
 from gptjax.training.step import TrainState
 from gptjax.training.tracking import Tracker
 
@@ -316,9 +316,12 @@ class _Run:
         self.updates.settle()
         if self.checkpoints is None:
             return
-        if self._saved != self.step and parallel.is_main():
-            params, optimizer_state, _ = parallel.fetch(self.state)
-            self.checkpoints.save_last(self.step, params, optimizer_state, self._info())
+        if self._saved != self.step:
+            carry = parallel.unshard(self.state.carry)  # of all processes
+            if parallel.is_main():
+                params, state = parallel.fetch((self.state.params, self.state.optimizer_state))
+                items = items_of(params, state, carry)
+                self.checkpoints.save_last(self.step, items, self._info())
         self._saved = self.step
         self.updates.restart_clock()
 

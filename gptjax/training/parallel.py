@@ -8,13 +8,8 @@ devices of all processes, and what the devices computed is summed before it is u
 import functools
 import json
 import os
-import sys
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,78 +20,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax.batch import Batch, Sums
 from gptjax.errors import (
-    DifferentProcessesError,
-    Interrupted,
-    NonFiniteError,
     UserError,
-    as_options,
-    explain,
 )
 
 AXIS = "devices"
-HEARTBEAT_SECONDS = 60  # a process that has been silent for so long is taken for dead
-SHUTDOWN_SECONDS = 30  # how long the processes wait for each other when they end
 
 PyTree = Any
-Result = TypeVar("Result")
-TrainStep = Callable[..., tuple[PyTree, PyTree, PyTree, dict[str, Any]]]
-"""(params, optimizer_state, progress, batch, votes) -> (the first three, metrics)."""
-
-
-@dataclass(frozen=True)
-class DistributedConfig:
-    """How this process finds the others. All None: from the environment, or alone."""
-
-    coordinator: str | None = None
-    """Address host:port of process 0; None takes it from the environment (SLURM, GKE,
-    TPU pods, Open MPI) where there is one."""
-    num_processes: int | None = None
-    """Number of processes in the run, with `coordinator`."""
-    process_id: int | None = None
-    """Number of this process, from 0, with `coordinator`."""
-
-
-def initialize(config: DistributedConfig) -> None:
-    """Join the other processes of the run, if there are others; before anything else of jax."""
-    given = (config.coordinator, config.num_processes, config.process_id)
-    if any(value is not None for value in given) and None in given:
-        raise UserError(
-            "distributed: coordinator, num_processes and process_id belong together: give all "
-            "three, or none to take them from the environment"
-        )
-    if jax.distributed.is_initialized():  # by an earlier run of this process
-        return
-    if config.num_processes == 1 or (config.coordinator is None and not _cluster_detected()):
-        return
-    try:
-        jax.distributed.initialize(
-            *given,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-        )
-    except (RuntimeError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"distributed: process {config.process_id} could not join the run at "
-            f"{config.coordinator or 'the address from the environment'}: {first_line}"
-        ) from error
-
-
-def _cluster_detected() -> bool:
-    """Whether the environment says that this process is one of several.
-
-    jax knows these environments and takes the particulars from them; asked outside of them, it
-    raises, and within a scheduler's job of one process it would start a coordinator for nobody.
-    """
-    given = os.environ
-    sizes = (given.get(name, "") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
-    several = any(size.isdigit() and int(size) > 1 for size in sizes)
-    named = {"JAX_COORDINATOR_ADDRESS", "JOB_COMPLETION_INDEX", "MEGASCALE_NUM_SLICES"} & {*given}
-    # A TPU machine asks its metadata server, or these variables on GKE.
-    tpu_hosts = given.get("TPU_PROCESS_ADDRESSES", given.get("TPU_WORKER_HOSTNAMES", ""))
-    devices = [*Path("/dev").glob("accel*"), *Path("/dev").glob("vfio/[0-9]*")]
-    on_tpu = bool(find_spec("libtpu") and devices)
-    return several or bool(named) or "," in tpu_hosts or on_tpu
+Rows = TypeVar("Rows")  # arrays of rows, such as a Batch
+TrainStep = Callable[..., tuple[PyTree, PyTree, PyTree, PyTree, dict[str, Any]]]
+"""(params, optimizer_state, progress, carry, batch, votes) -> (the first four, metrics)."""
 
 
 def device_count() -> int:
@@ -112,29 +44,6 @@ def is_main() -> bool:
 def is_one_of_several() -> bool:
     """Whether other processes take part in this run."""
     return bool(jax.process_count() > 1)
-
-
-@contextmanager
-def end_together() -> Iterator[None]:
-    """End this process at once if it alone fails, so that the others do not wait for it.
-
-    An exception on one of several processes would leave the others in a collective, and this
-    one at the exit, waiting for them. Endings that all processes agreed on pass through.
-    """
-    try:
-        yield
-    except (Interrupted, NonFiniteError, DifferentProcessesError):
-        raise
-    except BaseException as error:
-        if jax.process_count() == 1:
-            raise
-        where = f"process {jax.process_index()} of {jax.process_count()}"
-        known = explain(error)
-        what = f" failed:\n{traceback.format_exc()}" if known is None else f": {known}"
-        what = as_options(what)
-        print(f"{where}{what}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(1 if known is None else known.exit_code)
 
 
 def device_memory() -> int:
@@ -218,51 +127,81 @@ def share(batch_size: int) -> slice:
     return slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
 
 
-def shard(batch: Batch) -> Batch:
+def shard(batch: Rows) -> Rows:
     """Spread this process's rows of a batch over its devices: [B, ...] to [devices, B', ...].
 
     The arrays may be used in place: never write into them again.
     """
     devices = jax.local_device_count()
     split = jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
-    placed: Batch = jax.device_put(split, _sharding(PartitionSpec(AXIS)))
+    placed: Rows = jax.device_put(split, _sharding(PartitionSpec(AXIS)))
     return placed
+
+
+def shard_all(tree: PyTree) -> PyTree:
+    """Like :func:`shard`, of the rows of all processes, of which each takes its own; copies."""
+    return shard(jax.tree.map(lambda x: np.array(x[share(len(x))]), tree))
+
+
+def unshard(tree: PyTree) -> PyTree:
+    """The rows of all processes as numpy arrays, [B, ...]; every process has to ask."""
+
+    def rows(x: jax.Array) -> np.ndarray:
+        own = np.array(x).reshape(-1, *x.shape[2:])
+        if jax.process_count() == 1:
+            return own
+        return np.asarray(multihost_utils.process_allgather(own, tiled=True))
+
+    return jax.tree.map(rows, tree)
 
 
 # Computation on all devices.
 
 
 def train_step(
-    gradient: Callable[[PyTree, PyTree, Batch, jax.Array], PyTree],
+    gradient: Callable[[PyTree, PyTree, PyTree, Batch, jax.Array], tuple[PyTree, PyTree]],
     judge: Callable[[PyTree, PyTree], tuple[PyTree, PyTree, jax.Array, dict[str, jax.Array]]],
     apply: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]],
 ) -> TrainStep:
     """One update of replicated parameters from a batch that is spread over all devices.
 
     Args:
-        gradient: (params, progress, batch, device) -> sums over the device's own examples;
-            ``device`` int32 [] counts over all processes.
+        gradient: (params, progress, carry, batch, device) -> sums over the device's own examples,
+            and the carry of its rows; ``device`` int32 [] counts over all processes.
         judge: (progress, sums over all devices) -> (gradients, progress, accept, metrics).
         apply: (params, optimizer_state, gradients, accept) -> (params, optimizer_state),
             element by element: it has no need to see a whole array.
 
     Returns:
-        The compiled step, to which the first three arguments are donated. ``votes`` comes from
-        :func:`vote`, and the metrics' ``votes`` are their sum over all devices: what one process
-        asks for, all learn at the same step, without a collective of its own.
+        The compiled step, to which the first four arguments are donated. The carry is spread over
+        the devices like the batch, and stays what it was where the update is not accepted.
+        ``votes`` comes from :func:`vote`, and the metrics' ``votes`` are their sum over all
+        devices: what one process asks for, all learn at the same step, without a collective of its
+        own.
     """
 
     def step(
-        params: PyTree, optimizer_state: PyTree, progress: PyTree, batch: Batch, votes: jax.Array
-    ) -> tuple[PyTree, PyTree, PyTree, dict[str, jax.Array]]:
-        sums = gradient(params, progress, batch, jax.lax.axis_index(AXIS))
+        params: PyTree,
+        optimizer_state: PyTree,
+        progress: PyTree,
+        carry: PyTree,
+        batch: Batch,
+        votes: jax.Array,
+    ) -> tuple[PyTree, PyTree, PyTree, PyTree, dict[str, jax.Array]]:
+        sums, after = gradient(params, progress, carry, batch, jax.lax.axis_index(AXIS))
         sums, votes = _sum_over_devices((sums, votes))
         gradients, progress, accept, metrics = judge(progress, sums)
         params, optimizer_state = apply(params, optimizer_state, gradients, accept)
-        return params, optimizer_state, progress, {**metrics, "votes": votes}
+        carry = jax.tree.map(lambda new, old: jax.lax.select(accept, new, old), after, carry)
+        return params, optimizer_state, progress, carry, {**metrics, "votes": votes}
 
-    axes = (None, None, None, 0, 0)
-    program: TrainStep = jax.pmap(step, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0, 1, 2))
+    program: TrainStep = jax.pmap(
+        step,
+        AXIS,
+        in_axes=(None, None, None, 0, 0, 0),
+        out_axes=(None, None, None, 0, None),
+        donate_argnums=(0, 1, 2, 3),
+    )
     return program
 
 
@@ -276,9 +215,19 @@ def vote(yes: bool) -> np.ndarray:
     return np.full(jax.local_device_count(), yes, np.int32)
 
 
-def evaluation_step(loss: Callable[[PyTree, Batch], Sums]) -> Callable[[PyTree, Batch], Sums]:
-    """(params, batch) -> the sums over the examples of all devices and processes."""
-    return _on_batches(lambda params, batch: _sum_over_devices(loss(params, batch)))
+def evaluation_step(
+    loss: Callable[[PyTree, Batch, PyTree], tuple[Sums, PyTree]],
+) -> Callable[[PyTree, Batch, PyTree], tuple[Sums, PyTree]]:
+    """(params, batch, carry) -> the sums over the examples of all devices and processes, and the
+    carry, which is spread over the devices."""
+
+    def step(params: PyTree, batch: Batch, carry: PyTree) -> tuple[Sums, PyTree]:
+        sums, after = loss(params, batch, carry)
+        return _sum_over_devices(sums), after
+
+    program: Callable[[PyTree, Batch, PyTree], tuple[Sums, PyTree]]
+    program = jax.pmap(step, AXIS, in_axes=(None, 0, 0), out_axes=(None, 0))
+    return program
 
 
 @functools.lru_cache(maxsize=16)
@@ -286,11 +235,12 @@ def prediction_step(
     predict: Callable[[PyTree, Batch], jax.Array],
 ) -> Callable[[PyTree, Batch], jax.Array]:
     """(params, batch) -> [B, …] for the whole global batch, on every device and process."""
-    return _on_batches(lambda *given: jax.lax.all_gather(predict(*given), AXIS, tiled=True))
 
+    def step(params: PyTree, batch: Batch) -> jax.Array:
+        gathered: jax.Array = jax.lax.all_gather(predict(params, batch), AXIS, tiled=True)
+        return gathered
 
-def _on_batches(step: Callable[[PyTree, Batch], Result]) -> Callable[[PyTree, Batch], Result]:
-    program: Callable[[PyTree, Batch], Result]
+    program: Callable[[PyTree, Batch], jax.Array]
     program = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
     return program
 

@@ -41,19 +41,26 @@ def resume_or_start(
 
     Beside it: the ``history`` in the checkpoint's info (empty at a fresh start), and notices.
     """
-    init = jax.jit(objective.init)
+    init, size = jax.jit(objective.init), settings.fixed["train.batch_size"]
+    nothing = jax.eval_shape(lambda: objective.init_carry(size))
     shapes = jax.eval_shape(lambda: init(jax.random.key(seed)) if params is None else params)
-    targets = (shapes, jax.eval_shape(optimizer.init, shapes))
+    targets = items_of(shapes, jax.eval_shape(optimizer.init, shapes), nothing)
     if checkpoints is not None:
         restored = _restore_on_main(checkpoints, targets, resume, steps)
         if restored is not None:
-            (params, optimizer_state), step, info, notices = restored
+            items, step, info, notices = restored
             notices = [f"resuming after step {step}", *notices, *_compare(info, settings)]
-            return _replicated(params, optimizer_state, step), info["history"], notices
+            return _on_devices(items, step), info["history"], notices
     if params is None:
         params = init(jax.random.key(seed))
     optimizer_state = jax.jit(optimizer.init)(params)
-    return _replicated(params, optimizer_state, 0), {}, []
+    return _on_devices(items_of(params, optimizer_state, objective.init_carry(size)), 0), {}, []
+
+
+def items_of(params: PyTree, optimizer_state: PyTree, carry: PyTree) -> dict[str, PyTree]:
+    """What a checkpoint to resume from holds; a carry only where there is a state."""
+    items = {"params": params, "optimizer": optimizer_state}
+    return {**items, "carry": carry} if jax.tree.leaves(carry) else items
 
 
 def _compare(info: Mapping[str, Any], settings: Settings) -> list[str]:
@@ -81,10 +88,12 @@ def _without_lost_best(restored: Restored) -> tuple[dict[str, Any], list[str]]:
     return without, [*restored.notices, lost]
 
 
-def _replicated(params: PyTree, optimizer_state: PyTree, step: int) -> TrainState:
+def _on_devices(items: Mapping[str, PyTree], step: int) -> TrainState:
     progress = Progress(jnp.array(step, jnp.int32), jnp.array(False))
-    state: TrainState = parallel.replicate(TrainState(params, optimizer_state, progress))
-    return state
+    replicated = parallel.replicate((items["params"], items["optimizer"], progress))
+    params, optimizer_state, progress = replicated
+    carry = parallel.shard_all(items.get("carry", ()))
+    return TrainState(params, optimizer_state, progress, carry)
 
 
 def _restore_on_main(
@@ -95,10 +104,10 @@ def _restore_on_main(
     arrays = None
     if parallel.is_main():
         try:
-            checkpoints.check_space(targets[0], targets[1], steps)
-            restored = checkpoints.restore(targets[0], targets[1], resume)
+            checkpoints.check_space(targets, steps)
+            restored = checkpoints.restore(targets, resume)
             if restored is not None:
-                arrays = (restored.params, restored.optimizer_state)
+                arrays = restored.items
                 info, notices = _without_lost_best(restored)
                 outcome = {"found": [restored.step, info, notices]}
         except (UserError, NoCheckpointError) as error:

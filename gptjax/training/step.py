@@ -30,11 +30,15 @@ class Progress(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that an update changes. Replicated on every device, and donated to the next step."""
+    """All that an update changes, donated to the next step. Replicated on every device, but for
+    the carry."""
 
     params: PyTree
     optimizer_state: PyTree
     progress: Progress
+    carry: PyTree
+    """What the rows remember of the batches before: arrays [devices, B', …], spread over the
+    devices, rows in global order. ``()`` where the objective has no state."""
 
 
 class StepSums(NamedTuple):
@@ -113,40 +117,50 @@ def _gradient(
     trained: Callable[[PyTree], PyTree] | None,
     seed: int,
     accumulate: int,
-) -> Callable[[PyTree, Progress, Batch, Array], StepSums]:
-    """What one device contributes to an update, over its micro-batches."""
+) -> Callable[[PyTree, Progress, PyTree, Batch, Array], tuple[StepSums, PyTree]]:
+    """What one device contributes to an update, over its micro-batches, and its rows' carry."""
 
-    def micro_gradient(params: PyTree, batch: Batch, key: Array) -> StepSums:
+    def micro_gradient(
+        params: PyTree, batch: Batch, carry: PyTree, key: Array
+    ) -> tuple[StepSums, PyTree]:
         # What is frozen is no argument, so that nothing of its gradients is computed.
         own, rest = _parts(params, trained)
 
-        def loss(own: PyTree) -> tuple[Array, Sums]:
-            sums = objective.loss(_whole(own, rest), batch, key)
-            return sums.loss, sums
+        def loss(own: PyTree) -> tuple[Array, tuple[Sums, PyTree]]:
+            sums, after = objective.loss(_whole(own, rest), batch, key, carry)
+            return sums.loss, (sums, after)
 
-        (_, sums), gradients = jax.value_and_grad(loss, has_aux=True)(own)
+        (_, (sums, after)), gradients = jax.value_and_grad(loss, has_aux=True)(own)
         # Position 0 predicts nothing; see `Batch`.
         predicted = (batch.lm_weights[..., 1:] > 0) & (batch.weights[:, None, None] > 0)
-        return StepSums(gradients, sums, predicted.sum(dtype=jnp.int32))
+        return StepSums(gradients, sums, predicted.sum(dtype=jnp.int32)), after
 
-    def gradient(params: PyTree, progress: Progress, batch: Batch, device: Array) -> StepSums:
+    def gradient(
+        params: PyTree, progress: Progress, carry: PyTree, batch: Batch, device: Array
+    ) -> tuple[StepSums, PyTree]:
         # Derived, never carried: resuming needs the numbers only. The rbg generator makes the
         # bits several times faster than threefry.
         key = jax.random.key(seed, impl="rbg")
         key = jax.random.fold_in(jax.random.fold_in(key, progress.step), device)
         if accumulate == 1:
-            return micro_gradient(params, batch, jax.random.fold_in(key, 0))
-        micro_batches = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+            return micro_gradient(params, batch, carry, jax.random.fold_in(key, 0))
 
-        def add(total: StepSums, part: tuple[Array, Batch]) -> tuple[StepSums, None]:
-            index, micro_batch = part
-            now = micro_gradient(params, micro_batch, jax.random.fold_in(key, index))
-            return jax.tree.map(jnp.add, total, now), None
+        def split_rows(x: Array) -> Array:
+            return x.reshape(accumulate, -1, *x.shape[1:])  # a micro-batch has its own rows always
 
-        first = jax.tree.map(lambda x: x[0], micro_batches)
-        shapes = jax.eval_shape(micro_gradient, params, first, key)
+        parts = jax.tree.map(split_rows, (batch, carry))
+
+        def add(
+            total: StepSums, part: tuple[Array, tuple[Batch, PyTree]]
+        ) -> tuple[StepSums, PyTree]:
+            index, given = part
+            now, after = micro_gradient(params, *given, jax.random.fold_in(key, index))
+            return jax.tree.map(jnp.add, total, now), after
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes, _ = jax.eval_shape(micro_gradient, params, *first, key)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        total: StepSums = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
-        return total
+        total, after = jax.lax.scan(add, zeros, (jnp.arange(accumulate), parts))
+        return total, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after)
 
     return gradient

@@ -12,7 +12,7 @@ from gptjax.commands.evaluate import EvaluateConfig
 from gptjax.commands.finetune_config import TaskConfig
 from gptjax.commands.predict import PredictConfig
 from gptjax.commands.tokenizer import TokenizerConfig
-from gptjax.data.text.corpus import CorpusConfig
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 
 RECORDED = Path(__file__).parents[1] / "recorded"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gptjax.cli import main
-from gptjax.data.text.corpus import CorpusConfig, prepare
+from gptjax.data.text.corpus import prepare
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.errors import UserError
 from tests.commands.conftest import TINY, text

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.corpus import prepare_whole
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.unigram import token_counts
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.train import train_sentencepiece

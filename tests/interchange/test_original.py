@@ -151,7 +151,7 @@ def train(functions, params, model, folder, steps):
 def per_story(functions, params, split, count=None):
     """Difference of the two logits, task loss and LM loss of each story, without training."""
     sequences, labels = sequences_of(split)
-    loss = jax.jit(lambda p, b: functions.objective.loss(p, b, None))
+    loss = jax.jit(lambda p, b: functions.objective.loss(p, b, None, ())[0])
     sums = [
         loss(params, batch_of([item], [label]))
         for item, label in zip(sequences[:count], labels[:count], strict=True)

@@ -172,7 +172,7 @@ def test_a_third_family_needs_a_class_and_a_line(bag):
     logits = states @ np.asarray(bag["token_embedding"]).T + np.asarray(bag["output_bias"])
     weights = (batch.lm_weights * batch.weights[:, None, None]).reshape(-1, 9)[:, 1:]
     nll = -np.take_along_axis(log_softmax(logits), rows[:, 1:, None], -1)[..., 0]
-    sums = jax.jit(objective.lm(BAG).loss)(bag, batch, None)
+    sums = jax.jit(objective.lm(BAG).loss)(bag, batch, None, ())[0]
     np.testing.assert_allclose(sums.loss, (weights * nll).sum(), rtol=1e-5)
     mine = backbone.logits(BAG, bag, backbone.states(BAG, bag, jnp.asarray(rows[:, :-1])))
     np.testing.assert_allclose(mine, logits, rtol=1e-4, atol=1e-4)
@@ -192,7 +192,7 @@ def test_the_auxiliary_loss_has_the_bias_too(bag):
     params = {**functions.objective.init(jax.random.key(1)), "backbone": bag}
     batch = make_batch(sequences=1)._replace(targets=np.eye(3, dtype=np.float32))
     batch = batch._replace(lm_weights=np.ones_like(batch.lm_weights))
-    found = jax.jit(functions.objective.loss)(params, batch, None).metrics["lm_loss"]
+    found = jax.jit(functions.objective.loss)(params, batch, None, ())[0].metrics["lm_loss"]
     special = np.asarray(params["adapter"]["special_embedding"])
     table = np.concatenate([bag["token_embedding"], special]).astype(np.float64)
     rows = batch.tokens[:, 0]

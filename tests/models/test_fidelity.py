@@ -19,7 +19,7 @@ RELEASED = dataclasses.replace(PAPER, fidelity="released")
 
 def test_the_softmax_runs_over_the_positions_too():
     params, batch = make(RELEASED), make_batch()
-    sums = jax.jit(lm(RELEASED).loss)(params, batch, None)
+    sums = jax.jit(lm(RELEASED).loss)(params, batch, None, ())[0]
     rows = batch.tokens.reshape(-1, 9)
     states = forward(params, rows[:, :-1], 2, "post")
     table = np.concatenate([params["token_embedding"], params["position_embedding"]])
@@ -27,7 +27,7 @@ def test_the_softmax_runs_over_the_positions_too():
     weights = (batch.lm_weights * batch.weights[:, None, None]).reshape(-1, 9)[:, 1:]
     nll = -np.take_along_axis(log_softmax(logits), rows[:, 1:, None], -1)[..., 0]
     np.testing.assert_allclose(sums.loss, (weights * nll).sum(), rtol=1e-5)
-    paper = jax.jit(lm(PAPER).loss)(params, batch, None)
+    paper = jax.jit(lm(PAPER).loss)(params, batch, None, ())[0]
     assert float(paper.loss) < float(sums.loss)
 
 
@@ -81,7 +81,7 @@ def test_every_place_has_its_own_dropout(monkeypatch):
     assert transformer.dropout is dropout.dropout
     for config in (PAPER, RELEASED):
         used.clear()
-        lm(config).loss(make(config), make_batch(), jax.random.key(0))
+        lm(config).loss(make(config), make_batch(), jax.random.key(0), ())[0]
         assert len(used) >= 3
         assert len({str(key) for key in used}) == len(used)
 
@@ -90,7 +90,7 @@ def test_nothing_is_dropped_twice():
     """With dropout on the tables alone, the loss is that of the dropped tables without dropout."""
     config = dataclasses.replace(RELEASED, attention_dropout=0.0, residual_dropout=0.0)
     params, batch, key = make(config), make_batch(), jax.random.key(0)
-    with_key = jax.jit(lm(config).loss)(params, batch, key)
+    with_key = jax.jit(lm(config).loss)(params, batch, key, ())[0]
     dropped, _, _ = for_loss(config, params, jax.random.split(key)[1])
-    without = jax.jit(lm(config).loss)(dropped, batch, None)
+    without = jax.jit(lm(config).loss)(dropped, batch, None, ())[0]
     np.testing.assert_allclose(with_key.loss, without.loss, rtol=1e-6)

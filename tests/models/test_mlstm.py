@@ -248,7 +248,9 @@ def test_fine_tuning_takes_it_and_every_parameter_has_a_gradient():
         np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
         np.ones(4, np.float32),
     )
-    gradient = jax.jit(jax.grad(lambda p: functions.objective.loss(p, batch, None).loss))(params)
+    gradient = jax.jit(jax.grad(lambda p: functions.objective.loss(p, batch, None, ())[0].loss))(
+        params
+    )
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert jnp.abs(leaf).max() > 0, path
     special = gradient["adapter"]["special_embedding"]

@@ -39,7 +39,7 @@ def test_sums_equal_the_reference_and_padding_examples_do_not_count():
     objective = lm(TINY)
     params = make(TINY)
     batch = make_batch()
-    sums = jax.jit(objective.loss)(params, batch, None)
+    sums = jax.jit(objective.loss)(params, batch, None, ())[0]
 
     rows = batch.tokens.reshape(-1, 9)
     x = forward(params, rows[:, :-1], TINY.num_heads, "post")
@@ -134,7 +134,7 @@ def test_training_is_the_same_program_with_an_end_apart():
     params, batch = make(TINY), make_batch()
 
     def program(key, *end):
-        return jax.jit(lm(TINY, *end).loss).lower(params, batch, key).as_text()
+        return jax.jit(lm(TINY, *end).loss).lower(params, batch, key, ()).as_text()
 
     key = jax.random.key(0, impl="rbg")
     assert program(key, 7) == program(key)
@@ -152,7 +152,9 @@ def test_every_parameter_gets_a_gradient(norm):
     objective = lm(config)
     params = make(config)
     key = jax.random.key(1, impl="rbg")
-    gradients = jax.jit(jax.grad(lambda p: objective.loss(p, make_batch(), key).loss))(params)
+    gradients = jax.jit(jax.grad(lambda p: objective.loss(p, make_batch(), key, ())[0].loss))(
+        params
+    )
     for path, g in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.abs(g).max() > 0, path
         assert np.isfinite(g).all(), path
@@ -165,7 +167,7 @@ def test_the_gradient_is_the_slope():
 
     @jax.jit
     def loss(p):
-        return objective.loss(p, batch, key).loss
+        return objective.loss(p, batch, key, ())[0].loss
 
     gradient = jax.device_get(jax.jit(jax.grad(loss))(params))
     params = jax.device_get(params)
@@ -182,10 +184,10 @@ def test_evaluation_is_deterministic_and_a_key_decides_the_dropout():
     objective = lm(TINY)
     params, batch = make(TINY), make_batch()
     loss = jax.jit(objective.loss)
-    quiet = [float(loss(params, batch, None).loss) for _ in range(2)]
+    quiet = [float(loss(params, batch, None, ())[0].loss) for _ in range(2)]
     assert quiet[0] == quiet[1]
     noisy = [
-        float(loss(params, batch, jax.random.key(s, impl="rbg")).loss) for s in (0, 0, 1)
+        float(loss(params, batch, jax.random.key(s, impl="rbg"), ())[0].loss) for s in (0, 0, 1)
     ]  # fmt: skip
     assert noisy[0] == noisy[1]
     assert len({quiet[0], *noisy}) == 3

@@ -100,7 +100,7 @@ def test_the_loss_is_its_definition(adapter, k):
     logits, lm_losses = by_definition(adapter, params, batch)
     per_example = -(batch.targets * log_softmax(logits)).sum(-1)
     functions = objective.task(CONFIG, adapter, lm_coefficient=0.5)
-    sums = jax.jit(lambda p: functions.objective.loss(p, batch, None))(params)
+    sums = jax.jit(lambda p: functions.objective.loss(p, batch, None, ())[0])(params)
     w = batch.weights
     np.testing.assert_allclose(sums.metrics["task_loss"], (w * per_example).sum(), rtol=1e-4)
     np.testing.assert_allclose(sums.metrics["lm_loss"], (w * lm_losses).sum(), rtol=1e-4)
@@ -115,7 +115,7 @@ def test_the_loss_is_its_definition(adapter, k):
 def test_without_the_auxiliary_loss():
     params, batch = make_params(CLASSIFY), make_batch(1, 3)
     loss = objective.task(CONFIG, CLASSIFY).objective.loss
-    sums = jax.jit(lambda p: loss(p, batch, None))(params)
+    sums = jax.jit(lambda p: loss(p, batch, None, ())[0])(params)
     assert sums.loss == sums.metrics["task_loss"]
     assert "lm_loss" not in sums.metrics
 
@@ -132,7 +132,7 @@ def test_padding_changes_nothing(adapter, k):
         ).astype(np.int32)
         return batch._replace(tokens=tokens, lm_weights=np.pad(batch.lm_weights, grow))
 
-    loss = jax.jit(lambda b: functions.objective.loss(params, b, None).loss)
+    loss = jax.jit(lambda b: functions.objective.loss(params, b, None, ())[0].loss)
     losses = [loss(b) for b in (batch, padded(0), padded(7))]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
     assert losses[1] == losses[2]
@@ -171,7 +171,7 @@ def test_missing_options_are_as_if_they_were_not_there():
     functions = objective.task(config, dataclasses.replace(CHOOSE, fewer=True), lm_coefficient=0.5)
     predict, loss = jax.jit(functions.log_probabilities), functions.objective.loss
     log_p = np.asarray(predict(params, batch))
-    graded = jax.grad(lambda p: ((found := loss(p, batch, None)).loss, found), has_aux=True)
+    graded = jax.grad(lambda p: ((found := loss(p, batch, None, ())[0]).loss, found), has_aux=True)
     gradient, sums = jax.jit(graded)(params)
     expected = dict.fromkeys(("task_loss", "lm_loss", "accuracy"), 0.0)
     for row, count in enumerate(counts[:2]):
@@ -180,7 +180,7 @@ def test_missing_options_are_as_if_they_were_not_there():
         own = objective.task(config, TaskHeadConfig("choose", count), lm_coefficient=0.5)
         found, probabilities = jax.jit(
             lambda b, own=own: (
-                own.objective.loss(params, b, None),
+                own.objective.loss(params, b, None, ())[0],
                 own.log_probabilities(params, b),
             )
         )(alone)
@@ -202,7 +202,9 @@ def test_the_choices_of_a_question_share_their_dropout():
     )
     adapter = dataclasses.replace(CHOOSE, dropout=0.5)
     params = make_params(CHOOSE)
-    loss = jax.jit(lambda b, k: objective.task(CONFIG, adapter).objective.loss(params, b, k).loss)
+    loss = jax.jit(
+        lambda b, k: objective.task(CONFIG, adapter).objective.loss(params, b, k, ())[0].loss
+    )
     # Equal options have equal logits, whatever was dropped: each has probability 1/4.
     values = [float(loss(same, jax.random.key(seed))) for seed in range(3)]
     np.testing.assert_allclose(values, np.log(4) * 4, rtol=1e-5)
@@ -214,7 +216,7 @@ def test_what_is_trained(freeze):
     params, batch = make_params(CLASSIFY), make_batch(1, 3)
     functions = objective.task(CONFIG, CLASSIFY, lm_coefficient=0.5, freeze_backbone=freeze)
     gradients = jax.jit(
-        jax.grad(lambda p: functions.objective.loss(p, batch, jax.random.key(0)).loss)
+        jax.grad(lambda p: functions.objective.loss(p, batch, jax.random.key(0), ())[0].loss)
     )(params)
     moved = {
         part: [bool(jnp.any(x != 0)) for x in jax.tree.leaves(gradients[part])]

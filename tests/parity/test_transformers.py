@@ -106,7 +106,7 @@ def test_loss_and_the_gradient_of_every_parameter(pair):
     loss.backward()
 
     def mean(params):
-        sums = lm(pair.config).loss(params, pair.batch(), None)
+        sums = lm(pair.config).loss(params, pair.batch(), None, ())[0]
         return sums.loss / sums.weight
 
     ours, gradient = jax.jit(jax.value_and_grad(mean))(pair.params)
@@ -173,7 +173,7 @@ def test_five_updates_of_adamw(pair):
         measured.append(float(sums.loss / sums.weight))
         return {"loss": measured[-1]}
 
-    loss_of = jax.jit(lambda params, batch: lm(pair.config).loss(params, batch, None))
+    loss_of = jax.jit(lambda params, batch: lm(pair.config).loss(params, batch, None, ())[0])
     evaluate(pair.params)
     fit(
         lm(pair.config),

@@ -18,6 +18,7 @@ from gptjax.training.checkpoint import (
     curve_steps,
     restore_params,
 )
+from gptjax.training.resume import items_of
 from tests.training.test_growing import no_file_longer_than
 
 FINGERPRINTS = {"model": "m1", "tokenizer": "t1"}
@@ -34,6 +35,10 @@ def tree(step: int):
     return params, (np.array(step, np.int32), moments)
 
 
+def items(step: int):
+    return items_of(*tree(step), ())
+
+
 def checkpoints(folder: Path, fingerprints=FINGERPRINTS, keep=2) -> Checkpoints:
     return Checkpoints(folder, CheckpointConfig(every=1, keep=keep), fingerprints)
 
@@ -41,21 +46,19 @@ def checkpoints(folder: Path, fingerprints=FINGERPRINTS, keep=2) -> Checkpoints:
 def save(folder: Path, *steps: int, keep=2) -> None:
     writer = checkpoints(folder, keep=keep)
     for step in steps:
-        writer.save_last(step, *tree(step), {"history": {"best": step / 3}})
+        writer.save_last(step, items(step), {"history": {"best": step / 3}})
     writer.wait()
 
 
 def restore(folder: Path, resume="auto", fingerprints=FINGERPRINTS):
-    return checkpoints(folder, fingerprints).restore(*tree(0), resume)
+    return checkpoints(folder, fingerprints).restore(items(0), resume)
 
 
 def assert_is(restored, step: int) -> None:
     assert restored.step == step
     assert restored.info == {"history": {"best": step / 3}}
-    jax.tree.map(
-        np.testing.assert_array_equal, (restored.params, restored.optimizer_state), tree(step)
-    )
-    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(restored.params))
+    jax.tree.map(np.testing.assert_array_equal, restored.items, items(step))
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(restored.items))
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +113,8 @@ def test_damage_to_any_file_is_harmless(saved, tmp_path, damage):
             if file.parts[2] != "params" or damage != "torn":
                 continue
             writer = checkpoints(folder)
-            writer.restore(*tree(0), "auto")
-            writer.save_last(3, *tree(3), {"history": {"best": 1.0}})
+            writer.restore(items(0), "auto")
+            writer.save_last(3, items(3), {"history": {"best": 1.0}})
             writer.wait()
             assert_is(restore(folder), 3)
     assert noticed >= {"params", "optimizer", "info"}
@@ -124,7 +127,7 @@ def test_a_bit_that_orbax_does_not_notice_is_noticed(tmp_path):
     changed[0]["embedding"].view(np.uint8)[0, 0] ^= 1
     other = tmp_path / "other"
     writer = checkpoints(other)
-    writer.save_last(2, *changed, {"history": {"best": 2 / 3}})
+    writer.save_last(2, items_of(*changed, ()), {"history": {"best": 2 / 3}})
     writer.wait()
     shutil.rmtree(tmp_path / "last/2/params")
     shutil.copytree(other / "last/2/params", tmp_path / "last/2/params")
@@ -141,7 +144,7 @@ def test_what_is_not_finite_is_never_written(tmp_path, kind, number):
     params["block_0"]["bias"][3] = number
     writer = checkpoints(tmp_path)
     if kind == "last":
-        writer.save_last(2, params, state, {})
+        writer.save_last(2, items_of(params, state, ()), {})
     elif kind == "best":
         writer.save_best(2, params, {})
     else:
@@ -157,7 +160,7 @@ def test_what_is_not_finite_is_never_read(tmp_path, monkeypatch):
     save(tmp_path, 1)
     writer = checkpoints(tmp_path)
     monkeypatch.setattr(archive, "non_finite", lambda arrays: None)
-    writer.save_last(2, params, state, {"history": {"best": 2 / 3}})
+    writer.save_last(2, items_of(params, state, ()), {"history": {"best": 2 / 3}})
     writer.wait()
     params["embedding"][0, 1] = np.nan
     writer.save_best(2, params, {})
@@ -178,10 +181,10 @@ def test_a_damaged_best_is_written_anew(tmp_path):
     for info in (tmp_path / "best").rglob("info/metadata"):
         flip(info, 0.5)
     writer = checkpoints(tmp_path)
-    restored = writer.restore(*tree(0), "auto")
+    restored = writer.restore(items(0), "auto")
     assert restored.best is None
     assert "best/1 is damaged" in restored.notices[0]
-    writer.save_last(3, *tree(3), {"history": {"best": 1.0}})
+    writer.save_last(3, items(3), {"history": {"best": 1.0}})
     writer.wait()
     assert not list((tmp_path / "best").iterdir())
     writer.save_best(4, tree(4)[0], {})
@@ -208,9 +211,9 @@ def test_an_earlier_fingerprint_of_the_same_thing_is_accepted(saved):
     now = {**FINGERPRINTS, "tokenizer": "t2"}
     config = CheckpointConfig(every=1)
     good = Checkpoints(saved, config, now, {"tokenizer": ("t0", "t1")})
-    assert_is(good.restore(*tree(0), "auto"), 3)
+    assert_is(good.restore(items(0), "auto"), 3)
     with pytest.raises(UserError, match="another tokenizer"):
-        Checkpoints(saved, config, now, {"tokenizer": ("t0",)}).restore(*tree(0), "auto")
+        Checkpoints(saved, config, now, {"tokenizer": ("t0",)}).restore(items(0), "auto")
 
 
 def test_none_good_is_an_error_and_not_a_start_from_zero(saved, tmp_path):
@@ -240,7 +243,7 @@ def test_other_shapes_are_refused_by_name(saved):
     params, state = tree(0)
     wider = {**params, "embedding": np.zeros((16, 5), np.float32)}
     with pytest.raises(UserError, match=r"\['embedding'\] is float32\[16, 4\] there and .*5"):
-        checkpoints(saved).restore(wider, state, "auto")
+        checkpoints(saved).restore(items_of(wider, state, ()), "auto")
     with pytest.raises(UserError, match=r"\['more'\] is absent there"):
         restore_params(saved, {**params, "more": np.zeros(1, np.float32)}, "last")
 
@@ -250,7 +253,7 @@ def test_best_is_kept_beside_last(tmp_path):
     for step in (1, 2, 3, 4):
         if step < 3:
             writer.save_best(step, tree(step)[0], {})
-        writer.save_last(step, *tree(step), {"history": {}})
+        writer.save_last(step, items(step), {"history": {}})
     writer.wait()
     assert sorted(p.name for p in (tmp_path / "best").iterdir()) == ["2"]
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["3", "4"]
@@ -268,9 +271,9 @@ def test_best_is_kept_beside_last(tmp_path):
 def test_going_back_replaces_what_came_after(tmp_path):
     save(tmp_path, 1, 2, 3, keep=5)
     writer = checkpoints(tmp_path, keep=5)
-    assert_is(writer.restore(*tree(0), "1"), 1)
+    assert_is(writer.restore(items(0), "1"), 1)
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2", "3"]
-    writer.save_last(2, *tree(2), {"history": {"best": 2 / 3}})
+    writer.save_last(2, items(2), {"history": {"best": 2 / 3}})
     writer.wait()
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == ["1", "2"]
 
@@ -281,15 +284,15 @@ def test_going_back_removes_the_curve_and_the_best_of_what_came_after(tmp_path):
 
     writer = checkpoints(tmp_path, keep=5)
     for step in (1, 2, 3, 4):
-        writer.save_last(step, *tree(step), {"history": {"best": step / 3}})
+        writer.save_last(step, items(step), {"history": {"best": step / 3}})
         writer.save_curve(step, tree(step)[0])
     writer.save_best(3, tree(3)[0], {})
     writer.wait()
     assert (folders("curve"), folders("best")) == (["1", "2", "3", "4"], ["3"])
     writer = checkpoints(tmp_path, keep=5)
-    writer.restore(*tree(0), "2")
+    writer.restore(items(0), "2")
     assert (folders("curve"), folders("best")) == (["1", "2", "3", "4"], ["3"])
-    writer.save_last(3, *tree(3), {"history": {}})
+    writer.save_last(3, items(3), {"history": {}})
     writer.wait()
     assert (folders("last"), folders("curve"), folders("best")) == (["1", "2", "3"], ["1", "2"], [])
     assert curve_steps(tmp_path) == [1, 2]
@@ -312,21 +315,22 @@ def test_the_disk_must_have_room_for_the_fullest_moment(
     for free, enough in ((needed, True), (needed - 1, False)):
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
         if enough:
-            writer.check_space(params, state, 100)  # less than seven doublings: 0, 1, 2, 4, … 64
+            # Less than seven doublings: 0, 1, 2, 4, … 64.
+            writer.check_space(items_of(params, state, ()), 100)
         else:
             with pytest.raises(UserError, match=r"GB free; make room.*checkpoint\.keep"):
-                writer.check_space(params, state, 100)
+                writer.check_space(items_of(params, state, ()), 100)
     # What an earlier part of the run left there will be replaced.
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "old").write_bytes(b"x")
-    writer.check_space(params, state, 100)
+    writer.check_space(items_of(params, state, ()), 100)
 
 
 def test_a_save_that_fails_says_so_and_leaves_the_others(tmp_path):
     save(tmp_path, 1)
     writer = checkpoints(tmp_path / "file")
     (tmp_path / "file").write_text("not a folder")
-    writer.save_last(2, *tree(2), {})
+    writer.save_last(2, items(2), {})
     with pytest.raises(UserError, match="could not be written"):
         writer.wait()
     assert_is(restore(tmp_path), 1)
@@ -406,7 +410,7 @@ def test_no_room_is_one_line_and_leaves_no_half(tmp_path, capfd, limit):
 def test_a_run_folder_that_was_moved_is_not_made_again(tmp_path, replaced):
     run = tmp_path / "run"
     writer = checkpoints(run / "checkpoints")
-    writer.save_last(1, *tree(1), {})
+    writer.save_last(1, items(1), {})
     writer.wait()
     writer.check_place()
     run.rename(tmp_path / "moved")

@@ -74,9 +74,9 @@ def state_of(folder: Path, step: int):
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     optimizer = make_optimizer(OptimizerConfig(warmup=2.0), STEPS)
     restored = Checkpoints(folder / "checkpoints", CheckpointConfig(), {}).restore(
-        shapes, jax.eval_shape(optimizer.init, shapes), str(step)
+        {"params": shapes, "optimizer": jax.eval_shape(optimizer.init, shapes)}, str(step)
     )
-    return restored.params, restored.optimizer_state, restored.info["history"]
+    return *restored.items.values(), restored.info["history"]
 
 
 def assert_same_run(one: Path, other: Path, records):
@@ -336,7 +336,7 @@ def test_evaluation_counts_every_example_once():
     problem = objective()
     params = problem.init(jax.random.key(1))
     everything = ToyBatches(batch_size=13, examples=13, shuffle=False).batch(0, 0)
-    sums = problem.loss(params, everything, None)
+    sums = problem.loss(params, everything, None, ())[0]
     expected = {
         "loss": float(sums.loss / sums.weight),
         "accuracy": float(sums.metrics["accuracy"] / sums.weight),
@@ -352,17 +352,17 @@ def test_a_metric_with_a_weight_of_its_own_is_divided_by_that():
     params = problem.init(jax.random.key(1))
     batches = ToyBatches(4, examples=13, shuffle=False)
 
-    def of_token(token, params, batch, key):
-        sums = problem.loss(params, batch, key)
+    def of_token(token, params, batch, key, carry):
+        sums = problem.loss(params, batch, key, carry)[0]
         only = batch.lm_weights * (batch.tokens == token)
-        part = problem.loss(params, batch._replace(lm_weights=only), key)
-        return sums._replace(metrics={"own": (part.loss, part.weight), **sums.metrics})
+        part = problem.loss(params, batch._replace(lm_weights=only), key, carry)[0]
+        return sums._replace(metrics={"own": (part.loss, part.weight), **sums.metrics}), carry
 
     whole = batches.batch(0, 0).tokens
     token = int(np.bincount(whole[:, 0, 1:].ravel()).argmax())
     found = Evaluator(Objective(problem.init, partial(of_token, token)), batches)(params)
     everything = ToyBatches(batch_size=13, examples=13, shuffle=False).batch(0, 0)
-    total, weight = of_token(token, params, everything, None).metrics["own"]
+    total, weight = of_token(token, params, everything, None, ())[0].metrics["own"]
     assert 0 < weight < everything.lm_weights.sum()
     assert found == pytest.approx(
         {**Evaluator(problem, batches)(params), "own": float(total / weight)}, rel=1e-6

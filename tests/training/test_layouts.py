@@ -14,6 +14,7 @@ from worker import train
 from gptjax.errors import DifferentProcessesError, UserError
 from gptjax.training import parallel
 from gptjax.training.agreement import check_same, differences
+from gptjax.training.processes import DistributedConfig, initialize
 
 WORKER = Path(__file__).parent / "worker.py"
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ def test_a_batch_that_does_not_divide_is_refused(batch_size, accumulate):
 
 def test_distributed_options_belong_together():
     with pytest.raises(UserError, match="all three"):
-        parallel.initialize(parallel.DistributedConfig(coordinator="localhost:1234"))
+        initialize(DistributedConfig(coordinator="localhost:1234"))
 
 
 def test_replicate_does_not_alias_and_fetch_copies():
@@ -177,7 +178,7 @@ def test_which_environments_mean_several_processes(monkeypatch, environment, sev
     joined = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **_: joined.append(given))
     monkeypatch.setattr(os, "environ", environment)
-    parallel.initialize(parallel.DistributedConfig())
+    initialize(DistributedConfig())
     assert joined == ([(None, None, None)] if several else [])
 
 

@@ -16,7 +16,7 @@ from gptjax.training.step import Progress, TrainState, make_train_step
 def start(problem, optimizer, seed=0):
     params = problem.init(jax.random.key(seed))
     progress = Progress(jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-    return parallel.replicate(TrainState(params, optimizer.init(params), progress))
+    return parallel.replicate(TrainState(params, optimizer.init(params), progress, ()))
 
 
 def run(step, state, batch):
@@ -41,7 +41,7 @@ def test_an_update_is_of_the_global_mean(optimizer, accumulate):
 
     @jax.jit
     def mean_loss(params, batch):
-        sums = problem.loss(params, batch, None)
+        sums = problem.loss(params, batch, None, ())[0]
         return sums.loss / sums.weight
 
     loss, gradient = jax.jit(jax.value_and_grad(mean_loss))(params, batch)
@@ -71,7 +71,7 @@ def test_an_update_is_of_the_global_mean(optimizer, accumulate):
     )
     # The mean over devices of their own means is another number.
     parts = [jax.tree.map(lambda x, i=i: x[4 * i : 4 * i + 4], batch) for i in range(4)]
-    parts = [part for part in parts if problem.loss(params, part, None).weight > 0]
+    parts = [part for part in parts if problem.loss(params, part, None, ())[0].weight > 0]
     assert abs(np.mean([mean_loss(params, part) for part in parts]) - loss) > 1e-4
 
 
@@ -123,10 +123,10 @@ def test_an_update_that_is_not_finite_is_withheld_and_so_are_those_after_it(opti
 def test_dropout_depends_on_seed_step_device_and_micro_batch(optimizer):
     """A draw with each key that the objective is given, against the derivation written out."""
 
-    def key_only(params, batch, key):
-        sums = objective().loss(params, batch, None)
+    def key_only(params, batch, key, carry):
+        sums = objective().loss(params, batch, None, ())[0]
         draw = {"draw": jax.random.uniform(key, ())}
-        return sums._replace(loss=0 * sums.loss, weight=jnp.float32(1), metrics=draw)
+        return sums._replace(loss=0 * sums.loss, weight=jnp.float32(1), metrics=draw), carry
 
     problem = objective()._replace(loss=key_only)
     batch = ToyBatches().batch(0, 0)

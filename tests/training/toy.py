@@ -13,8 +13,11 @@ WIDTH = 8
 LENGTH = 6
 
 
-def objective(dropout: float = 0.0) -> Objective:
-    """Embedding, one hidden layer, softmax; weights differ from token to token."""
+def objective(dropout: float = 0.0, *, state: bool = False) -> Objective:
+    """Embedding, one hidden layer, softmax; weights differ from token to token.
+
+    With ``state`` a row goes on from the mean state of the batch before, but where it is fresh.
+    """
 
     def init(key):
         # Irregular numbers without jax.random's normal, which takes seconds to compile.
@@ -30,8 +33,14 @@ def objective(dropout: float = 0.0) -> Objective:
             "output": irregular(WIDTH, VOCABULARY),
         }
 
-    def loss(params, batch, key):
+    def init_carry(rows):
+        return {"mean": jnp.zeros((rows, WIDTH))} if state else ()
+
+    def loss(params, batch, key, carry):
         states = params["embedding"][batch.tokens[:, 0, :-1]]
+        if state:
+            before = jnp.where(batch.fresh[:, 0, :1], 0.0, carry["mean"])
+            states = states + before[:, None]
         states = jnp.tanh(
             states @ params["hidden"]["kernel"] + params["hidden"]["bias"][None, None]
         )
@@ -43,16 +52,19 @@ def objective(dropout: float = 0.0) -> Objective:
         losses = -jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
         weights = batch.lm_weights[:, 0, 1:] * batch.weights[:, None]
         correct = (logits.argmax(-1) == targets) * weights
-        return Sums((losses * weights).sum(), weights.sum(), {"accuracy": correct.sum()})
+        if state:
+            carry = {"mean": states.mean(1)}
+        return Sums((losses * weights).sum(), weights.sum(), {"accuracy": correct.sum()}), carry
 
-    return Objective(init, loss)
+    return Objective(init, loss, init_carry)
 
 
 @dataclasses.dataclass
 class ToyBatches:
     """Cyclic sequences, shuffled by (seed, epoch); the last batch is padded with weight 0.
 
-    ``poison`` is a (epoch, index) whose weights are NaN, so that the loss is not finite.
+    ``poison`` is a (epoch, index) whose weights are NaN, so that the loss is not finite. With
+    ``streams`` the rows of a batch go on from the batch before.
     """
 
     batch_size: int = 8
@@ -60,6 +72,7 @@ class ToyBatches:
     seed: int = 0
     poison: tuple[int, int] | None = None
     shuffle: bool = True
+    streams: bool = False
 
     def __len__(self) -> int:
         return -(-self.examples // self.batch_size)
@@ -85,6 +98,7 @@ class ToyBatches:
             np.zeros((len(chosen), 1), np.int32),
             np.zeros((len(chosen), 2), np.float32),
             weights,
+            np.full((len(chosen), 1, LENGTH - 1), index == 0) if self.streams else None,
         )
 
     def describe(self, epoch: int, index: int) -> str:

@@ -19,6 +19,7 @@ from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import TrainConfig, fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.processes import DistributedConfig, end_together, initialize
 from gptjax.training.tracking import Tracker, TrackingConfig
 
 STEPS = 12
@@ -34,15 +35,15 @@ class Interrupting(ToyBatches):
 
 
 def train(folder: Path, accumulate: int = 1, batches: Batches | None = None) -> None:
-    """The run that all layouts of devices must agree on."""
-    problem = objective()
+    """The run that all layouts of devices must agree on; its rows remember."""
+    problem = objective(state=True)
     with Tracker(folder, TrackingConfig(tensorboard=False, progress=False)) as tracker:
         fit(
             problem,
-            batches or ToyBatches(),
+            batches or ToyBatches(streams=True),
             TrainConfig(steps=STEPS, batch_size=8, accumulate=accumulate, log_every=1),
             make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2.0), STEPS),
-            evaluate=Evaluator(problem, ToyBatches(examples=13, shuffle=False)),
+            evaluate=Evaluator(problem, ToyBatches(examples=13, shuffle=False, streams=True)),
             checkpoints=Checkpoints(folder / "checkpoints", CheckpointConfig(every=5), {}),
             tracker=tracker,
         )
@@ -54,15 +55,15 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", int(devices))
     if others:
         coordinator, processes, index = others
-        parallel.initialize(parallel.DistributedConfig(coordinator, int(processes), int(index)))
+        initialize(DistributedConfig(coordinator, int(processes), int(index)))
     try:
-        with parallel.end_together():
+        with end_together():
             if what == "fail" and not parallel.is_main():
                 raise RuntimeError("one process alone")
             if what == "differ":
                 check_same({"seed": "3"})
                 check_same({"seed": "3", "width": "1" * (1 + 9 * jax.process_index())})
-            train(Path(folder), batches=Interrupting() if what == "interrupt" else None)
+            train(Path(folder), batches=Interrupting(streams=True) if what == "interrupt" else None)
     except Interrupted as error:
         sys.exit(error.exit_code)
     except DifferentProcessesError as error:

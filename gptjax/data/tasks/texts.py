@@ -24,8 +24,8 @@ from gptjax.data.tasks.splits import Example, Split
 from gptjax.data.tasks.table import TASKS, find_task
 from gptjax.data.tasks.task import Task
 from gptjax.data.text import corpus
-from gptjax.data.text.corpus import CorpusConfig
 from gptjax.data.text.documents import Digest, Document, Source, Sources
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.errors import UserError
 
 PREFIX = "task:"

@@ -5,65 +5,20 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from gptjax.config import alias, cache_folder, since
-from gptjax.data.tables.lines import UTF_8, EncodingErrors, FileReading
+from gptjax.config import cache_folder
+from gptjax.data.tables.lines import FileReading
 from gptjax.data.text import holding
 from gptjax.data.text.cache import EncodedCorpus, encoded
 from gptjax.data.text.documents import Source, Sources
 from gptjax.data.text.markup import Unescaped
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.sources import open_source
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
-
-
-@dataclass(frozen=True)
-class CorpusConfig:
-    """Which text is trained on and which is held back."""
-
-    data: Annotated[str, alias("--data")] = "embedded"
-    """Training text: a .txt file or a folder of them (a file is a document), .jsonl, .parquet,
-    .csv, .tsv or .xlsx with a text column (a row is a document), hub:ID[:CONFIG][@REVISION],
-    task:NAME[=DATA] (the rows of a task, DATA being what finetune's --data takes), or embedded
-    (Python's own documentation, always there)."""
-    validation: str | None = None
-    """Validation text, in the same forms. Absent: some of the training documents are held
-    back."""
-    validation_fraction: float = 0.05
-    """Share of the tokens to hold back (between 0 and 1) when no validation text is given."""
-    hold_back: Literal["parts", "documents"] | None = since(before="documents", now="parts")
-    """What is held back: whole documents, or the end of the longest one where whole documents
-    come to less than half or more than twice the share (parts); always whole documents, and of a
-    single document its end (documents). None: parts; a run from before this setting keeps to
-    documents."""
-    text_column: Annotated[str, alias("--text-column")] = "text"
-    """Name of the column with the text, where the data has columns."""
-    encoding_errors: Annotated[EncodingErrors, alias("--encoding-errors")] = "strict"
-    """What to do with bytes that are not UTF-8 and with NUL characters: refuse the file, or
-    replace them by U+FFFD."""
-    encoding: Annotated[str, alias("--encoding")] = UTF_8
-    """Encoding of text files and tables, such as utf-16 or cp1252. It is never guessed."""
-    sheet: Annotated[str | None, alias("--sheet")] = None
-    """Sheet of a spreadsheet. None: the first one."""
-    suffixes: Annotated[tuple[str, ...], alias("--suffixes")] = ()
-    """Further endings of files that are read as text in a folder, such as .md .py."""
-    follow_links: bool | None = since(before=False, now=True)
-    """Whether linked folders in the data folder are read like any other. None: yes; a run from
-    before this setting goes on without."""
-    short_documents: Literal["pad", "pack", "cross"] = "pad"
-    """What fills a window where a document ends: padding; other documents' ends, each after a
-    separator (pack); or whatever document comes next (cross: all text is one stream, windows
-    cross documents)."""
-    predict_end: bool | None = since(before=False)
-    """Whether the end of each document is predicted too, so that the model learns where a text
-    ends. None: if the tokenizer has a token for it (GPT-1's has none)."""
-    unescape_html: Annotated[bool, alias("--unescape-html")] = False
-    """Whether the escapes of HTML in documents are undone: &amp; is read as &."""
-    cache: str | None = None
-    """Folder for encoded corpora. Absent: $GPTJAX_CACHE, or ~/.cache/gptjax."""
 
 
 @dataclass(frozen=True)

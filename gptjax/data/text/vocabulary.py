@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from gptjax.data.text.control import checked
-from gptjax.data.text.corpus import Corpus, CorpusConfig, as_read, open_source_of
+from gptjax.data.text.corpus import Corpus, as_read, open_source_of
 from gptjax.data.text.documents import Source
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.unigram import token_counts
 from gptjax.data.tokenizers.byte_level import ByteTokenizer
 from gptjax.data.tokenizers.open import load_tokenizer

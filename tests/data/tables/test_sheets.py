@@ -11,7 +11,8 @@ from gptjax.data.tables.lines import FileReading
 from gptjax.data.tables.reader import read_table
 from gptjax.data.tasks.load import load_task_data
 from gptjax.data.tasks.task_file import parse_task
-from gptjax.data.text.corpus import CorpusConfig, open_source_of
+from gptjax.data.text.corpus import open_source_of
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.errors import UserError
 from tests.data.spreadsheets import DATE, TIME, write_ods, write_xlsx
 

@@ -9,8 +9,9 @@ from pyarrow import parquet
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.texts import check, open_sources, open_split, report, row_text
-from gptjax.data.text.corpus import CorpusConfig, prepare
+from gptjax.data.text.corpus import prepare
 from gptjax.data.text.documents import Source
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.errors import UserError
 
 

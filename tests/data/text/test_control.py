@@ -7,8 +7,9 @@ import pytest
 
 from gptjax.commands import tokenizer as command
 from gptjax.data.text.control import checked
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.corpus import prepare_whole
 from gptjax.data.text.documents import Document
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.vocabulary import prepare_tokenizer
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig
 from gptjax.errors import UserError

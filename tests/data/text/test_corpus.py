@@ -12,13 +12,9 @@ import pytest
 
 from gptjax import config as configs
 from gptjax.data.text import cache as cache_module
-from gptjax.data.text.corpus import (
-    CorpusConfig,
-    held_back,
-    prepare,
-    prepare_whole,
-)
+from gptjax.data.text.corpus import held_back, prepare, prepare_whole
 from gptjax.data.text.holding import end_is_better, last_pieces, whole_documents
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.unigram import token_counts, unigram_perplexity
 from gptjax.data.text.vocabulary import prepare_tokenizer
 from gptjax.data.tokenizers.tokenizer import VocabularyConfig
@@ -392,7 +388,8 @@ def test_two_processes_encode_once(books, tokenizer, tmp_path):
         """
         import sys
         from gptjax.data.text import cache
-        from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+        from gptjax.data.text.corpus import prepare_whole
+from gptjax.data.text.settings import CorpusConfig
         from gptjax.data.tokenizers.open import load_tokenizer
         tokenizer = load_tokenizer(sys.argv[1])
         write = cache._write
@@ -421,7 +418,8 @@ def test_memory_stays_flat(tokenizer, tmp_path, prose):
     script = textwrap.dedent(
         """
         import resource, sys
-        from gptjax.data.text.corpus import CorpusConfig, prepare
+        from gptjax.data.text.corpus import prepare
+from gptjax.data.text.settings import CorpusConfig
         from gptjax.data.tokenizers.open import load_tokenizer
         tokenizer = load_tokenizer(sys.argv[1])
         for data in sys.argv[2:]:

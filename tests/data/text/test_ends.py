@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gptjax.data.text.corpus import Corpus, CorpusConfig, predicts_end, prepare, prepare_whole
+from gptjax.data.text.corpus import Corpus, predicts_end, prepare, prepare_whole
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.data.tokenizers.bpe_files import Bpe

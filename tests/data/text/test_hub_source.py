@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gptjax.data.text.corpus import CorpusConfig, prepare
+from gptjax.data.text.corpus import prepare
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.sources import open_source
 from gptjax.errors import UserError
 

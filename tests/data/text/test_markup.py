@@ -4,8 +4,9 @@ import html
 
 import pytest
 
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.corpus import prepare_whole
 from gptjax.data.text.markup import unescaped
+from gptjax.data.text.settings import CorpusConfig
 
 TEXTS = [
     "",

@@ -4,7 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gptjax.data.text.corpus import CorpusConfig, prepare, prepare_whole
+from gptjax.data.text.corpus import prepare, prepare_whole
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.corpus import prepare_whole
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.tokenizers.byte_level import ByteTokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer

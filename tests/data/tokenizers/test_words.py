@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gptjax.commands import tokenizer as command
-from gptjax.data.text.corpus import CorpusConfig, prepare_whole
+from gptjax.data.text.corpus import prepare_whole
+from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.vocabulary import not_kept, prepare_tokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer, VocabularyConfig

@@ -1,0 +1,74 @@
+"""Batches of a text as its settings ask for them: windows that stand alone, or streams."""
+
+from gptjax.data.text.corpus import Corpus
+from gptjax.data.text.settings import CorpusConfig
+from gptjax.data.text.streams import Streams, WholeDocuments
+from gptjax.data.text.windows import Windows
+
+
+def is_streams(config: CorpusConfig) -> bool:
+    """Whether rows go on from batch to batch."""
+    return config.order == "streams"
+
+
+def to_train(
+    config: CorpusConfig, corpus: Corpus, *, context_length: int, batch_size: int, seed: int
+) -> Windows | Streams:
+    """Batches to train on, in an order of the seed. Raises what the two raise."""
+    if is_streams(config):
+        return Streams(
+            corpus,
+            context_length=context_length,
+            batch_size=batch_size,
+            seed=seed,
+            reset=config.reset,
+            predict_end=bool(config.predict_end),
+        )
+    return Windows(
+        corpus,
+        context_length=context_length,
+        batch_size=batch_size,
+        seed=seed,
+        short_documents=config.short_documents,
+        predict_end=bool(config.predict_end),
+    )
+
+
+def to_evaluate(
+    config: CorpusConfig,
+    corpus: Corpus,
+    *,
+    context_length: int,
+    batch_size: int,
+    stride: int | None = None,
+) -> Windows | WholeDocuments:
+    """Batches in which every token is predicted once. Raises what the two raise."""
+    if is_streams(config):
+        return WholeDocuments(
+            corpus,
+            context_length=context_length,
+            batch_size=batch_size,
+            streams=config.streams,
+            predict_end=bool(config.predict_end),
+        )
+    return Windows(
+        corpus,
+        context_length=context_length,
+        batch_size=batch_size,
+        stride=stride,
+        shuffle=False,
+        drop_last=False,
+        predict_end=bool(config.predict_end),
+    )
+
+
+def order(config: CorpusConfig) -> dict[str, str | bool]:
+    """What decides about the order of the training data, beside the seed.
+
+    Runs from before there was a setting have no key for what was always so.
+    """
+    if is_streams(config):
+        found: dict[str, str | bool] = {"order": config.order, "reset": config.reset}
+    else:
+        found = {"short_documents": config.short_documents}
+    return {**found, "predict_end": True} if config.predict_end else found

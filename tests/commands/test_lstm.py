@@ -1,6 +1,7 @@
 """The LSTM through the same commands: pre-trained, fine-tuned, asked and written with."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -52,4 +53,44 @@ def test_it_is_fine_tuned_and_writes(pretrained, tmp_path, capsys):
 def test_it_has_no_place_in_others_formats(pretrained, tmp_path, capsys):
     assert main(["export", "--run", str(pretrained), "--out", str(tmp_path / "out")]) == 2
     assert "an LSTM" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+STREAMS = ("--corpus.order", "streams")
+
+
+def test_streams_are_trained_and_evaluated_alike(books, tmp_path, capsys):
+    """By default as the run was trained; its figure depends on no batch size."""
+    valid = tmp_path / "valid"
+    valid.mkdir()
+    for name in ("book0.txt", "book3.txt"):
+        shutil.copy(books / name, valid)
+    words = ["pretrain", "--data", str(books), "--corpus.validation", str(valid), *TINY, *LSTM]
+    out, measured = tmp_path / "streams", tmp_path / "measured"
+    assert main([*words, *STREAMS, "--train.steps", "6", "--out", str(out)]) == 0
+    assert "windows of 32 tokens; what is remembered goes on" in capsys.readouterr().err
+    trained = json.loads((out / "results.json").read_text())["metrics"]
+
+    def evaluate(*more):
+        asked = ["evaluate", "--run", str(out), "--data", str(valid), "--out", str(measured)]
+        assert main([*asked, *more]) == 0
+        return json.loads((measured / "results.json").read_text())
+
+    found = evaluate("--batch-size", "3")
+    assert found["metrics"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+    assert found["metrics"]["end_loss"] == pytest.approx(trained["end_loss"], rel=1e-5)
+    assert found["streams"] == 16
+    one = evaluate("--batch-size", "8", "--context", "7")  # where windows end makes no difference
+    assert one["metrics"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+    assert "each document is read from its beginning to its end" in capsys.readouterr().out
+    assert main(["pretrain", "--out", str(out), "--resume", "auto", "--corpus.reset", "document"])
+    assert "another data order" in capsys.readouterr().err
+    assert main(["evaluate", "--run", str(out), "--data", str(valid), "--stride", "4"]) == 2
+    assert "--stride: windows do not overlap where" in capsys.readouterr().err
+
+
+def test_streams_of_a_model_without_state_are_refused(books, tmp_path, capsys):
+    words = ["pretrain", "--data", str(books), *TINY, *STREAMS, "--train.steps", "6"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "a transformer has no state that could be carried" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

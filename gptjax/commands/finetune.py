@@ -157,6 +157,7 @@ def _problem(
         seed=train.seed,
         shuffle=True,
         weights=_weights(task, data.splits["train"]),
+        compiled_anew=bool(train.unfreeze),
     )
     say(batches.report())
     sizes = {"context_length": context, "batch_size": train.batch_size // train.accumulate}

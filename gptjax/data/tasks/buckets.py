@@ -22,6 +22,7 @@ LENGTH_MULTIPLE = 4  # of the lengths of shapes: vector units like it, and paddi
 # below this share of padding, nor for fewer than so many batches an epoch.
 ENOUGH_PADDING = 0.08
 BATCHES_PER_SHAPE = 8
+BATCHES_PER_STAGE = 24  # the same where every epoch compiles its shapes anew
 # Of a few batches the lengths are coarse, so that the next few rows, asked for in the same process,
 # probably have a shape that is compiled already.
 FEW_MULTIPLE = 16
@@ -47,6 +48,7 @@ class Bucketed:
     seed: int  # of the order
     shuffle: bool  # another order every epoch; otherwise bucket by bucket
     weights: Float[np.ndarray, " N"] | None = None  # of each example; None: 1
+    compiled_anew: bool = False  # in every epoch, so that each shape costs more
 
     def __post_init__(self) -> None:
         if not self.sequences:
@@ -57,6 +59,8 @@ class Bucketed:
         self._targets = targets_of(self.examples, self.task)
         self._lengths = np.array([max(item.lengths) for item in self.sequences])
         most = min(MAX_BUCKETS, 2 + len(self) // BATCHES_PER_SHAPE)
+        if self.compiled_anew:
+            most = min(MAX_BUCKETS, 1 + len(self) // BATCHES_PER_STAGE)
         multiple = FEW_MULTIPLE if len(self) < BATCHES_PER_SHAPE else LENGTH_MULTIPLE
         self.edges = choose_lengths(
             self._lengths, self.context_length, most=most, multiple=multiple

@@ -13,11 +13,11 @@ from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import probing, task_scores
-from gptjax.evaluation.features import Kind, check_task
+from gptjax.evaluation.features import Kind, check_task, layers_of
 from gptjax.evaluation.probe import GRID, Penalty, ProbeSettings, check_grid, check_seeds
 from gptjax.evaluation.probe_report import lines
 from gptjax.evaluation.probing import TRAIN, VALID, Further, Measured, Rows
-from gptjax.evaluation.unit_values import unit_values
+from gptjax.evaluation.unit_values import unit_to_show, unit_values
 from gptjax.report import unit_text
 from gptjax.report.probe import drawn
 from gptjax.runs.folder import Provenance, RunFolder
@@ -55,10 +55,12 @@ class ProbeConfig(TableOptions, Reading):
     hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
     strict: bool = False
     """Stop at the first row that cannot be used instead of leaving it out."""
-    features: Kind = "last"
-    """The state of a text's last token, or the mean or maximum over its tokens."""
+    features: Kind | None = None
+    """The state of a text's last token (the default), the mean or maximum over its tokens, or the
+    memory cells of a recurrent model after the last one."""
     layer: tuple[str, ...] = ()
-    """Layers to probe: 0 (the embeddings) to the last one, or all. Absent: the last one."""
+    """Layers to probe: 0 (the embeddings; of cells 1) to the last one, or all. Absent: the last
+    one."""
     penalty: Penalty = "l2"
     """Penalty of the weights: l2, or l1, which makes most of them 0."""
     grid: tuple[float, ...] = GRID
@@ -83,7 +85,7 @@ class ProbeConfig(TableOptions, Reading):
     show: str | None = None
     """Colour this text by the value of a unit instead, and write it to an HTML file in --out."""
     unit: int | None = None
-    """With --show: the unit. Absent: the strongest one of the results in --out."""
+    """With --show: the unit. Absent: the strongest one of the results in --out, with its layer."""
     out: str | None = None
     """Folder for the results; None is runs/probe/TASK/NAME, with the name of the run as NAME."""
 
@@ -103,6 +105,11 @@ class ProbeConfig(TableOptions, Reading):
             raise UserError("--unit: is for --show TEXT")
 
     @property
+    def how(self) -> Kind:
+        """Which features are probed."""
+        return self.features or "last"
+
+    @property
     def settings(self) -> ProbeSettings:
         """How probes are fitted."""
         return ProbeSettings(self.penalty, self.grid, self.standardise, self.seed, self.iterations)
@@ -116,7 +123,7 @@ def run(config: ProbeConfig) -> ProbeResults | None:
     task, out = _task(config), _out(config)
     folder_for_measurement(str(out))
     loaded = config.open()
-    layers = probing.layer_numbers(config.layer, loaded.model.num_layers)
+    layers = probing.layer_numbers(config.layer, layers_of(loaded.model, config.how))
     data = _data(config, task)
     if data.sample:
         print(SAMPLE_WARNING.format(task=task.name))
@@ -198,7 +205,7 @@ def _rows(
         data.splits,
         task,
         layers=layers,
-        how=config.features,
+        how=config.how,
         batch_size=config.batch_size,
     )
 
@@ -257,7 +264,7 @@ def _results(
         checkpoint=loaded.checkpoint,
         run=config.run,
         made=Provenance.now(parallel.describe_devices()),
-        features=config.features,
+        features=config.how,
         penalty=config.penalty,
         standardised=config.standardise,
         one_vs_rest=any(one.one_vs_rest for one in found),
@@ -315,32 +322,22 @@ def _advise(config: ProbeConfig, out: Path, results: ProbeResults) -> None:
 def _show(config: ProbeConfig, text: str) -> None:
     """Colour a text, in the terminal and as a page beside the results."""
     out = _out(config) if config.out is not None or config.task else None
-    unit, layer, known = config.unit, None, None
+    known = None
     if out is not None and RunFolder(out).results.exists():
         known = read_as(ProbeResults, RunFolder(out).results)
-        layer = known.layer
-        if unit is None and known.units is not None:
-            unit = known.units.strongest[0]
-    if unit is None:
-        raise UserError(
-            "--show: name a unit with --unit, or with --out the folder of a probe with --units"
-        )
+    loaded = config.open()
+    unit = unit_to_show(loaded.model, known, config.features, config.layer, config.unit)
     if out is not None:
         folder_for_measurement(str(out))
-    loaded = config.open()
-    if config.layer or layer is None:
-        layers = probing.layer_numbers(config.layer, loaded.model.num_layers)
-        if len(layers) > 1:
-            raise UserError("--show: shows one --layer")
-        layer = layers[0]
-    found = unit_values(loaded, text, layer, unit)
+    found = unit_values(loaded, text, unit)
     if found.cut:
-        say(f"notice: only the first {len(found.values):,} tokens are read, the model's context")
+        room = loaded.model.context_length - 1
+        say(f"notice: only the first {room:,} tokens are read, the model's context")
     if sys.stdout.isatty():
         print(unit_text.coloured(found.pieces, found.values))
     else:
         print("\n".join(unit_text.plain(found.pieces, found.values)))
     if out is not None:
-        path = out / f"unit-{unit}.html"
-        unit_text.write(path, f"unit {unit} of layer {layer}, {short_name(config.run)}", *found[:2])
+        path = out / f"unit-{unit.number}.html"
+        unit_text.write(path, f"{unit}, {short_name(config.run)}", found.pieces, found.values)
         say(f"page: {path}")

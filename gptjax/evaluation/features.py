@@ -2,7 +2,8 @@
 
 A text is read as pre-training reads a document: the tokenizer's separator first, then its tokens.
 The texts of a pair are one document with a line end between them. A feature is of the text's own
-positions; the separator does not count, and padding never does.
+positions; the separator does not count, and padding never does. A recurrent model has memory cells
+besides; of these a feature is what they hold after the last token.
 """
 
 import functools
@@ -29,15 +30,16 @@ from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.files import make_folder
-from gptjax.models import backbone
+from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
-from gptjax.models.pooling import pool, pooled_width
+from gptjax.models.pooling import Pooling, pool
 from gptjax.runs.head import backbone_fingerprint
 from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Run
 from gptjax.training.evaluation import Predictor
 
-Kind = Literal["last", "mean", "max"]
+CELL: Literal["cell"] = "cell"
+Kind = Literal["last", "mean", "max", "cell"]
 # Raised whenever the meaning of a file changes.
 FORMAT = 1
 CHECKSUM = ".crc"
@@ -52,24 +54,27 @@ class Features:
     Attributes:
         layers: by the number of the layer, 0 (the embeddings) to L; memory maps of float32.
         lengths: tokens of each text, all that it has, without the separator.
-        context: tokens that the model reads at once, the separator included.
+        context: tokens that were read at most, the separator included; None: all of them.
         computed: whether a model was asked; otherwise all was there.
     """
 
     layers: Mapping[int, Float[np.ndarray, "N E"]]
     lengths: Int[np.ndarray, " N"]
-    context: int
+    context: int | None
     computed: bool
 
     @property
     def cut(self) -> int:
         """How many texts are longer than the context, and lost their end."""
-        return int((self.lengths + 1 > self.context).sum())
+        return 0 if self.context is None else int((self.lengths + 1 > self.context).sum())
 
     @property
     def tokens(self) -> list[int]:
         """How many tokens of each text were read, the separator included."""
-        found: list[int] = np.minimum(self.lengths + 1, self.context).tolist()
+        read = self.lengths + 1
+        found: list[int] = (
+            read if self.context is None else np.minimum(read, self.context)
+        ).tolist()
         return found
 
 
@@ -80,6 +85,32 @@ def check_task(task: Task) -> None:
         raise UserError(
             f"`task={task.name}`: has {kind}, and a probe reads classes; fine-tune on it instead"
         )
+
+
+def layers_of(model: ModelConfig, how: Kind) -> range:
+    """The layers that have features of a kind: 0 (the embeddings) to L, of memory cells 1 to L.
+
+    Raises:
+        UserError: memory cells of a model that has none.
+    """
+    if how != CELL:
+        return range(model.num_layers + 1)
+    if cells.count(model) is None:
+        raise UserError(
+            f"`features={CELL}`: {model.called} has no memory cells; choose last, mean or max"
+        )
+    return range(1, model.num_layers + 1)
+
+
+def in_words(layers: range) -> str:
+    """What `layers_of` found, for a message."""
+    begin = "the layers are 0 (the embeddings)" if layers[0] == 0 else "the layers of cells are 1"
+    return f"{begin} to {layers[-1]}"
+
+
+def width_of(model: ModelConfig, how: Kind) -> int:
+    """The size of a feature: the width of the states, or the number of a layer's memory cells."""
+    return (cells.count(model) if how == CELL else None) or model.width
 
 
 def features_of(
@@ -101,28 +132,32 @@ def features_of(
         examples: at least one.
         task: of these examples.
         layers: the wanted ones; all of them come from one pass.
-        how: the state of a text's last token, or the mean or maximum over its tokens.
+        how: the state of a text's last token, the mean or maximum over its tokens, or the memory
+            cells of a recurrent model after the last one, for which no text is cut.
         batch_size: texts at once, rounded up to a multiple of the devices; never changes a feature
             but for rounding.
 
     Raises:
-        UserError: a task without classes, or no folder that can be written.
+        UserError: a task without classes, no memory cells, or no folder that can be written.
     """
     check_task(task)
+    layers_of(run.model, how)
     texts = ["\n".join(example.texts) for example in examples]
     folder = _folder(run)
     read = {"texts": _hash_of(texts), "tokenizer": run.tokenizer.fingerprint}
     lengths_file = folder / f"{_key(**read)}.npy"
     asked = {"model": asdict(run.model), "backbone": backbone_fingerprint(run.backbone), "how": how}
     files = {one: folder / f"{_key(**read, **asked, layer=one)}.npy" for one in layers}
-    shape, context = (len(texts), pooled_width(run.model.width, how)), run.model.context_length
+    shape = (len(texts), width_of(run.model, how))
+    context = None if how == CELL else run.model.context_length
     found = {one: _open(path, shape) for one, path in files.items()}
     lengths = _open(lengths_file, shape[:1])
     if lengths is not None and all(array is not None for array in found.values()):
         there = {one: array for one, array in found.items() if array is not None}
         return Features(there, lengths, context, False)
     ids = _read(run.tokenizer, texts)
-    sequences = [Sequences((own[:context],), len(own) > context) for own in ids]
+    most = context or max(map(len, ids))
+    sequences = [Sequences((own[:most],), len(own) > most) for own in ids]
     lengths = np.array([len(own) - 1 for own in ids], np.int64)
     _write(lengths_file, lengths)
     missing = {one: files[one] for one, array in found.items() if array is None}
@@ -130,7 +165,7 @@ def features_of(
         sequences,
         examples,
         task,
-        context_length=context,
+        context_length=most,
         batch_size=rows_at_once(run.model, batch_size, len(texts)),
         seed=0,
         shuffle=False,
@@ -149,8 +184,20 @@ def _read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int[np.ndarray, " 
 
 
 @functools.lru_cache(maxsize=16)
+def _cells(config: ModelConfig, layers: tuple[int, ...]) -> Callable[[Any, Batch], Array]:
+    """The same function for the same model, so that it is compiled once."""
+
+    def predict(params: Any, batch: Batch) -> Array:
+        tokens, last = jnp.asarray(batch.tokens)[:, 0], jnp.asarray(batch.extract)[:, 0]
+        found = cells.after_rows(config, params, tokens, last + 1)
+        return jnp.stack([found[layer - 1] for layer in layers], axis=1)
+
+    return predict
+
+
+@functools.lru_cache(maxsize=16)
 def _pooled(
-    config: ModelConfig, layers: tuple[int, ...], how: Kind
+    config: ModelConfig, layers: tuple[int, ...], how: Pooling
 ) -> Callable[[Any, Batch], Array]:
     """The same function for the same model, so that it is compiled once."""
 
@@ -171,7 +218,9 @@ def _compute(
     parts = {layer: _temporary(path) for layer, path in files.items()}
     try:
         maps = [_new(part, shape) for part in parts.values()]
-        predict = Predictor(_pooled(run.model, tuple(files), how), batches)
+        asked = tuple(files)
+        read = _cells(run.model, asked) if how == CELL else _pooled(run.model, asked, how)
+        predict = Predictor(read, batches)
         bar = tqdm(predict.each(run.backbone), "features", len(batches), **BAR)
         for index, found in enumerate(bar):
             members = batches.members(0, index)

@@ -13,7 +13,7 @@ from gptjax.data.tasks.splits import Split, draw_by_label
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 from gptjax.evaluation import units
-from gptjax.evaluation.features import Features, Kind, features_of
+from gptjax.evaluation.features import Features, Kind, features_of, in_words
 from gptjax.evaluation.probe import Probe, ProbeSettings, X, Y, choose, cross_validate
 from gptjax.evaluation.task_scores import SplitScores, score
 from gptjax.models import backbone
@@ -70,17 +70,18 @@ class Further:
     notices: tuple[str, ...] = ()  # what people should know of these
 
 
-def layer_numbers(words: Sequence[str], last: int) -> list[int]:
-    """The layers that are asked, in order; without words the last one."""
+def layer_numbers(words: Sequence[str], there: range) -> list[int]:
+    """The layers that are asked, in order; without words the last one.
+
+    ``there`` are those that can be (`gptjax.evaluation.features.layers_of`).
+    """
     if not words:
-        return [last]
+        return [there[-1]]
     if ALL in words:
-        return list(range(last + 1))
+        return list(there)
     for word in words:
-        if not (word.isascii() and word.isdigit() and int(word) <= last):
-            raise UserError(
-                f"`layer={word}`: the layers are 0 (the embeddings) to {last}, or the word {ALL}"
-            )
+        if not (word.isascii() and word.isdigit() and int(word) in there):
+            raise UserError(f"`layer={word}`: {in_words(there)}, or the word {ALL}")
     return sorted(set(map(int, words)))
 
 

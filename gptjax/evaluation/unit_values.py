@@ -1,5 +1,7 @@
 """The value of a unit at every token of a text."""
 
+import codecs
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -7,17 +9,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gptjax.data.tokenizers.byte_level import ByteTokenizer
+from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
+from gptjax.evaluation.features import CELL, Kind, in_words, layers_of, width_of
+from gptjax.evaluation.probing import layer_numbers
 from gptjax.evaluation.writing import Text
-from gptjax.models import backbone
+from gptjax.models import backbone, cells
+from gptjax.models.config import ModelConfig
 from gptjax.runs.open import Run
+from gptjax.runs.results import ProbeResults
+
+
+class Unit(NamedTuple):
+    """A unit, and of which features it is one."""
+
+    how: Kind
+    layer: int
+    number: int
+
+    def __str__(self) -> str:
+        """For people."""
+        of = "the cells of layer" if self.how == CELL else "layer"
+        return f"unit {self.number} of {of} {self.layer}"
 
 
 class UnitValues(NamedTuple):
-    """A text in pieces, one for each token, and the unit's value after each.
+    """A text in pieces, and the unit's value after each.
 
-    A piece is empty where a token is a part of a character only. ``cut`` says whether the text is
-    longer than the context.
+    A piece is a token, or the tokens that make a character together. ``cut`` says whether the text
+    is longer than the context.
     """
 
     pieces: list[str]
@@ -25,24 +46,81 @@ class UnitValues(NamedTuple):
     cut: bool
 
 
-def unit_values(run: Run, text: str, layer: int, unit: int) -> UnitValues:
-    """What a unit of a layer says while the model reads a text, as features are read.
+def unit_to_show(
+    model: ModelConfig,
+    known: ProbeResults | None,
+    how: Kind | None,
+    layers: Sequence[str],
+    number: int | None,
+) -> Unit:
+    """The unit that is asked for; what nobody says is that of a probe's results.
+
+    Args:
+        model: whose unit it is.
+        known: the results, or None.
+        how: of which features; None is those of the results, else the states.
+        layers: words for one layer; none is the layer of the results, else the last one.
+        number: None is the strongest unit of the results.
+
+    Raises:
+        UserError: no unit is named, or several layers are.
+    """
+    how = how or ("last" if known is None else _kind(known))
+    if known is not None and (_kind(known) == CELL) != (how == CELL):
+        known = None  # its units are others
+    if number is None and known is not None and known.units is not None:
+        number = known.units.strongest[0]
+    if number is None:
+        raise UserError(
+            "`show`: name a unit with `unit`, or with `out` the folder of a probe with `units`"
+        )
+    asked = layer_numbers(layers, layers_of(model, how))
+    if len(asked) > 1:
+        raise UserError("`show`: shows one `layer`")
+    layer = asked[0] if layers or known is None else known.layer
+    return Unit(how, layer, number)
+
+
+def _kind(known: ProbeResults) -> Kind:
+    return CELL if known.features == CELL else "last"
+
+
+def unit_values(run: Run, text: str, unit: Unit) -> UnitValues:
+    """What a unit says while the model reads a text, as features are read.
 
     Raises:
         UserError: no such layer or unit, or nothing to read.
     """
-    last, width = run.model.num_layers, run.model.width
-    if not 0 <= layer <= last:
-        raise UserError(f"`layer={layer}`: the layers are 0 (the embeddings) to {last}")
-    if not 0 <= unit < width:
-        raise UserError(f"`unit={unit}`: the units are 0 to {width - 1:,}")
+    there, width = layers_of(run.model, unit.how), width_of(run.model, unit.how)
+    if unit.layer not in there:
+        raise UserError(f"`layer={unit.layer}`: {in_words(there)}")
+    if not 0 <= unit.number < width:
+        raise UserError(f"`unit={unit.number}`: the units are 0 to {width - 1:,}")
     ids = run.tokenizer.encode([text])[0].tolist()
     if not ids:
         raise UserError("`show`: the text has no token; give one with a word")
-    room = run.model.context_length - 1  # without the separator
-    tokens = jnp.asarray([[run.tokenizer.separator, *ids[:room]]], jnp.int32)
-    states = jax.jit(partial(backbone.layer_states, run.model))(run.backbone, tokens)
-    values = np.asarray(jax.device_get(states)[layer, 0, 1:, unit], np.float64)
-    shown, written = ids[:room], Text(run.tokenizer, [], ())
-    pieces = [written.add([one], last=i == len(shown)) for i, one in enumerate(shown, 1)]
-    return UnitValues(pieces, values.tolist(), len(ids) > room)
+    # Memory cells need no context. Of states the separator has a place in it.
+    room = len(ids) if unit.how == CELL else run.model.context_length - 1
+    tokens = jnp.asarray([run.tokenizer.separator, *ids[:room]], jnp.int32)
+    if unit.how == CELL:
+        at = (jnp.int32(unit.layer - 1), jnp.int32(unit.number))
+        found = cells.along(run.model, run.backbone, tokens, *at)
+    else:
+        read = jax.jit(partial(backbone.layer_states, run.model))
+        found = read(run.backbone, tokens[None])[unit.layer, 0, :, unit.number]
+    values = np.asarray(jax.device_get(found), np.float64)[1:].tolist()
+    pairs = zip(_pieces(run.tokenizer, ids[:room]), values, strict=True)
+    # Bytes of a character have no text before the last of them.
+    whole = [(piece, value) for piece, value in pairs if piece]
+    return UnitValues([piece for piece, _ in whole], [v for _, v in whole], len(ids) > room)
+
+
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """The text that each token completes."""
+    if isinstance(tokenizer, ByteTokenizer):  # a text's decoding leaves out blanks at its ends
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return [
+            decoder.decode(bytes([one]), number == len(ids)) for number, one in enumerate(ids, 1)
+        ]
+    written = Text(tokenizer, [], ())
+    return [written.add([one], last=number == len(ids)) for number, one in enumerate(ids, 1)]

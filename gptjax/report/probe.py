@@ -36,8 +36,13 @@ def drawn(found: ProbeResults, metric: str, source: str) -> tuple[list[Figure], 
 
 def _caption(found: ProbeResults) -> str:
     """What was fitted, and on how much."""
-    how = {"last": "the last token's state", "mean": "the mean", "max": "the maximum"}
-    text = f"Logistic regression ({found.penalty.upper()}) on {how[found.features]} of each text"
+    how = {
+        "last": "the last token's state of each text",
+        "mean": "the mean of each text",
+        "max": "the maximum of each text",
+        "cell": "the memory cells after each text",
+    }
+    text = f"Logistic regression ({found.penalty.upper()}) on {how[found.features]}"
     text += ", one class against the rest. " if found.one_vs_rest else ". "
     if found.folds is not None:
         text += f"Cross-validation with {found.folds} folds over {found.examples:,} rows. "
@@ -63,7 +68,7 @@ def _by_layer(found: ProbeResults, metric: str, caption: str, source: str) -> Fi
     return Figure(
         name=LAYERS,
         title=f"{found.task}: {LABELS[metric]} of a probe by layer",
-        caption=caption + "Layer 0 is the embeddings.",
+        caption=caption + ("Layer 0 is the embeddings." if 0 in layers else ""),
         x_label="layer",
         y_label=axis(metric),
         series=tuple(series),

@@ -234,7 +234,7 @@ class ProbeResults(_Asked):
     ``metrics`` are those of ``layer`` on ``split``; of a cross-validation the means over the folds.
     """
 
-    features: str  # last, mean or max
+    features: str  # last, mean, max or cell
     penalty: str
     standardised: bool
     one_vs_rest: bool  # whether the classes were fitted one against the rest

@@ -1,6 +1,10 @@
 """Features are the model's own states, whatever they are computed beside, and computed once."""
 
+import html
+import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +17,14 @@ from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
 from gptjax.evaluation import features
 from gptjax.evaluation.features import features_of
-from gptjax.models import backbone
+from gptjax.interchange.openai_mlstm import FILES
+from gptjax.models import backbone, cells
 from gptjax.models.lstm import LSTMConfig
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.open import Run
+from gptjax.runs.open import Run, load
 
+SHARED = os.environ.get("GPTJAX_SHARED")
 SIZES = {"vocabulary_size": 330, "context_length": 12, "num_layers": 2, "width": 16}
 MODELS = [TransformerConfig(**SIZES, num_heads=2, norm="pre"), LSTMConfig(**SIZES)]
 WORDS = ["the", "old", "house", "was", "very", "quiet", "and", "bright"]
@@ -68,6 +74,48 @@ def test_features_are_the_states_of_the_text_alone(run, model):
     assert found.lengths.tolist() == lengths
     assert found.cut == sum(length > 11 for length in lengths) > 0
     assert found.tokens == [min(length + 1, 12) for length in lengths]
+
+
+def test_memory_cells_are_of_whole_texts(run):
+    """Of texts that are longer than the context too, whatever is beside them."""
+    model = replace(MODELS[1], units=7)
+    params = backbone.init_backbone(model, jax.random.key(1))
+    run = replace(run, model=model, params=params)
+    examples = texts(9)
+    found = features_of(run, examples, TASKS["sst2"], layers=[2, 1], how="cell", batch_size=4)
+    read = jax.jit(backbone.extend, static_argnums=0)
+    start, zero = backbone.empty_cache(model, 1, 1), jnp.zeros(1, jnp.int32)
+    for number, example in enumerate(examples):
+        (ids,) = run.tokenizer.encode([example.texts[0]])
+        tokens = np.concatenate([[run.tokenizer.separator], ids])[None]
+        _, cache = read(model, run.backbone, jnp.asarray(tokens), start, zero[0], zero)
+        for layer in (1, 2):
+            own = cells.cells_of(cache)[layer - 1, 0]
+            np.testing.assert_allclose(found.layers[layer][number], own, atol=1e-5)
+    assert found.cut == 0
+    assert max(found.tokens) == max(found.lengths) + 1 > model.context_length
+    assert not features_of(run, examples, TASKS["sst2"], layers=[1], how="cell").computed
+
+
+@pytest.mark.skipif(SHARED is None, reason="OpenAI's features are not here")
+def test_memory_cells_are_those_of_the_original_code(tmp_path, monkeypatch):
+    """With OpenAI's files, and texts of which the longest took several of its chunks."""
+    monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path / "cache"))
+    kept = Path(SHARED) / "reference/ancestors"
+    arrays, recorded = np.load(kept / "mlstm.npz"), json.loads((kept / "mlstm.json").read_text())
+    for number, name in enumerate(FILES):
+        np.save(tmp_path / name, arrays[f"model_{number}"])
+    run = load(f"openai:{tmp_path}")
+    own = [html.unescape(text) for text in recorded["texts"]]
+    examples = [Example((text,), 0, "", row) for row, text in enumerate(own)]
+    found = features_of(run, examples, TASKS["imdb"], layers=[1], how="cell")
+    np.testing.assert_allclose(found.layers[1], arrays["features"], atol=1e-5)
+    assert found.tokens == [len(one) for one in recorded["bytes"]]
+
+
+def test_a_transformer_has_no_memory_cells(run):
+    with pytest.raises(UserError, match="`features=cell`: a transformer has no memory cells"):
+        features_of(run, texts(2), TASKS["sst2"], layers=[1], how="cell")
 
 
 def test_neither_the_batch_nor_the_neighbours_change_a_feature(run):

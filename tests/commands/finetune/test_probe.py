@@ -223,6 +223,8 @@ def test_a_text_is_coloured(pretrained, probed, tmp_path, capsys, monkeypatch):
         (["--task", "race"], "--task race: has choices"),
         (["--task", "stsb"], "--task stsb: has scores"),
         (["--task", "sst2", "--layer", "9"], "--layer 9: the layers are 0"),
+        (["--task", "sst2", "--features", "cell"], "--features cell: a transformer has no memory"),
+        (["--show", "x", "--features", "cell", "--unit", "1"], "a transformer has no memory cells"),
         (["--task", "sst2", "--folds", "3", "--units", "2"], "contradicts --units"),
         (["--task", "sst2", "--folds", "3", "--train-sizes", "9"], "contradicts --train-sizes"),
         (["--task", "sst2", "--folds", "60"], "--folds 60: it must be from 2 to"),

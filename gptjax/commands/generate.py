@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from gptjax.config import repeated
+from gptjax.evaluation.held_units import parse
 from gptjax.evaluation.writing import write
 from gptjax.runs.open import Reading
 
@@ -30,10 +31,15 @@ class GenerateConfig(Reading):
     """Independent samples."""
     seed: int = 0
     """Of the draws: the same seed and options give the same text."""
+    set_unit: Annotated[tuple[str, ...], repeated] = ()
+    """INDEX=VALUE holds a memory cell of a recurrent model at a value, after the prompt and after
+    each token. LAYER:INDEX=VALUE is of another layer than the last one, counted from 1. Give the
+    option once for each of several."""
 
 
 def run(config: GenerateConfig) -> list[str]:
     """Print the samples while they are written, the prompt included."""
+    units = parse(config.set_unit)
     written = write(
         config.open(substitute=True),
         config.prompt,
@@ -44,6 +50,7 @@ def run(config: GenerateConfig) -> list[str]:
         num_samples=config.num_samples,
         seed=config.seed,
         stop=config.stop,
+        set_unit=units,
     )
     return _show(written, config.num_samples)
 

@@ -15,6 +15,7 @@ from gptjax.data.tasks.examples import to_split
 from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError
 from gptjax.evaluation.given_rows import ADVICE, rows_of
+from gptjax.evaluation.held_units import Unit
 from gptjax.evaluation.task_scores import predict_split
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.evaluation.writing import write
@@ -89,6 +90,7 @@ class Model(Run):
         num_samples: int = 1,
         seed: int = 0,
         stop: str | Sequence[str] = (),
+        set_unit: Mapping[Unit, float] | None = None,
     ) -> list[str]:
         """Continue a prompt, which is read as the beginning of a document.
 
@@ -101,12 +103,15 @@ class Model(Run):
             num_samples: independent samples.
             seed: of the draws.
             stop: texts to stop before; they are looked for in what is added to the prompt.
+            set_unit: values of memory cells of a recurrent model, which are set after the prompt
+                and after each token: ``{2388: 1.5}`` of the last layer, or by layer, counted from
+                1, and cell, ``{(1, 2388): 1.5}``.
 
         Returns:
             The samples, each with the prompt.
 
         Raises:
-            UserError: an option out of its range.
+            UserError: an option out of its range, or no such memory cell.
         """
         texts = [""] * num_samples
         for number, added, _ in write(
@@ -119,6 +124,7 @@ class Model(Run):
             num_samples=num_samples,
             seed=seed,
             stop=(stop,) if isinstance(stop, str) else stop,
+            set_unit=(set_unit or {}).items(),
             every=TOKENS_AT_ONCE,
         ):
             texts[number] += added

@@ -1,12 +1,13 @@
 """A text that is being written: what of it is certain so far, and where it stops."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 import jax
 
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
+from gptjax.evaluation.held_units import Unit, held_units
 from gptjax.models.decode import stream
 from gptjax.runs.open import Run
 
@@ -85,12 +86,15 @@ def write(
     num_samples: int = 1,
     seed: int = 0,
     stop: Sequence[str] = (),
+    set_unit: Iterable[tuple[Unit, float]] = (),
     every: int = 1,
 ) -> Iterator[tuple[int, str, bool]]:
     """Continue a prompt, read as the beginning of a document, and give the text as it grows.
 
     A sample ends at the end of a text, at ``max_tokens``, or before a stop text that it has
-    written; the other options are those of `gptjax.models.decode.stream`.
+    written. Memory cells in ``set_unit`` are held at a value
+    (`gptjax.evaluation.held_units.held_units`). The other options are those of
+    `gptjax.models.decode.stream`.
 
     Yields:
         the number of a sample, what is added to its text (first of all the prompt), and whether
@@ -98,6 +102,7 @@ def write(
     """
     if "" in stop:
         raise UserError("`stop`: an empty text is everywhere; leave it out")
+    held = held_units(run.model, set_unit)
     tokenizer = run.tokenizer
     ids = tokenizer.encode_beginnings([prompt])[0].tolist()
     texts = [Text(tokenizer, ids, stop) for _ in range(num_samples)]
@@ -112,6 +117,7 @@ def write(
         top_k=top_k,
         top_p=top_p,
         num_samples=num_samples,
+        held=held,
         every=every,
     )
     count = 0

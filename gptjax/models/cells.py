@@ -4,12 +4,14 @@ A family has them if its config says how many ``cells`` a layer has. What it rem
 `gptjax.models.backbone.extend`) is then a tuple with a ``cell`` [B, N], float32, for each layer.
 """
 
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.models.backbone import empty_cache, extend
 from gptjax.models.config import ModelConfig
@@ -76,3 +78,29 @@ def along(
     start = empty_cache(config, 1, len(tokens))
     _, found = jax.lax.scan(read, start, (tokens, jnp.arange(len(tokens))))
     return found
+
+
+class Held(NamedTuple):
+    """Memory cells that are held at a value while a model writes."""
+
+    which: Bool[Array, "L N"]
+    values: Float[Array, "L N"]  # 0 elsewhere
+
+
+def held(config: ModelConfig, units: Iterable[tuple[int, int, float]]) -> Held:
+    """Hold these: the layer, counted from 0, the number of the cell, and its value."""
+    shape = (config.num_layers, count(config) or 0)
+    which, values = np.zeros(shape, bool), np.zeros(shape, np.float32)
+    for layer, unit, value in units:
+        which[layer, unit], values[layer, unit] = True, value
+    return Held(jnp.asarray(which), jnp.asarray(values))
+
+
+def hold(cache: Any, held: Held | None) -> Any:
+    """What is remembered, with the held cells overwritten; the states stay as they are."""
+    if held is None:
+        return cache
+    return tuple(
+        carry._replace(cell=jnp.where(which[None], values[None], carry.cell))
+        for carry, which, values in zip(cache, *held, strict=True)
+    )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from gptjax.errors import LARGEST, UserError, shown
 from gptjax.models.backbone import empty_cache, extend
 from gptjax.models.backbone import logits as logits_of
+from gptjax.models.cells import Held, hold
 from gptjax.models.config import ModelConfig
 
 MOST_TOKENS = 10_000_000
@@ -30,6 +31,7 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     num_samples: int = 1,
+    held: Held | None = None,
 ) -> list[list[list[int]]]:
     """Continue each prompt, token by token.
 
@@ -48,6 +50,7 @@ def generate(
         top_k: draw from the k most probable tokens only; 0 for all.
         top_p: draw from the fewest tokens whose probabilities add up to at least p; 1 for all.
         num_samples: independent continuations per prompt.
+        held: memory cells that are overwritten after the prompt and after each token.
 
     Returns:
         for each prompt its samples, each a list of the new token ids.
@@ -60,7 +63,7 @@ def generate(
     tokens, first = _padded(config, prompts, num_samples, max(stop, 0))
     new = sample(
         config, params, tokens, first, key, np.int32(stop), np.float32(temperature),
-        np.int32(top_k), np.float32(top_p), max_tokens=max_tokens,
+        np.int32(top_k), np.float32(top_p), held, max_tokens=max_tokens,
     )  # fmt: skip
     drawn = np.asarray(new).tolist()
     samples = [row[: row.index(stop)] if stop in row else row for row in drawn]
@@ -79,6 +82,7 @@ def stream(
     top_k: int = 0,
     top_p: float = 1.0,
     num_samples: int = 1,
+    held: Held | None = None,
     every: int = 1,
 ) -> Iterator[list[list[int]]]:
     """Continue a prompt as `generate` does, and give the new tokens while they are drawn.
@@ -94,11 +98,11 @@ def stream(
     tokens, first = _padded(config, [prompt], num_samples, max(int(stop), 0))
     width, every = tokens.shape[1], min(every, max_tokens)
     options = (np.float32(temperature), np.int32(top_k), np.float32(top_p))
-    state = _begin(config, params, tokens, first, max_tokens=max_tokens)
+    state = _begin(config, params, tokens, first, held, max_tokens=max_tokens)
     for drawn in range(0, max_tokens, every):
         until = min(drawn + every, max_tokens)
         state, new, done = _go_on(
-            config, params, state, first, key, stop, *options, np.int32(until),
+            config, params, state, first, key, stop, *options, held, np.int32(until),
             width=width, every=every,
         )  # fmt: skip
         # The last tokens are given whole, some of them once more.
@@ -142,6 +146,7 @@ def sample(
     temperature: Float[Array, ""],
     top_k: Int[Array, ""],
     top_p: Float[Array, ""],
+    held: Held | None = None,
     *,
     max_tokens: int,
 ) -> Int[Array, "B N"]:
@@ -151,8 +156,8 @@ def sample(
     ``first`` are the columns of their first tokens. ``end`` -1 is no end. The result has
     ``max_tokens`` new tokens of each row; after an end only ends.
     """
-    state = _begin(config, params, prompt, first, max_tokens=max_tokens)
-    options = (temperature, top_k, top_p)
+    state = _begin(config, params, prompt, first, held, max_tokens=max_tokens)
+    options = (temperature, top_k, top_p, held)
     state = _draw_until(
         config, params, state, first, key, end, *options, jnp.int32(max_tokens), prompt.shape[1]
     )
@@ -171,10 +176,11 @@ def _read(
     cache: tuple[Any, ...],
     slot: Array,
     start: Array,
+    held: Held | None,
 ) -> tuple[Array, tuple[Any, ...]]:
     """The logits after the tokens, and the cache with them in it."""
     states, cache = extend(config, params, tokens, cache, slot, start)
-    return logits_of(config, params, states[:, -1]), cache
+    return logits_of(config, params, states[:, -1]), hold(cache, held)
 
 
 @partial(jax.jit, static_argnames=("config", "max_tokens"))
@@ -183,13 +189,14 @@ def _begin(
     params: Any,
     prompt: Int[Array, "B P"],
     first: Int[Array, " B"],
+    held: Held | None,
     *,
     max_tokens: int,
 ) -> _State:
     """The state after the prompt, before anything is drawn."""
     batch, width = prompt.shape
     cache = empty_cache(config, batch, _slots(config, width + max_tokens))
-    logits, cache = _read(config, params, prompt, cache, jnp.int32(0), first)
+    logits, cache = _read(config, params, prompt, cache, jnp.int32(0), first, held)
     zero, tokens = jnp.int32(0), jnp.pad(prompt, ((0, 0), (0, max_tokens)))
     return _State(zero, zero, tokens, cache, logits, jnp.zeros(batch, bool))
 
@@ -205,13 +212,14 @@ def _go_on(
     temperature: Float[Array, ""],
     top_k: Int[Array, ""],
     top_p: Float[Array, ""],
+    held: Held | None,
     until: Int[Array, ""],
     *,
     width: int,
     every: int,
 ) -> tuple[_State, Int[Array, "B N"], Bool[Array, ""]]:
     """Draw until so many are drawn: the state, the last ``every`` tokens, and if all have ended."""
-    options = (temperature, top_k, top_p)
+    options = (temperature, top_k, top_p, held)
     state = _draw_until(config, params, state, first, key, end, *options, until, width)
     new = jax.lax.dynamic_slice_in_dim(state.tokens, width + until - every, every, axis=1)
     return state, new, state.done.all()
@@ -227,13 +235,14 @@ def _draw_until(
     temperature: Array,
     top_k: Array,
     top_p: Array,
+    held: Held | None,
     until: Array,
     width: int,
 ) -> _State:
     """Draw tokens until ``until`` of them are drawn, or every row has ended."""
     slots = _slots(config, state.tokens.shape[1])
     kept = slots // 2
-    read = partial(_read, config, params)
+    read = partial(_read, config, params, held=held)
 
     def slide(state: _State) -> _State:
         """Begin a new window with the later half of the full one."""

@@ -128,6 +128,26 @@ def test_cells_that_it_lacks_are_refused_in_one_line(bytewise, capsys, words, me
     assert message in line
 
 
+def test_a_unit_is_held_while_it_writes(bytewise, capsys):
+    words = ["generate", "--run", str(bytewise), "--prompt", "A", "--max-tokens", "20"]
+    words += ["--temperature", "0"]
+
+    def written(*more):
+        assert main([*words, *more]) == 0
+        return capsys.readouterr().out.removesuffix("\n")
+
+    units = {**dict.fromkeys(range(24), 90.0), (1, 5): -90.0}
+    given = [*(f"{unit}=90" for unit in range(24)), "1:5=-90"]
+    held = written(*(word for unit in given for word in ("--set-unit", unit)))
+    assert held != written()
+    run = package.load(bytewise)
+    (text,) = run.generate("A", max_tokens=20, temperature=0.0, set_unit=units)
+    assert text == held
+    assert main([*words, "--set-unit", "3=1", "--set-unit", "2:3=1"]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("gptjax:")]
+    assert line == "gptjax: --set-unit: unit 3 of layer 2 is there twice"
+
+
 def test_others_formats_refuse_it_in_one_line(pretrained, tmp_path, capsys):
     for format in ("hf", "openai"):
         words = ["export", "--run", str(pretrained), "--format", format]

@@ -175,8 +175,10 @@ def test_missing_options_are_as_if_they_were_not_there():
     gradient, sums = jax.jit(graded)(params)
     expected = dict.fromkeys(("task_loss", "lm_loss", "accuracy"), 0.0)
     for row, count in enumerate(counts[:2]):
-        alone = Batch(*(array[row : row + 1] for array in batch))
-        alone = Batch(*(array[:, :count] for array in alone[:-1]), alone.weights)
+        alone = jax.tree.map(lambda array, row=row: array[row : row + 1], batch)
+        weights, alone = alone.weights, alone._replace(weights=np.zeros((1, 1)))
+        alone = jax.tree.map(lambda array, count=count: array[:, :count], alone)
+        alone = alone._replace(weights=weights)
         own = objective.task(config, TaskHeadConfig("choose", count), lm_coefficient=0.5)
         found, probabilities = jax.jit(
             lambda b, own=own: (

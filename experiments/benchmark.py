@@ -153,15 +153,19 @@ def peak_flops(config: BenchmarkConfig) -> float | None:
 
 
 def gptjax_step(
-    model: ModelConfig, batches: RandomBatches
+    model: ModelConfig, batches: RandomBatches, *, streams: bool = False
 ) -> tuple[Callable[[int], None], Callable[[], Any]]:
-    """Two functions: train for a number of steps and wait; and give the parameters."""
-    objective = lm(model)
+    """Two functions: train for a number of steps and wait; and give the parameters.
+
+    With ``streams`` what the model remembers goes on from step to step.
+    """
+    objective = lm(model, streams=streams)
     optimizer = make_optimizer(OptimizerConfig(warmup=0.0), 10**6)
     step = make_train_step(objective, optimizer, seed=0, accumulate=1)
     params = jax.jit(objective.init)(jax.random.key(0))
     progress = Progress(jnp.int32(0), jnp.zeros((), bool))
-    state = parallel.replicate((params, jax.jit(optimizer.init)(params), progress))
+    placed = parallel.replicate((params, jax.jit(optimizer.init)(params), progress))
+    state = (*placed, parallel.shard_all(objective.init_carry(batches.batch_size)))
     batch = parallel.shard(batches.batch(0, 0))
     vote = parallel.vote(False)
 

@@ -17,9 +17,12 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class RandomBatches:
-    """An endless supply of random tokens."""
+    """An endless supply of random tokens; with ``streams`` rows go on from batch to batch."""
 
-    def __init__(self, vocabulary: int, batch_size: int, context: int) -> None:
+    def __init__(
+        self, vocabulary: int, batch_size: int, context: int, *, streams: bool = False
+    ) -> None:
+        self._streams = streams
         self.batch_size = batch_size
         self._vocabulary = vocabulary
         self._shape = (batch_size, 1, context + 1)
@@ -36,6 +39,7 @@ class RandomBatches:
             extract=np.zeros(tokens.shape[:2], np.int32),
             targets=np.ones(tokens.shape[:2], np.float32),
             weights=np.ones(len(tokens), np.float32),
+            fresh=np.zeros(tokens[..., 1:].shape, bool) if self._streams else None,
         )
 
     def describe(self, epoch: int, index: int) -> str:

@@ -14,6 +14,7 @@ from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
 from gptjax.data.tasks.texts import is_task, open_split
+from gptjax.data.text.autoencoder import AutoencoderRows
 from gptjax.data.text.batches import to_evaluate
 from gptjax.data.text.corpus import Corpus, prepare_whole
 from gptjax.data.text.settings import CorpusConfig
@@ -23,7 +24,7 @@ from gptjax.data.text.windows import Windows
 from gptjax.errors import UserError, check_counts
 from gptjax.evaluation import most_wrong
 from gptjax.evaluation.notices import one_answer
-from gptjax.evaluation.perplexity import Perplexity, perplexity, show_per_word
+from gptjax.evaluation.perplexity import Perplexity, Reconstruction, measured, show_per_word
 from gptjax.evaluation.task_scores import SplitScores, predict_split, report
 from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance, RunFolder
@@ -85,7 +86,7 @@ class EvaluateConfig(TableOptions, Reading):
         check_counts(self, "", "context stride streams batch_size")
 
 
-def run(config: EvaluateConfig) -> Perplexity | SplitScores:
+def run(config: EvaluateConfig) -> Perplexity | Reconstruction | SplitScores:
     """Print perplexity per token and word, and bits per byte; or a task's metrics."""
     if config.out is not None:
         folder_for_measurement(config.out)
@@ -111,7 +112,7 @@ def _read_text(config: EvaluateConfig, loaded: Run) -> Corpus:
     return prepare_whole(settings, loaded.tokenizer, source)
 
 
-def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
+def _text(config: EvaluateConfig, loaded: Run) -> Perplexity | Reconstruction:
     whole = loaded.model.context_length
     context = whole if config.context is None else config.context
     if not 1 <= context <= whole:
@@ -121,6 +122,12 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     stride = context if config.stride is None else config.stride
     if stride > context:
         raise UserError(f"--stride {stride}: it must be from 1 to the context of {context} tokens")
+    for name, value in (("stride", config.stride), ("streams", config.streams)):
+        if loaded.reconstructs and value is not None:
+            raise UserError(
+                f"--{name} {value}: {config.run} is a sequence autoencoder, which reads a document "
+                "whole, or its last tokens; leave it out"
+            )
     streams = loaded.streams if config.streams is None else config.streams
     if streams and config.stride is not None:
         raise UserError("--stride: windows do not overlap where what is remembered goes on")
@@ -129,26 +136,21 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     corpus = _read_text(config, loaded)
     windows = _batches(config, loaded, corpus, context, stride, streams)
     means = Evaluator(objective, windows)(loaded.params)
-    result = perplexity(means["loss"], corpus, means.get("end_loss"))
-    per_word = show_per_word(result.metrics(), "{:.3f}")
+    result = measured(means, windows)
     print(f"{config.run} ({loaded.checkpoint}) on {corpus}")
     how = f"context {context}, stride {stride}"
     if isinstance(windows, WholeDocuments):
         how = windows.report()
-    print(f"{how}: every token counted once")
-    print(f"  perplexity per token  {result.perplexity:12.3f}   ({result.loss:.4f} nats)")
-    print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
-    print(f"  bits per byte         {result.bits_per_byte:12.4f}")
-    print(f"  accuracy              {means['accuracy']:12.4f}   (next token)")
-    if result.end_loss is not None:
-        print(f"  loss of the ends      {result.end_loss:12.4f}   (nats, of each document's end)")
+    once = f"{how}: every token counted once"
+    print(windows.report() if isinstance(windows, AutoencoderRows) else once)
+    _show(result, means["accuracy"])
     if (line := not_kept(loaded.tokenizer, {"text": corpus})) is not None:
         print(f"  {line}")
     if config.out is not None:
         left_out = dropped(corpus.dropped)
         results = TextEvaluation(
             split=corpus.name,
-            examples=corpus.num_tokens,
+            examples=result.tokens,
             metrics={**means, **result.metrics()},
             data=Data(source=corpus.name, fingerprint=corpus.fingerprint, dropped=left_out),
             checkpoint=loaded.checkpoint,
@@ -164,6 +166,21 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity:
     return result
 
 
+def _show(result: Perplexity | Reconstruction, accuracy: float) -> None:
+    """What a text came to, a line for each unit."""
+    nats = f"({result.loss:.4f} nats)"
+    if isinstance(result, Perplexity):
+        per_word = show_per_word(result.metrics(), "{:.3f}")
+        print(f"  perplexity per token  {result.perplexity:12.3f}   {nats}")
+        print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
+        print(f"  bits per byte         {result.bits_per_byte:12.4f}")
+    else:
+        print(f"  reconstruction perplexity {result.reconstruction_perplexity:8.3f}   {nats}")
+    print(f"  accuracy              {accuracy:12.4f}   (next token)")
+    if result.end_loss is not None:
+        print(f"  loss of the ends      {result.end_loss:12.4f}   (nats, of each document's end)")
+
+
 def _batches(
     config: EvaluateConfig,
     loaded: Run,
@@ -171,14 +188,16 @@ def _batches(
     context: int,
     stride: int,
     streams: int | None,
-) -> Windows | WholeDocuments:
+) -> Windows | WholeDocuments | AutoencoderRows:
     most = corpus.num_tokens // stride + corpus.num_documents
-    size = rows_at_once(loaded.model, config.batch_size, most, context)
-    if streams is None:
+    if loaded.reconstructs:
+        settings, most = CorpusConfig(layout="autoencode"), corpus.num_documents
+    elif streams is None:
         settings = CorpusConfig(predict_end=loaded.predicts_end)
     else:
         ends = loaded.predicts_end
         settings = CorpusConfig(predict_end=ends, order="streams", streams=streams)
+    size = rows_at_once(loaded.model, config.batch_size, most, context)
     return to_evaluate(settings, corpus, context_length=context, batch_size=size, stride=stride)
 
 

@@ -9,16 +9,18 @@ from gptjax import config as configs
 from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tasks import texts
 from gptjax.data.text import corpus, vocabulary
+from gptjax.data.text.autoencoder import AutoencoderRows, check_end
 from gptjax.data.text.batches import is_streams, order, to_evaluate, to_train
 from gptjax.data.text.corpus import Corpus, predicts_end
 from gptjax.data.text.documents import Source, Sources
 from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.streams import WholeDocuments
 from gptjax.data.text.unigram import unigram_perplexity
+from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers import byte_level
 from gptjax.data.tokenizers.tokenizer import BYTES, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
-from gptjax.evaluation.perplexity import perplexity, show_per_word
+from gptjax.evaluation.perplexity import Perplexity, after_updates, measured
 from gptjax.evaluation.sampling import continuations
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
@@ -144,6 +146,8 @@ def run(config: PretrainConfig) -> LanguageModelling:
             say(line)
         create(folder)
         tokenizer = _tokenizer(config, folder, resume, source, sources.train)
+        if config.corpus.autoencodes:
+            check_end(tokenizer)
         text = replace(config.corpus, predict_end=predicts_end(config.corpus, tokenizer))
         return _problem(replace(config, corpus=text), tokenizer, source, sources)
 
@@ -159,6 +163,8 @@ def _problem(
     batches = to_train(config.corpus, train, context_length=context, batch_size=size, seed=seed)
     say(f"training text: {train}")
     say(f"  {batches.report()}")
+    if isinstance(batches, AutoencoderRows) and (notice := batches.notice()) is not None:
+        say(f"notice: {notice}")
     say(f"validation text: {valid}")
     if sources.validation is None:
         say(f"  {corpus.held_back(train, valid, config.corpus)}")
@@ -169,27 +175,28 @@ def _problem(
     # is over the tokens of the text, whatever the loss runs over.
     size //= config.train.accumulate
     whole = to_evaluate(config.corpus, valid, context_length=context, batch_size=size)
-    if isinstance(whole, WholeDocuments) and whole.is_cut:
+    if isinstance(whole, AutoencoderRows) or (isinstance(whole, WholeDocuments) and whole.is_cut):
         say(f"  {whole.report()}")
     apart = tokenizer.end if config.corpus.predict_end else None
     evaluator = Evaluator(lm(config.model.for_perplexity(), apart, streams=streams), whole)
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
-        return {**means, "perplexity": perplexity(means["loss"], valid).perplexity}
+        found = measured(means, whole)
+        return {**means, found.NAME: found.metrics()[found.NAME]}
 
     return Problem(
         called="pretrain",
         tokenizer=tokenizer,
         objective=lm(config.model, streams=streams),
         batches=batches,
-        unit="windows",
+        unit="rows" if config.corpus.autoencodes else "windows",
         evaluate=evaluate,
-        conclude=lambda trained: _conclude(config, trained, train, valid),
+        conclude=lambda trained: _conclude(config, trained, train, whole),
         content={"corpus": train.fingerprint},
         earlier={"corpus": (train.earlier,)},
         order=order(config.corpus),
-        facts={"train": _facts(train), "valid": _facts(valid)},
+        facts={"train": _facts(train, batches), "valid": _facts(valid, whole)},
         config=config,
         params=None if source is None else lambda: source.params,
         source=None if source is None else source.params,
@@ -229,8 +236,11 @@ def _tokenizer(
     return tokenizer
 
 
-def _facts(corpus: Corpus) -> dict[str, Any]:
+def _facts(corpus: Corpus, rows: object) -> dict[str, Any]:
+    # Of an autoencoder, the tokens and ends that are predicted in an epoch of all rows.
+    predicted = {"predicted": rows.num_targets} if isinstance(rows, AutoencoderRows) else {}
     return {
+        **predicted,
         "source": corpus.name,
         "fingerprint": corpus.fingerprint,
         "files": dict(corpus.files),
@@ -243,16 +253,20 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
 
 
 def _conclude(
-    config: PretrainConfig, trained: Trained, train: Corpus, valid: Corpus
+    config: PretrainConfig,
+    trained: Trained,
+    train: Corpus,
+    rows: Windows | WholeDocuments | AutoencoderRows,
 ) -> LanguageModelling:
     """results.json, samples.txt, and the last lines that people see."""
-    folder, seed = trained.folder, config.train.seed
-    measured = perplexity(trained.metrics["loss"], valid, trained.metrics.get("end_loss"))
-    unigram = unigram_perplexity(train, valid)
+    folder, seed, valid = trained.folder, config.train.seed, rows.corpus
+    found, unigram = measured(trained.metrics, rows), {}
+    if isinstance(found, Perplexity):
+        unigram = {"unigram_perplexity": unigram_perplexity(train, valid)}
     results = LanguageModelling(
         split="valid",
-        examples=valid.num_tokens,
-        metrics={**trained.metrics, **measured.metrics(), "unigram_perplexity": unigram},
+        examples=found.tokens,
+        metrics={**trained.metrics, **found.metrics(), **unigram},
         data=Data(source=valid.name, fingerprint=valid.fingerprint, dropped=dropped(valid.dropped)),
         checkpoint=trained.checkpoint,
         steps=trained.steps,
@@ -264,12 +278,7 @@ def _conclude(
     ((sample,),) = continuations(
         loaded, [""], max_tokens=120, temperature=1.0, top_k=40, top_p=1.0, num_samples=1, seed=seed
     )
-    say(
-        f"validation perplexity after {loaded.step:,} updates: {measured.perplexity:.2f} per token "
-        f"(token frequencies alone: {unigram:.2f}), "
-        f"{show_per_word(measured.metrics())} per word, "
-        f"{measured.bits_per_byte:.3f} bits per byte"
-    )
+    say(after_updates(found, loaded.step, **unigram))
     say("a sample of its writing:\n")
     show(sample)
     # After they are shown, so that a full disk hides nothing.

@@ -13,6 +13,7 @@ from gptjax.commands.advice import command_line
 from gptjax.data.tasks.load import find_task_files
 from gptjax.data.tasks.texts import check as check_corpus
 from gptjax.errors import FailedRunsError, Interrupted
+from gptjax.evaluation.perplexity import Reconstruction
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.start import ABSENT, newest_run
 from gptjax.runs.sweep_results import SweepPoint, SweepResults
@@ -48,7 +49,8 @@ class SweepConfig:
 def _check_pretrain(config: pretrain.PretrainConfig) -> tuple[str, ...]:
     total_steps(config.train, 1)
     check_corpus(config.corpus)
-    return PRETRAIN_METRICS
+    # Of an autoencoder alone, so that none is compared with a language model.
+    return (Reconstruction.NAME,) if config.corpus.autoencodes else PRETRAIN_METRICS
 
 
 def _check_finetune(config: finetune.FinetuneConfig) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
-from gptjax.evaluation.perplexity import show_per_word
+from gptjax.evaluation.perplexity import Reconstruction, show_per_word
 from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
@@ -15,35 +15,82 @@ SEEN = "million tokens seen (padding included)"
 LOSS = "loss, nats per token"
 MOST_POINTS = 400  # of a curve: more than a screen can show
 QUALITY = ("perplexity", "per word", "bits per byte", "accuracy, %", "unigram perplexity")
+TRAINING = ("parameters", "updates", "tokens seen", "training")
+TIME = "The time is that of the updates, without evaluation, from their recorded speeds."
+Labelled = Sequence[tuple[PretrainedRun, str]]
 
 
 def sections(runs: Sequence[PretrainedRun]) -> Iterator[Section]:
-    """A table of all runs, and a section for each of them."""
+    """Tables of all runs, and a section for each of them.
+
+    Language models and sequence autoencoders stand apart: their losses are of different things.
+    """
     if not runs:
         return
     labelled = with_labels(runs)
-    table = Table(
-        name="pre-training-runs",
-        title="Pre-trained runs",
-        caption="Perplexity is of the whole validation text, each token counted once; beside it "
-        "what token frequencies alone come to. The time is that of the updates, without "
-        "evaluation, from their recorded speeds.",
-        columns=("run", *QUALITY, "parameters", "updates", "tokens seen", "training"),
-        rows=tuple((label, *_row(run)) for run, label in labelled),
-        sources=tuple(run.origin.path for run in runs),
-    )
-    found = (_line(run, "valid", "loss", label) for run, label in labelled)
+    models = [pair for pair in labelled if not _reconstructs(pair[0])]
+    autoencoders = [pair for pair in labelled if _reconstructs(pair[0])]
+    tables = [*_models(models), *_autoencoders(autoencoders)]
+    figures = [
+        *_together(models, "pre-training-validation", "Validation loss"),
+        *_together(autoencoders, "reconstruction-validation", "Validation loss, written once more"),
+    ]
+    yield Section("pre-training", "Pre-training", tables=tuple(tables), figures=tuple(figures))
+    for run in runs:
+        yield _section(run)
+
+
+def _reconstructs(run: PretrainedRun) -> bool:
+    """Whether it is a sequence autoencoder."""
+    return Reconstruction.NAME in run.metrics
+
+
+def _models(runs: Labelled) -> Iterator[Table]:
+    if runs:
+        yield Table(
+            name="pre-training-runs",
+            title="Pre-trained runs",
+            caption="Perplexity is of the whole validation text, each token counted once; beside "
+            f"it what token frequencies alone come to. {TIME}",
+            columns=("run", *QUALITY, *TRAINING),
+            rows=tuple((label, *_quality(run), *_training(run)) for run, label in runs),
+            sources=tuple(run.origin.path for run, _ in runs),
+        )
+
+
+def _autoencoders(runs: Labelled) -> Iterator[Table]:
+    if runs:
+        names = {Reconstruction.NAME: "{:,.2f}", "accuracy": "{:.1%}"}
+        yield Table(
+            name="sequence-autoencoders",
+            title="Sequence autoencoders",
+            caption="Of the tokens of the validation documents, which are written once more after "
+            "they were read: no perplexity of a text, and not to be compared with one. "
+            f"{TIME}",
+            columns=("run", "reconstruction perplexity", "accuracy", *TRAINING),
+            rows=tuple(
+                (
+                    label,
+                    *(form.format(run.metrics[name]) for name, form in names.items()),
+                    *_training(run),
+                )
+                for run, label in runs
+            ),
+            sources=tuple(run.origin.path for run, _ in runs),
+        )
+
+
+def _together(runs: Labelled, name: str, title: str) -> Iterator[Figure]:
+    """The losses of several runs in one figure."""
+    found = (_line(run, "valid", "loss", label) for run, label in runs)
     lines = [line for line in found if line]
-    together = line_figures(
+    return line_figures(
         lines if len(lines) > 1 else [],
-        name="pre-training-validation",
-        title="Validation loss",
+        name=name,
+        title=title,
         caption="Of each run on its own validation text, which stands with the run.",
         axes=(SEEN, LOSS),
     )
-    yield Section("pre-training", "Pre-training", tables=(table,), figures=tuple(together))
-    for run in runs:
-        yield _section(run)
 
 
 def _tokens_per_update(run: PretrainedRun) -> int:
@@ -54,32 +101,36 @@ def seconds(run: PretrainedRun) -> float:
     """How long the updates took: the tokens between two records at the speed of the later one."""
     train = [record for record in run.records if record["split"] == "train"]
     epochs = [0, *(record["epoch"] for record in train)]
+    facts = run.data["train"]
+    each = facts.get("predicted", facts["tokens"])  # in an epoch
     lasted: float = sum(
-        (record["epoch"] - before) * run.data["train"]["tokens"] / record["tokens_per_second"]
+        (record["epoch"] - before) * each / record["tokens_per_second"]
         for before, record in zip(epochs[:-1], train, strict=True)
         if record["tokens_per_second"]
     )
     return lasted
 
 
-def _row(run: PretrainedRun) -> tuple[str, ...]:
+def _quality(run: PretrainedRun) -> tuple[str, ...]:
     def number(name: str, form: str, scale: int = 1) -> str:
         return form.format(scale * run.metrics[name]) if name in run.metrics else "–"
 
-    training = ("–",) * 3
-    if run.updates > 0:
-        tokens, length = run.updates * _tokens_per_update(run), seconds(run)
-        duration = f"{length / 3600:.1f} h" if length >= 3600 else f"{length / 60:.0f} min"
-        training = (f"{run.updates:,}", f"{tokens / 1e6:,.1f} M", duration)
     return (
         number("perplexity", "{:,.2f}"),
         show_per_word(run.metrics),
         number("bits_per_byte", "{:.3f}"),
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),
-        f"{num_parameters(lm(run.model)):,}",
-        *training,
     )
+
+
+def _training(run: PretrainedRun) -> tuple[str, ...]:
+    size = f"{num_parameters(lm(run.model)):,}"
+    if run.updates <= 0:
+        return (size, *("–",) * 3)
+    tokens, length = run.updates * _tokens_per_update(run), seconds(run)
+    duration = f"{length / 3600:.1f} h" if length >= 3600 else f"{length / 60:.0f} min"
+    return (size, f"{run.updates:,}", f"{tokens / 1e6:,.1f} M", duration)
 
 
 def _section(run: PretrainedRun) -> Section:
@@ -104,8 +155,9 @@ def _section(run: PretrainedRun) -> Section:
 def _curves(run: PretrainedRun, name: str) -> tuple[Figure, ...]:
     """Losses and learning rate over the tokens seen, of a run that recorded any."""
     path, ended, metrics = run.origin.path, "", run.metrics
-    if "perplexity" in metrics:
-        ended = f": perplexity {metrics['perplexity']:,.1f}"
+    for quality in ("perplexity", Reconstruction.NAME):
+        if quality in metrics:
+            ended = f": {quality.replace('_', ' ')} {metrics[quality]:,.1f}"
     train = _line(run, "train", "loss", "training, one batch")
     valid = _line(run, "valid", "loss", f"validation, whole{ended}")
     losses = tuple(one for one in (train, valid) if one)
@@ -119,6 +171,8 @@ def _curves(run: PretrainedRun, name: str) -> tuple[Figure, ...]:
         f"Loss over the tokens of {run.updates:,} updates, with dropout in training and "
         "without it in validation."
     )
+    if _reconstructs(run):
+        caption += " Of the tokens of a document that are written once more after they were read."
     if records > MOST_POINTS:
         each = -(-records // MOST_POINTS)
         caption += f" A point of the training loss is the mean of {each} records."

@@ -13,6 +13,7 @@ from gptjax.data.tasks.table import TASKS
 from gptjax.data.tasks.task import Task
 from gptjax.data.tasks.task_file import read_task_file
 from gptjax.errors import UserError
+from gptjax.evaluation.perplexity import Reconstruction
 from gptjax.files import parse_json, read_text
 from gptjax.report import entries, figures
 from gptjax.report.entries import EXPERIMENT, Made, Origin, Sources
@@ -207,8 +208,11 @@ def add_results(folder: Path, shown: str, sources: Sources) -> None:
     elif isinstance(found, kinds.TaskEvaluation):
         _add_task(found, folder, shown, sources)
     else:
-        asked = isinstance(found, kinds.ZeroShot)
-        kind = "asked without training" if asked else "perplexity of a text"
+        kind = "perplexity of a text"
+        if isinstance(found, kinds.ZeroShot):
+            kind = "asked without training"
+        elif Reconstruction.NAME in found.metrics:
+            kind = "a text written once more"
         origin = Origin(shown, kind, (_measured(found, shown),))
         clean = replace(found, run=without_absolute(found.run), split=Path(found.split).name)
         sources.measured.append(entries.Measured(origin, clean))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from gptjax.data.tasks.metrics import LABELS
-from gptjax.evaluation.perplexity import show_per_word
+from gptjax.evaluation.perplexity import Reconstruction, show_per_word
 from gptjax.report import fine_tuning, pretraining
 from gptjax.report.entries import EXPERIMENT, Drawn, Measured, Sources
 from gptjax.report.figures import Figure, Series, Table
@@ -61,8 +61,13 @@ def _untrained(found: Sequence[Measured]) -> Iterator[Section]:
     pairs = [(one.origin.path, one.results) for one in found]
     if asked := {path: one for path, one in pairs if isinstance(one, ZeroShot)}:
         yield _zero_shot(asked)
-    if texts := {path: one for path, one in pairs if isinstance(one, TextEvaluation)}:
-        yield Section("texts", "Perplexity of texts", tables=(_perplexities(texts),))
+    texts = {path: one for path, one in pairs if isinstance(one, TextEvaluation)}
+    if models := {path: one for path, one in texts.items() if not _reconstructs(one)}:
+        yield Section("texts", "Perplexity of texts", tables=(_perplexities(models),))
+    if others := {path: one for path, one in texts.items() if _reconstructs(one)}:
+        yield Section(
+            "reconstructions", "Texts written once more", tables=(_reconstructions(others),)
+        )
 
 
 def _zero_shot(found: Mapping[str, ZeroShot]) -> Section:
@@ -128,5 +133,29 @@ def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
         caption="Every token counted once.",
         columns=("model", "text", "tokens", "perplexity", "per word", "bits per byte"),
         rows=tuple(rows),
+        sources=tuple(found),
+    )
+
+
+def _reconstructs(one: TextEvaluation) -> bool:
+    """Whether it is of a sequence autoencoder."""
+    return Reconstruction.NAME in one.metrics
+
+
+def _reconstructions(found: Mapping[str, TextEvaluation]) -> Table:
+    return Table(
+        name="reconstructions",
+        title="Texts written once more",
+        caption="By sequence autoencoders, which have read a document before they write it: no "
+        "perplexity of a text, and not to be compared with one.",
+        columns=("model", "text", "tokens", "reconstruction perplexity", "accuracy"),
+        rows=tuple(
+            (
+                *(one.run, one.split, f"{one.examples:,}"),
+                f"{one.metrics[Reconstruction.NAME]:,.2f}",
+                f"{one.metrics['accuracy']:.1%}",
+            )
+            for one in found.values()
+        ),
         sources=tuple(found),
     )

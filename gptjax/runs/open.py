@@ -63,17 +63,23 @@ class Run:
     @property
     def predicts_end(self) -> bool:
         """Whether it was pre-trained here to predict where a text ends."""
-        if self.checkpoint == "published":
-            return False
         return self._corpus().get("predict_end") is True
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether it was pre-trained here as a sequence autoencoder."""
+        return self._corpus().get("layout") == "autoencode"
 
     @property
     def streams(self) -> int | None:
         """`corpus.streams` of a run that was pre-trained with `corpus.order` streams, else None."""
-        corpus = {} if self.checkpoint == "published" else self._corpus()
+        corpus = self._corpus()
         return corpus.get("streams") if corpus.get("order") == "streams" else None
 
     def _corpus(self) -> dict[str, Any]:
+        """How its text was read; nothing of what others published."""
+        if self.checkpoint == "published":
+            return {}
         found: dict[str, Any] = read_table(self.folder.path).get("corpus", {})
         return found
 

@@ -18,7 +18,9 @@ from gptjax.sweep.settings import Given, Runnable, Settings, configured, resolve
 # The files of a sweep as a whole, beside the folders of its runs.
 RESULTS, SUMMARY, FIGURES = "results.json", "summary.tsv", "figures.json"
 LOCK = ".lock"
-LOWER_IS_BETTER = ("perplexity", "loss", "word_perplexity", "bits_per_byte")
+LOWER_IS_BETTER = (
+    *("perplexity", "loss", "word_perplexity", "bits_per_byte", "reconstruction_perplexity"),
+)
 SAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 LONGEST_NAME = 150  # bytes; a file system takes 255, and logs and temporary files add to it
 

@@ -26,8 +26,8 @@ ENTRY = re.compile(r"^\| \*\*(.+?)\*\* \|", re.MULTILINE)
 WORDS = """
     arm, backbone, bucket, curve checkpoint, embedded corpus, exact mode, family, fast mode,
     feature, fidelity, fingerprint, heads, held back, kind, micro-batch, objective, offline sample,
-    point, preset, probe, released weights, run, run folder, separator, special rows, sweep,
-    task file, task head, traversal, unit, update, variant, width, window
+    point, preset, probe, released weights, run, run folder, separator, sequence autoencoder,
+    special rows, sweep, task file, task head, traversal, unit, update, variant, width, window
 """
 
 

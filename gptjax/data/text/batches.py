@@ -1,5 +1,6 @@
-"""Batches of a text as its settings ask for them: windows that stand alone, or streams."""
+"""Batches of a text as its settings ask for them: windows, streams, or rows of an autoencoder."""
 
+from gptjax.data.text.autoencoder import AutoencoderRows
 from gptjax.data.text.corpus import Corpus
 from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.streams import Streams, WholeDocuments
@@ -13,8 +14,12 @@ def is_streams(config: CorpusConfig) -> bool:
 
 def to_train(
     config: CorpusConfig, corpus: Corpus, *, context_length: int, batch_size: int, seed: int
-) -> Windows | Streams:
-    """Batches to train on, in an order of the seed. Raises what the two raise."""
+) -> Windows | Streams | AutoencoderRows:
+    """Batches to train on, in an order of the seed. Raises what these raise."""
+    if config.autoencodes:
+        return AutoencoderRows(
+            corpus, context_length=context_length, batch_size=batch_size, seed=seed
+        )
     if is_streams(config):
         return Streams(
             corpus,
@@ -41,8 +46,16 @@ def to_evaluate(
     context_length: int,
     batch_size: int,
     stride: int | None = None,
-) -> Windows | WholeDocuments:
-    """Batches in which every token is predicted once. Raises what the two raise."""
+) -> Windows | WholeDocuments | AutoencoderRows:
+    """Batches in which every token is predicted once. Raises what these raise."""
+    if config.autoencodes:
+        return AutoencoderRows(
+            corpus,
+            context_length=context_length,
+            batch_size=batch_size,
+            shuffle=False,
+            drop_last=False,
+        )
     if is_streams(config):
         return WholeDocuments(
             corpus,
@@ -71,4 +84,6 @@ def order(config: CorpusConfig) -> dict[str, str | bool]:
         found: dict[str, str | bool] = {"order": config.order, "reset": config.reset}
     else:
         found = {"short_documents": config.short_documents}
+    if config.autoencodes:
+        found["layout"] = config.layout
     return {**found, "predict_end": True} if config.predict_end else found

@@ -7,6 +7,8 @@ from gptjax.config import alias, since
 from gptjax.data.tables.lines import UTF_8, EncodingErrors
 from gptjax.errors import UserError, check_counts
 
+ShortDocuments = Literal["pad", "pack", "cross"]
+
 
 @dataclass(frozen=True)
 class CorpusConfig:
@@ -41,7 +43,10 @@ class CorpusConfig:
     follow_links: bool | None = since(before=False, now=True)
     """Whether linked folders in the data folder are read like any other. None: yes; a run from
     before this setting goes on without."""
-    short_documents: Literal["pad", "pack", "cross"] = "pad"
+    layout: Literal["lm", "autoencode"] = "lm"
+    """What a row of a batch is: a window of the text, every token of which is predicted (lm); or a
+    document and its end, twice, the second time predicted (autoencode, a sequence autoencoder)."""
+    short_documents: ShortDocuments = "pad"
     """What fills a window where a document ends: padding; other documents' ends, each after a
     separator (pack); or whatever document comes next (cross: all text is one stream, windows
     cross documents)."""
@@ -63,8 +68,15 @@ class CorpusConfig:
     cache: str | None = None
     """Folder for encoded corpora. Absent: $GPTJAX_CACHE, or ~/.cache/gptjax."""
 
+    @property
+    def autoencodes(self) -> bool:
+        """Whether a sequence autoencoder is trained."""
+        return self.layout == "autoencode"
+
     def __post_init__(self) -> None:
         check_counts(self, "corpus", "streams")
+        if self.autoencodes:
+            self._check_autoencoder()
         if self.order == "streams" and self.short_documents != "pad":
             raise UserError(
                 f"corpus.short_documents {self.short_documents}: is for windows that stand alone; "
@@ -74,4 +86,22 @@ class CorpusConfig:
             raise UserError(
                 f"corpus.reset {self.reset}: is for corpus.order streams; otherwise nothing is "
                 "remembered from window to window"
+            )
+
+    def _check_autoencoder(self) -> None:
+        """Refuse what has no meaning for rows of one document each."""
+        if self.order == "streams":
+            raise UserError(
+                "corpus.layout autoencode: a row is a document that stands alone; leave "
+                "corpus.order streams out"
+            )
+        if self.short_documents != "pad":
+            raise UserError(
+                f"corpus.short_documents {self.short_documents}: is for windows; a row of "
+                "corpus.layout autoencode holds one document; leave it out"
+            )
+        if self.predict_end is False:
+            raise UserError(
+                "corpus.predict_end False: with corpus.layout autoencode the end of a document is "
+                "where it begins again; leave it out"
             )

@@ -7,13 +7,14 @@ predicted are the tokens of the text, so that every setting divides by the same 
 """
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from gptjax.batch import Batch
 from gptjax.data.text.corpus import Corpus
+from gptjax.data.text.rows import CorpusRows, ranges
+from gptjax.data.text.settings import ShortDocuments
 from gptjax.errors import UserError
 
 
@@ -31,27 +32,15 @@ class Pieces(NamedTuple):
 
 
 @dataclass(eq=False, repr=False)
-class Windows:
-    """Windows over a corpus, as `gptjax.batch.Batches` for pre-training (K = 1, C = 1).
-
-    Shapes: tokens int32 [B, 1, T + 1], lm_weights float32 [B, 1, T + 1], extract int32 [B, 1]
-    (zeros), targets float32 [B, 1] (ones), weights float32 [B]. What lies in an epoch's batches
-    is a permutation of the windows that depends on (seed, epoch) only.
+class Windows(CorpusRows):
+    """Windows over a corpus, as `gptjax.batch.Batches` for pre-training (see `CorpusRows`).
 
     Raises:
         UserError: ``drop_last`` and fewer windows than a batch has; a stride outside its range.
     """
 
-    corpus: Corpus
     _: KW_ONLY
-    context_length: int  # T, tokens that the model sees at once
-    batch_size: int  # B, windows per batch over all devices and processes
-    seed: int = 0  # of the order
-    shuffle: bool = True  # another order every epoch; otherwise the corpus's own
-    # Leave out the windows that do not fill a batch (other ones every epoch, if shuffled);
-    # otherwise the last batch is filled up with rows of weight 0.
-    drop_last: bool = True
-    short_documents: Literal["pad", "pack", "cross"] = "pad"  # see `CorpusConfig`
+    short_documents: ShortDocuments = "pad"  # see `CorpusConfig`
     # Tokens by which a window moves on, from 1 to T, which None is. Below T the windows of a
     # document overlap: the first predicts all of its tokens, each further one its last `stride`,
     # so that they have at least T - stride tokens of context, and every token still counts once.
@@ -70,39 +59,12 @@ class Windows:
         self._ends = corpus.ends[with_end & self.predict_end]  # positions, in order
         self._pieces = _lay_out(corpus, length, stride, self.short_documents, self._ends)
         self.num_windows = len(self._pieces.first) - 1
-        self._order = (-1, np.arange(self.num_windows))  # an epoch, and its order
-        if self.drop_last and self.num_windows < self.batch_size:
-            raise UserError(
-                f"{corpus.name}: {corpus.num_tokens:,} tokens are {self.num_windows:,} windows of "
-                f"{length} tokens, fewer than one batch of {self.batch_size}; give more text, "
-                "or lower `train.batch_size` or `model.context_length`"
-            )
-
-    def __len__(self) -> int:
-        """The number of batches in an epoch."""
-        whole, rest = divmod(self.num_windows, self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
-
-    def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
-        """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
-        windows = self._windows(epoch, index)
-        wanted = np.arange(self.batch_size)[rows]
-        present = wanted < len(windows)
-        tokens, weights = self._gather(windows[wanted[present]])
-        missing = ((0, len(wanted) - len(tokens)), (0, 0))  # Only the last rows can be.
-        tokens = np.pad(tokens, missing, constant_values=self.corpus.separator)
-        return Batch(
-            tokens=tokens[:, None, :],
-            lm_weights=np.pad(weights, missing)[:, None, :],
-            extract=np.zeros((len(wanted), 1), np.int32),
-            targets=np.ones((len(wanted), 1), np.float32),
-            weights=present.astype(np.float32),
+        self._count(
+            self.num_windows,
+            f"{corpus.num_tokens:,} tokens are {self.num_windows:,} windows of {length} tokens, "
+            f"fewer than one batch of {self.batch_size}; give more text, or lower "
+            "`train.batch_size` or `model.context_length`",
         )
-
-    def describe(self, epoch: int, index: int) -> str:
-        """File, document and token where each window of a batch begins."""
-        starts = self._pieces.start[self._pieces.first[self._windows(epoch, index)]]
-        return "; ".join(self.corpus.locate(int(start)) for start in starts)
 
     def report(self) -> str:
         """One line: windows, and the shares of padding, short documents and shared windows."""
@@ -121,27 +83,17 @@ class Windows:
             line += f"; {(pieces_in > 1).mean():.1%} of the windows are packed"
         return line
 
-    def _windows(self, epoch: int, index: int) -> np.ndarray:
-        if not 0 <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
-        begin = index * self.batch_size
-        end = min(begin + self.batch_size, self.num_windows)
-        if self.shuffle and self._order[0] != epoch:
-            # 8 bytes for a window of 1 KiB: under 1 % of the corpus.
-            generator = np.random.default_rng((self.seed, epoch))
-            self._order = (epoch, generator.permutation(self.num_windows))
-        return self._order[1][begin:end]
+    def _starts(self, rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._pieces.start[self._pieces.first[rows]]
+        return found
 
-    def _gather(
-        self, windows: np.ndarray
-    ) -> tuple[Int[np.ndarray, "B S"], Float[np.ndarray, "B S"]]:
-        """Tokens and weights of some windows, S = T + 1."""
+    def _gather(self, rows: np.ndarray) -> tuple[Int[np.ndarray, "B S"], Float[np.ndarray, "B S"]]:
         first = self._pieces.first
-        row, piece = _ranges(first[windows], first[windows + 1] - first[windows])
-        piece_row, source = _ranges(self._pieces.start[piece], self._pieces.length[piece])
+        row, piece = ranges(first[rows], first[rows + 1] - first[rows])
+        piece_row, source = ranges(self._pieces.start[piece], self._pieces.length[piece])
         within = source - self._pieces.start[piece][piece_row]
         target = (row[piece_row], self._pieces.offset[piece][piece_row] + within)
-        shape = (len(windows), self.context_length + 1)
+        shape = (len(rows), self.context_length + 1)
         tokens = np.full(shape, self.corpus.separator, np.int32)
         # The end of the very last document is beyond the array.
         tokens[target] = self.corpus.tokens[np.minimum(source, len(self.corpus.tokens) - 1)]
@@ -151,23 +103,13 @@ class Windows:
         starts = self.corpus.starts
         separator = starts[np.searchsorted(starts, source, side="right") - 1] == source
         end = _is_in(self._ends, source)
-        rows, columns = target
-        tokens[rows[end], columns[end]] = self.corpus.separator
+        owner, columns = target
+        tokens[owner[end], columns[end]] = self.corpus.separator
         # Only ones are written: a packed document begins where the end of the one before is.
         predicted = new & (end | ~separator)
         weights = np.zeros(shape, np.float32)
-        weights[rows[predicted], columns[predicted]] = 1
+        weights[owner[predicted], columns[predicted]] = 1
         return tokens, weights
-
-
-def _ranges(start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Several ranges one after the other: which range an entry is of, and its value.
-
-    ([7, 20], [2, 3]) gives [0, 0, 1, 1, 1] and [7, 8, 20, 21, 22].
-    """
-    owner = np.repeat(np.arange(len(start)), length)
-    before = np.cumsum(length, dtype=np.int64) - length
-    return owner, np.arange(len(owner)) + (start - before)[owner]
 
 
 def _is_in(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -194,7 +136,7 @@ def _lay_out(
     targets = ends - starts - 1
     further = np.maximum(-(-(targets - context_length) // stride), 0)
     counts = np.where(targets > 0, 1 + further, 0)
-    document, step = _ranges(np.zeros_like(counts), counts)
+    document, step = ranges(np.zeros_like(counts), counts)
     start = starts[document] + step * stride
     length = np.minimum(targets[document] - step * stride, context_length) + 1
     length = length.astype(np.int32)

@@ -203,6 +203,7 @@ def _functions(
         lm_coefficient=coefficient,
         freeze_backbone=section.freeze_backbone,
         positions=positions,
+        label_gain=section.label_gain,
     )
 
 
@@ -234,6 +235,7 @@ def _identity(section: TaskConfig, task: Task, positions: int | None) -> dict[st
         lm_coefficient=section.lm_coefficient,
         freeze_backbone=section.freeze_backbone,
         freeze_special_rows=section.freeze_special_rows,
+        label_gain=section.label_gain,
         shape=section.head_shape,
         positions=positions,
     )

@@ -19,6 +19,7 @@ from gptjax.models.task_head import HeadPooling, HeadShape
 from gptjax.runs import open as runs
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
+from gptjax.runs.head import check_label_gain
 from gptjax.runs.published import is_published, short_name
 from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import ABSENT
@@ -100,6 +101,10 @@ class TaskConfig(TableOptions, TaskSource):
     """Size of a hidden layer of the head, with ReLU. None: a linear map alone, as GPT-1."""
     head_norm: bool = False
     """Whether LayerNorm stands before each linear map of the head."""
+
+    label_gain: bool = False
+    """Whether the label is learnt at every position of a text, and not at its end alone: the later,
+    the more it counts (the linear gain of Dai and Le 2015, for long texts)."""
 
     @property
     def head_shape(self) -> HeadShape:
@@ -309,6 +314,8 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
     if (weights := section.class_weights) is not None:
         check_class_weights(weights, task)
         task = replace(task, class_weights=weights)
+    if section.label_gain:
+        check_label_gain(task, section.head_shape)
     if section.fewer_options is False:
         task = replace(task, fewer_options=False)
     return as_settled(

@@ -28,6 +28,8 @@ from gptjax.models.task_head import (
     head_features,
     head_logits,
     init_task_head,
+    linear_gain,
+    logits_everywhere,
 )
 
 
@@ -107,6 +109,7 @@ def task(
     lm_coefficient: float = 0.0,
     freeze_backbone: bool = False,
     positions: int | None = None,
+    label_gain: bool = False,
 ) -> TaskFunctions:
     """Supervised fine-tuning with an auxiliary LM loss (paper, equations 3 to 5).
 
@@ -125,8 +128,9 @@ def task(
         freeze_backbone: no gradient reaches the backbone's parameters.
         positions: with ``fidelity="released"``, how many positions the softmax runs over: the
             released code keeps as many as the longest sequence has. None: all.
+        label_gain: the label's cross-entropy is the mean over all positions of an example's one
+            sequence, by their `linear_gain`. Predictions are of the extract token all the same.
     """
-    extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
 
     def init(key: RandomKey) -> Any:
         backbone_key, head_key = jax.random.split(key)
@@ -135,31 +139,45 @@ def task(
             "adapter": init_task_head(config, head, head_key),
         }
 
-    def run(
-        params: Any, batch: Batch, key: RandomKey | None
-    ) -> tuple[Array, Array, Array, Array | None]:
-        """Logits of the classes, all states, output table and bias of the LM loss."""
-        if freeze_backbone:
-            params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
-        tokens, extract = jnp.asarray(batch.tokens), jnp.asarray(batch.extract)
-        keys = (None, None) if key is None else jax.random.split(key)
-        drop_key = None if key is None else jax.random.fold_in(key, 2)
-        longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
-        backbone, table, bias = for_loss(extended, longer, drop_key, positions)
-        rows = tokens.reshape(-1, tokens.shape[-1])
-        found = states(extended, backbone, rows, keys[0]).reshape(*tokens.shape, -1)
-        text = _is_text(tokens, extract, config.vocabulary_size)
-        features = head_features(found, text, extract, head.shape.pooling)
-        logits = head_logits(params["adapter"]["head"], features, head, keys[1], extract > 0)
-        return logits, found, table, bias
+    run = partial(_read, config, head, freeze_backbone, positions)
 
     def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
-        return _task_sums(batch, lm_coefficient, head.fewer, *run(params, batch, key)), carry
+        found = run(params, batch, key, label_gain)
+        return _task_sums(batch, lm_coefficient, head.fewer, label_gain, *found), carry
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])
 
     return TaskFunctions(Objective(init, loss), log_probabilities)
+
+
+def _read(
+    config: ModelConfig,
+    head: TaskHeadConfig,
+    frozen: bool,
+    positions: int | None,
+    params: Any,
+    batch: Batch,
+    key: RandomKey | None,
+    everywhere: bool = False,
+) -> tuple[Array, Array, Array, Array | None]:
+    """Logits of the classes (of every position), states, output table and bias."""
+    extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
+    if frozen:
+        params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
+    tokens, extract = jnp.asarray(batch.tokens), jnp.asarray(batch.extract)
+    keys = (None, None) if key is None else jax.random.split(key)
+    drop_key = None if key is None else jax.random.fold_in(key, 2)
+    longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
+    backbone, table, bias = for_loss(extended, longer, drop_key, positions)
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    found = states(extended, backbone, rows, keys[0]).reshape(*tokens.shape, -1)
+    maps = params["adapter"]["head"]
+    if everywhere:
+        return logits_everywhere(maps, found, head, keys[1]), found, table, bias
+    text = _is_text(tokens, extract, config.vocabulary_size)
+    features = head_features(found, text, extract, head.shape.pooling)
+    return head_logits(maps, features, head, keys[1], extract > 0), found, table, bias
 
 
 def _is_text(tokens: Array, extract: Array, size: int) -> Array:
@@ -168,19 +186,36 @@ def _is_text(tokens: Array, extract: Array, size: int) -> Array:
     return (tokens < size) & before
 
 
+def _gained(batch: Batch, everywhere: Array) -> tuple[Array, Array]:
+    """The mean loss of each example over its positions by their gain, and its logits at the end.
+
+    ``everywhere`` is float32 [B, T, C]; an example counts once, however long it is.
+    """
+    targets, extract = jnp.asarray(batch.targets), jnp.asarray(batch.extract)[:, 0]
+    gain = linear_gain(extract, everywhere.shape[1])
+    share = gain / jnp.maximum(gain.sum(-1, keepdims=True), 1.0)  # 0 of what pads the batch
+    losses = -(targets[:, None] * jax.nn.log_softmax(everywhere)).sum(-1)
+    logits = jnp.take_along_axis(everywhere, extract[:, None, None], axis=1)[:, 0]
+    return (share * losses).sum(-1), logits
+
+
 def _task_sums(
     batch: Batch,
     coefficient: float,
     fewer: bool,
+    gain: bool,
     logits: Array,
     found: Array,
     table: Array,
     bias: Array | None,
 ) -> Sums:
-    """Loss and metrics, given what `task` makes of a batch."""
+    """Loss and metrics, given what `task` makes of a batch; with ``gain`` logits [B, T, C]."""
     targets, weights = jnp.asarray(batch.targets), jnp.asarray(batch.weights)
-    per_example = -(targets * jax.nn.log_softmax(logits)).sum(-1)
-    total = task_loss = (weights * per_example).sum()
+    if gain:
+        losses, logits = _gained(batch, logits)
+    else:
+        losses = -(targets * jax.nn.log_softmax(logits)).sum(-1)
+    total = task_loss = (weights * losses).sum()
     hits = (logits.argmax(-1) == targets.argmax(-1)).astype(jnp.float32)
     metrics = {"task_loss": task_loss, "accuracy": (weights * hits).sum()}
     if coefficient:

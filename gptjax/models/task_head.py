@@ -120,6 +120,27 @@ def head_features(
     return pool(states, text, pooling)
 
 
+def linear_gain(extract: Int[Array, " B"], length: int) -> Float[Array, "B T"]:
+    """How much the label counts at each of T positions of a sequence: i / (k - 1) at position i.
+
+    It is 0 at the first position, 1 at the extract token at k - 1, and 0 after it (Dai and Le 2015,
+    linear gain; the weights are those of their group's released code).
+    """
+    position, last = jnp.arange(length)[None], extract[:, None]
+    gain = position.astype(jnp.float32) / jnp.maximum(last, 1).astype(jnp.float32)
+    return jnp.where(position <= last, gain, 0.0)
+
+
+def logits_everywhere(
+    params: PyTree, states: Float[Array, "B 1 T D"], head: TaskHeadConfig, key: RandomKey | None
+) -> Float[Array, "B T C"]:
+    """Logits of the classes at every position of an example's only sequence; float32.
+
+    At the extract token they are those of `head_logits`: all positions share their dropout.
+    """
+    return _mapped(params, states[:, 0].astype(jnp.float32), head, key)
+
+
 def head_logits(
     params: PyTree,
     states: Float[Array, "B K E"],

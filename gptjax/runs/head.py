@@ -59,6 +59,25 @@ def head_config(
     return TaskHeadConfig(head, task.num_classes, dropout, fewer, shape)
 
 
+def check_label_gain(task: Task, shape: HeadShape) -> None:
+    """Refuse the label at every position where there is more, or less, to read than positions.
+
+    Raises:
+        UserError: several sequences, scores, or a head that pools.
+    """
+    if task.format in ("choice", "similarity") or task.scores is not None:
+        what = "scores" if task.scores is not None else f"the format {task.format}"
+        raise UserError(
+            f"task.label_gain: {task.name} has {what}; it is for classes of one sequence: leave it "
+            "out"
+        )
+    if shape.pooling != USUAL.pooling:
+        raise UserError(
+            f"task.label_gain: reads every position by itself, and `task.pooling={shape.pooling}` "
+            "reads them together; leave one of the two out"
+        )
+
+
 def read_shape(section: Mapping[str, Any], where: str) -> HeadShape:
     """The shape that a section `task` of a config asks for; ``where`` it is, for errors.
 

@@ -48,6 +48,7 @@ def task_identity(
     lm_coefficient: float,
     freeze_backbone: bool,
     freeze_special_rows: bool = False,
+    label_gain: bool = False,
     shape: HeadShape = USUAL,
     positions: int | None,
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def task_identity(
         **({"class_weights": task.class_weights} if task.class_weights is not None else {}),
         **({"head": asdict(shape)} if shape != USUAL else {}),
         **({"freeze_special_rows": True} if freeze_special_rows else {}),
+        **({"label_gain": True} if label_gain else {}),
         "task": task.name,
         "format": task.format,
         "labels": task.labels,

@@ -174,6 +174,7 @@ def _check_task(folder: RunFolder, table: Mapping[str, Any], task: Task) -> None
             lm_coefficient=_setting(folder, table["task"], "lm_coefficient", float),
             freeze_backbone=_setting(folder, table["task"], "freeze_backbone", bool),
             freeze_special_rows=bool(table["task"].get("freeze_special_rows")),
+            label_gain=bool(table["task"].get("label_gain")),
             shape=load_head_shape(folder.path),
             positions=positions,
         )

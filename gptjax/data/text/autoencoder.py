@@ -1,7 +1,7 @@
 """Batches for a sequence autoencoder: a document and its end, and the same once more.
 
 A row is d₁ … d_k d₁ … d_k, where d_k is the end. Only the second reading is predicted, so that the
-model has to remember the first (Dai and Le 2015, section 2.1; encoder and decoder are one model).
+model has to remember the first (Dai and Le 2015, where encoder and decoder are one LSTM).
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,8 @@ from gptjax.sweep.plan import Sweep
 
 RESAMPLES = 2000
 TASKS_FILE = Path(__file__).with_name("small-tasks.toml")
-RATES, LM_RATE = "learning_rates", "lm_learning_rate"  # in the file of tasks
+# In the file of tasks; all else there are settings of fine-tuning.
+RATES, LM_RATE, FILES = "learning_rates", "lm_learning_rate", "files"
 PRETRAINED, UNTRAINED = "pre-trained", "untrained"
 
 Arms = Mapping[str, Mapping[str, Any]]
@@ -125,8 +126,9 @@ def _run_task(
     config: ArmsConfig, task: str, settings: Mapping[str, Any], arms: Arms
 ) -> dict[str, Outcome]:
     out, rates = config.arms / task, settings[RATES]
-    shared = {key: value for key, value in settings.items() if key not in (RATES, LM_RATE)}
-    shared = {"task": task, **shared, "data": str(config.data / task)}
+    own = (RATES, LM_RATE, FILES)
+    shared = {key: value for key, value in settings.items() if key not in own}
+    shared = {"task": task, **shared, "data": data_of(config, task, settings)}
     shared |= {"tracking.tensorboard": False}
 
     def run(chosen: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, SweepPoint]:
@@ -158,6 +160,15 @@ def _run_task(
         sizes = [first.read_meta()["data"][split]["examples"] for split in ("train", "valid")]
         outcomes[name] = Outcome(folder, rate, by_seed, *sizes)
     return outcomes
+
+
+def data_of(config: ArmsConfig, task: str, settings: Mapping[str, Any]) -> str | list[str]:
+    """The folder of a task, or each of the files that its settings name there, as SPLIT=FILE."""
+    folder = config.data / task
+    if FILES not in settings:
+        return str(folder)
+    pairs = (word.split("=", 1) for word in settings[FILES])
+    return [f"{split}={folder / file}" for split, file in pairs]
 
 
 def _name(arm: str, rate: float) -> str:

@@ -50,7 +50,9 @@ def config_of(words: tuple[str, ...]) -> dict:
     return tomllib.loads(Path(*option(words, "--config")).read_text(encoding="utf-8"))
 
 
-def finish_pretraining(folder: Path, perplexity: float, seed: int = 0) -> None:
+def finish_pretraining(
+    folder: Path, perplexity: float, seed: int = 0, metric: str = "perplexity"
+) -> None:
     """The files of a run that has ended well."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.toml").touch()
@@ -58,7 +60,7 @@ def finish_pretraining(folder: Path, perplexity: float, seed: int = 0) -> None:
     results = LanguageModelling(
         split="valid",
         examples=1234,
-        metrics={"perplexity": perplexity, "loss": 1.0},
+        metrics={metric: perplexity, "loss": 1.0},
         data=Data(source="embedded"),
         checkpoint="best/3",
         steps=3,

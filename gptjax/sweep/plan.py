@@ -210,7 +210,7 @@ def _metric(sweep: Sweep, known: Sequence[tuple[str, ...]]) -> str:
     """What the runs are judged by, which all of them have."""
     first, *others = dict.fromkeys(names[0] for names in known)
     if sweep.metric is None and others:
-        different = f"its tasks have different first metrics ({', '.join([first, *others])})"
+        different = f"its runs have different first metrics ({', '.join([first, *others])})"
         advice = "give metric = one that all of them have, or a sweep for each"
         raise UserError(f"{different}; {advice}")
     metric = first if sweep.metric is None else sweep.metric

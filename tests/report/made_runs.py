@@ -27,6 +27,7 @@ from gptjax.runs.results import (
     TaskRun,
     TextEvaluation,
     ZeroShot,
+    read_as,
     write_results,
 )
 from gptjax.training.tracking import Tracker, TrackingConfig
@@ -107,6 +108,17 @@ def pretrained(folder: Path, status: str = "finished") -> Path:
     )
     write_results(RunFolder(folder).results, results)
     (folder / "samples.txt").write_text("Once <upon> a time & so on\n")
+    return folder
+
+
+def autoencoder(folder: Path) -> Path:
+    """The same run, of a sequence autoencoder that predicts 1,200 tokens in an epoch."""
+    run = RunFolder(pretrained(folder))
+    text = {"source": "/secret/place/books", "documents": 3, "tokens": 4800, "predicted": 1200}
+    run.update_meta(data={"train": text})
+    metrics = {"loss": 1.9, "accuracy": 0.415, "reconstruction_perplexity": 6.6859, "tokens": 480}
+    found = read_as(LanguageModelling, run.results)
+    write_results(run.results, dataclasses.replace(found, metrics=metrics))
     return folder
 
 

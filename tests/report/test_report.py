@@ -345,6 +345,28 @@ def test_validation_losses_of_several_runs_are_drawn_together(tmp_path):
     assert "pre-training-validation" not in [one.name for one in alone.figures]
 
 
+def test_sequence_autoencoders_stand_apart_from_language_models(tmp_path):
+    made_runs.pretrained(tmp_path / "lm")
+    for name in ("sa", "sb"):
+        made_runs.autoencoder(tmp_path / name)
+    found = find([str(tmp_path)])
+    report = build(found)
+    models, apart = (
+        [row for (row,) in rows(table(report, name)).values()]
+        for name in ("pre-training-runs", "sequence-autoencoders")
+    )
+    assert [row["run"] for row in models] == ["lm"]
+    assert [row["run"] for row in apart] == ["sa", "sb"]
+    assert apart[0]["reconstruction perplexity"] == "6.69"
+    assert "perplexity" not in apart[0]
+    assert seconds(found.pretrained[1]) == pytest.approx(1200 / 64)
+    together = figure(report, "reconstruction-validation")
+    assert [line.label for line in together.series] == ["sa", "sb"]
+    assert "pre-training-validation" not in [one.name for one in report.figures]
+    labels = [line.label for one in report.figures for line in one.series]
+    assert "validation, whole: reconstruction perplexity 6.7" in labels
+
+
 def test_curves_of_pretraining(report):
     curve = figure(report, "runs-pretrain-a-loss")
     train, valid = curve.series

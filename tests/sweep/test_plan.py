@@ -229,6 +229,16 @@ def test_what_is_measured(command, parts, metric, lower, scale, pretrained):
     assert (plan.metric, plan.lower_is_better, plan.scale) == (metric, lower, scale)
 
 
+def test_an_autoencoder_is_never_compared_with_a_language_model():
+    layout = {"corpus.layout": "autoencode"}
+    plan = make_plan(Sweep("pretrain", Path("out"), {**SHORT, **layout}, variants={"a": {}}))
+    assert (plan.metric, plan.lower_is_better) == ("reconstruction_perplexity", True)
+    both = {"a": layout, "b": {}}
+    for metric in (None, "loss", "perplexity", "reconstruction_perplexity"):
+        with pytest.raises(UserError, match="metric"):
+            make_plan(Sweep("pretrain", Path("out"), SHORT, variants=both, metric=metric))
+
+
 def test_the_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(

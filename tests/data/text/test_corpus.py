@@ -389,7 +389,7 @@ def test_two_processes_encode_once(books, tokenizer, tmp_path):
         import sys
         from gptjax.data.text import cache
         from gptjax.data.text.corpus import prepare_whole
-from gptjax.data.text.settings import CorpusConfig
+        from gptjax.data.text.settings import CorpusConfig
         from gptjax.data.tokenizers.open import load_tokenizer
         tokenizer = load_tokenizer(sys.argv[1])
         write = cache._write
@@ -419,7 +419,7 @@ def test_memory_stays_flat(tokenizer, tmp_path, prose):
         """
         import resource, sys
         from gptjax.data.text.corpus import prepare
-from gptjax.data.text.settings import CorpusConfig
+        from gptjax.data.text.settings import CorpusConfig
         from gptjax.data.tokenizers.open import load_tokenizer
         tokenizer = load_tokenizer(sys.argv[1])
         for data in sys.argv[2:]:

@@ -1,6 +1,7 @@
 """Every test runs offline, on four virtual CPU devices, with rank promotion an error."""
 
 import fcntl
+import gc
 import os
 import shutil
 import tempfile
@@ -11,11 +12,12 @@ import jax
 import pytest
 
 # Tests are nearly all compilation, of programs that run once: without optimisation, and with the
-# older of XLA's two code generators for the CPU, it takes a third of the time. Newer versions have
-# one code generator, and end the process at a flag that they do not know.
+# older of XLA's two code generators for the CPU, it takes a third of the time. To compile a small
+# program in parts costs more than it saves. Newer versions have one code generator, and end the
+# process at a flag that they do not know.
 QUICKLY = "--xla_backend_optimization_level=0"
 if jax.__version_info__ < (0, 11):
-    QUICKLY += " --xla_cpu_use_fusion_emitters=false"
+    QUICKLY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + QUICKLY
 # Nor is the same program compiled again for another test, by either of pytest's processes.
 COMPILED = "GPTJAX_TEST_COMPILED"
@@ -39,6 +41,13 @@ def pytest_configure(config):
         os.environ[COMPILED] = config.stash[FOLDER] = folder_of_programs(tempfile.gettempdir())
     jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_collection_finish(session):
+    """What was imported stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def folder_of_programs(place):

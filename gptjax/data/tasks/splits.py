@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
@@ -71,6 +70,9 @@ def hold_back(split: Split, task: Task, into: str) -> tuple[Split, Split]:
             f"{split.source}: of {count} examples {held} would be held back, which leaves none; "
             "give more examples, or a validation file"
         )
+    # To import it takes as long as the rest of `gptjax pretrain` together, which seldom needs it.
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
     groups = [example.texts[0] for example in split.examples]
     indices = np.arange(count)
     if rule.grouped and len(set(groups)) > 1:

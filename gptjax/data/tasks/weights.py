@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.utils.class_weight import compute_class_weight
 
 from gptjax.data.tasks.labels import FIRST, known_labels
 from gptjax.data.tasks.splits import Example
@@ -51,6 +50,8 @@ def class_weights(examples: Sequence[Example], task: Task) -> Float[np.ndarray, 
     present = np.unique(targets)
     weights = np.zeros(task.num_classes)
     if task.class_weights == "balanced":
+        from sklearn.utils.class_weight import compute_class_weight  # slow to import
+
         weights[present] = compute_class_weight("balanced", classes=present, y=targets)
     else:
         weights[present] = np.array(task.class_weights)[present]

@@ -20,7 +20,7 @@ WORDS = (
     *("left", "remembered", "and", "but", "then", "because", "slowly", "never", "almost"),
 )
 
-# A model that compiles in seconds; 2 devices, dropout on.
+# A model that compiles in seconds; dropout on.
 TINY = [
     *("--model.vocabulary-size", "330"),
     *("--model.context-length", "16", "--model.num-layers", "1"),
@@ -52,14 +52,14 @@ def books(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
-    """Two virtual CPU devices, no network, one cache for the session.
+    """Four virtual CPU devices, no network, one cache for the session.
 
-    Programs are compiled as in the tests (see `tests/conftest.py`), each of them once.
+    Programs are those of the tests themselves (see `tests/conftest.py`), compiled once for both.
     """
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_NUM_CPU_DEVICES": "4",
         "HF_HUB_OFFLINE": "1",
         "GPTJAX_CACHE": str(tmp_path_factory.getbasetemp() / "cache"),
         "COLUMNS": "200",

@@ -366,7 +366,7 @@ def test_two_processes_train_as_one(books, gptjax, two_processes, tmp_path):
     """Each of two processes with one device feeds it half of the batch; dropout is on."""
     words = ["pretrain", "--data", str(books), *TINY, "--train.steps", "12"]
     words += ["--train.evaluate-every", "6", "--checkpoint.every", "6"]
-    alone = gptjax(*words, "--out", str(tmp_path / "one"))
+    alone = gptjax(*words, "--out", str(tmp_path / "one"), JAX_NUM_CPU_DEVICES="2")
     assert alone.returncode == 0, alone.stderr
     printed = two_processes(*words, "--out", str(tmp_path / "two"))
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")

@@ -18,8 +18,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from gptjax.cli import main
 from tests.commands.conftest import TINY, last_step, metrics
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 ROOT = Path(__file__).parents[2]
 STEPS = 120
 EVERY = 10
@@ -45,10 +47,10 @@ def options(books: Path, out: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(books, gptjax, tmp_path_factory) -> Path:
+def uninterrupted(books, own_cache, tmp_path_factory) -> Path:
+    """Trained in this process; those that are stopped are processes of their own."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = gptjax(*options(books, out))
-    assert done.returncode == 0, done.stderr
+    assert main(options(books, out)) == 0
     return out
 
 
@@ -102,7 +104,7 @@ def test_asked_to_stop_saves_the_step(books, uninterrupted, gptjax, gptjax_until
     for key in ("started", "command", "commit", "devices"):
         assert ended[key] == began[key]
     assert ["auto" in once["command"] for once in ended["resumed"]] == [True]
-    assert gptjax(*words).returncode == 0
+    assert main(words) == 0
     assert meta(out) == ended
 
 
@@ -266,7 +268,7 @@ def test_stopped_at_random_moments_of_starting(books, environment, gptjax, tmp_p
             assert meta(out)["status"] == "interrupted"
 
 
-def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_path):
+def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(uninterrupted, out)  # a run folder can be copied
     newest = out / "checkpoints" / "last" / str(STEPS)
@@ -274,14 +276,13 @@ def test_an_altered_checkpoint_is_passed_over(books, uninterrupted, gptjax, tmp_
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
-    done = gptjax(*options(books, out), "--resume", "auto")
-    assert done.returncode == 0, done.stderr
-    assert f"checkpoint {STEPS} is damaged" in done.stderr
+    assert main([*options(books, out), "--resume", "auto"]) == 0
+    assert f"checkpoint {STEPS} is damaged" in capsys.readouterr().err
     assert_same_run(out, uninterrupted)
 
 
 def test_no_good_checkpoint_is_exit_3_and_nothing_is_restarted(
-    books, uninterrupted, gptjax, tmp_path
+    books, uninterrupted, tmp_path, capsys
 ):
     out = tmp_path / "run"
     shutil.copytree(uninterrupted, out)
@@ -289,7 +290,6 @@ def test_no_good_checkpoint_is_exit_3_and_nothing_is_restarted(
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     before = metrics(out)
-    done = gptjax(*options(books, out), "--resume", "auto")
-    assert done.returncode == 3, done.stderr
-    assert "no usable checkpoint" in done.stderr
+    assert main([*options(books, out), "--resume", "auto"]) == 3
+    assert "no usable checkpoint" in capsys.readouterr().err
     assert metrics(out) == before

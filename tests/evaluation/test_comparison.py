@@ -133,11 +133,11 @@ def test_the_same_draws_have_the_same_metrics(metric, classes, count):
         gold = rng.integers(0, 6, count).astype(float)
         draws = [np.round(gold + rng.normal(size=count), 1) for _ in range(5)]
     a, b = (Group(task, np.arange(count), gold, some) for some in (draws[:3], draws[3:]))
-    found = compare(a, b, resamples=100, seed=7)
+    found = compare(a, b, resamples=40, seed=7)
     for one, total in ((a, found.a), (b, found.b)):
         values = [measure([metric], gold, predicted)[metric] for predicted in one.predicted]
         assert total == pytest.approx(np.mean(values), abs=1e-12)
-    assert found.interval == pytest.approx(plainly(a, b, 100, 7), abs=1e-12)
+    assert found.interval == pytest.approx(plainly(a, b, 40, 7), abs=1e-12)
 
 
 def test_other_examples_or_another_task_are_refused():

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import forward
 from test_task_head import CONFIG, log_softmax, make_batch, make_params
 
 from gptjax.models import objective
-from gptjax.models.backbone import states, with_rows
 from gptjax.models.pooling import pool, pooled_width
 from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays, head_only, maps_only
 
@@ -79,16 +79,17 @@ def norm(x, scale, bias):
 def by_definition(head, params, batch):
     """Logits, an example and a sequence at a time, of the text without any special token."""
     own = {name: np.asarray(array) for name, array in params["adapter"]["head"].items()}
-    longer = with_rows(CONFIG, params["backbone"], params["adapter"]["special_embedding"])
+    table = (params["backbone"]["token_embedding"], params["adapter"]["special_embedding"])
+    longer = {**params["backbone"], "token_embedding": np.concatenate(table)}
     found = []
     for tokens, extract in zip(batch.tokens, batch.extract, strict=True):
         read = []
         for ids, last in zip(tokens, extract, strict=True):
-            (all_states,) = states(EXTENDED, longer, jnp.asarray(ids[None, : last + 1]))
-            text = np.asarray(all_states)[ids[: last + 1] < CONFIG.vocabulary_size]
+            (all_states,) = forward(longer, ids[None, : last + 1], CONFIG.num_heads, CONFIG.norm)
+            text = all_states[ids[: last + 1] < CONFIG.vocabulary_size]
             parts = {"last": text[-1], "max": text.max(0), "mean": text.mean(0)}
             parts |= {"concat": np.concatenate(list(parts.values()))}
-            parts |= {"extract": np.asarray(all_states)[-1]}
+            parts |= {"extract": all_states[-1]}
             read.append(parts[head.shape.pooling])
         x = np.array(read) if head.head == "choose" else np.sum(read, axis=0, keepdims=True)
         for prefix in ("hidden_", "") if head.shape.width else ("",):
@@ -98,9 +99,6 @@ def by_definition(head, params, batch):
             x = np.maximum(x, 0) if prefix else x
         found.append(x[:, 0] if head.head == "choose" else x[0])
     return np.array(found)
-
-
-EXTENDED = CONFIG.__class__(**{**vars(CONFIG), "vocabulary_size": CONFIG.vocabulary_size + 3})
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -98,7 +98,8 @@ def test_validation_that_is_named_wins(snli, tmp_path):
         found = opened(data, validation=f"task:snli={named}")
         assert texts(found.validation) == ["One.\nTwo."]
         assert texts(found.train) == texts(opened(data).train)
-    assert texts(opened("embedded", validation=data).validation) == ["A dog.\nAn animal."]
+    other = opened(str(tmp_path / "v.txt"), validation=data)
+    assert texts(other.validation) == ["A dog.\nAn animal."]
 
 
 def test_without_validation_rows_a_share_is_held_back(tmp_path, tokenizer):

@@ -231,12 +231,13 @@ def test_what_is_refused_before_any_text_is_read(data, message, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_a_task_without_the_rows_that_are_asked_for(snli):
+def test_a_task_without_the_rows_that_are_asked_for(snli, tmp_path):
     dev = snli / "snli_1.0_dev.jsonl"
+    (tmp_path / "t.txt").write_text("a text\n")
     with pytest.raises(UserError, match=r"no rows of the split train here, only of valid; name"):
         opened(f"task:snli=valid={dev}")
     with pytest.raises(UserError, match=r"no rows of the split valid here, only of train; name"):
-        opened("embedded", validation=f"task:snli=train={dev}")
+        opened(str(tmp_path / "t.txt"), validation=f"task:snli=train={dev}")
 
 
 def test_without_a_network_nothing_else_is_taken():

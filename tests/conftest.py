@@ -19,6 +19,9 @@ QUICKLY = "--xla_backend_optimization_level=0"
 if jax.__version_info__ < (0, 11):
     QUICKLY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " " + QUICKLY
+# Threads of numpy and SciPy spin while they wait for each other, which costs more than they bring
+# to small arrays. pytest's other processes inherit this before they import either.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Nor is the same program compiled again for another test, by either of pytest's processes.
 COMPILED = "GPTJAX_TEST_COMPILED"
 os.environ["HF_HUB_OFFLINE"] = "1"

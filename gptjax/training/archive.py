@@ -118,7 +118,7 @@ def read(
             raise OtherError(path, name, stored.get(name), str(next(iter(values))))
     items = {}
     for name, target in targets.items():
-        _check_shapes(path, content["arrays"][name], target)
+        _check_shapes(path, name, content["arrays"].get(name, {}), target)
         try:
             handler = _array_handler(own)
             kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
@@ -157,7 +157,7 @@ def read_content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_shapes(path: Path, stored: Json, target: PyTree) -> None:
+def _check_shapes(path: Path, name: str, stored: Json, target: PyTree) -> None:
     wanted = {
         jax.tree_util.keystr(key): (str(np.dtype(leaf.dtype)), list(leaf.shape))
         for key, leaf in jax.tree.leaves_with_path(target)
@@ -165,6 +165,11 @@ def _check_shapes(path: Path, stored: Json, target: PyTree) -> None:
     for leaf in sorted(wanted.keys() | stored.keys()):
         there = f"{stored[leaf]['dtype']}{stored[leaf]['shape']}" if leaf in stored else "absent"
         here = "{}{}".format(*wanted[leaf]) if leaf in wanted else "absent"
+        if there != here and name == "carry":
+            raise UserError(
+                f"{path}: what the rows remember is {there} there and {here} here; give the "
+                "`train.batch_size` it was trained with"
+            )
         if there != here:
             raise UserError(
                 f"{path}: belongs to another model: {leaf} is {there} there and {here} here; give "

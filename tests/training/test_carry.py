@@ -92,7 +92,8 @@ def test_another_layout_goes_on_from_the_same_rows(
 
 def test_another_batch_size_is_refused(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
-    with pytest.raises(UserError, match=r"carry.*\[8, 8\] there and .*\[16, 8\] here|batch_size"):
+    expected = r"is float32\[8, 8\] there and float32\[16, 8\] here; give the `train.batch_size`"
+    with pytest.raises(UserError, match=expected):
         run(tmp_path / "run", batch_size=16)
 
 

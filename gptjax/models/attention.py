@@ -1,6 +1,7 @@
 """Scaled dot-product attention: over whole sequences, fused, and over a cache."""
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -49,21 +50,74 @@ def _last_queries(
     """Attention of the last T of S positions; q is scaled already.
 
     The weights are never normalised: dividing the output by their sum, and by the probability
-    of keeping them, costs d products in place of S.
+    of keeping them, costs d products in place of S. In float32 the gradients are autodiff's.
     """
+    if q.dtype == jnp.float32:
+        return _weighted(q, k, v, words, rate)[0]
+    return _narrow(q, k, v, words, rate)
+
+
+def _weighted(
+    q: Array, k: Array, v: Array, words: Array | None, rate: float
+) -> tuple[Array, Array, Array]:
+    """The output, the weights before dropout, and what the output was divided by; both float32."""
     queries, length = q.shape[2], k.shape[2]
-    scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32)
+    scores = _product("bhtd,bhsd->bhts", q, k)
     visible = jnp.arange(length)[None] <= jnp.arange(length - queries, length)[:, None]
     scores = jnp.where(visible[None, None], scores, -jnp.inf)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    total = weights.sum(-1)
+    powers = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    weights, total = powers, powers.sum(-1)
     if words is not None:
         weights = jnp.where(keep_mask(words, rate, weights.shape), weights, 0.0)
         total = total * (1 - rate)
-    out = jnp.einsum(
-        "bhts,bhsd->bhtd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
-    )
-    return (out / total[..., None]).astype(v.dtype)
+    out = _product("bhts,bhsd->bhtd", weights.astype(v.dtype), v)
+    return (out / total[..., None]).astype(v.dtype), powers, total
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _narrow(q: Array, k: Array, v: Array, words: Array | None, rate: float) -> Array:
+    """`_last_queries` in a narrow type.
+
+    Autodiff would make its products out of float32 operands, because the sums are float32. Here
+    the operands are narrow there, too, and the sums are float32.
+    """
+    return _weighted(q, k, v, words, rate)[0]
+
+
+def _narrow_forward(
+    q: Array, k: Array, v: Array, words: Array | None, rate: float
+) -> tuple[Array, tuple[Any, ...]]:
+    out, powers, total = _weighted(q, k, v, words, rate)
+    return out, (q, k, v, words, powers.astype(q.dtype), total, out)
+
+
+def _narrow_backward(
+    rate: float, saved: tuple[Any, ...], g: Array
+) -> tuple[Array, Array, Array, None]:
+    q, k, v, words, powers, total, out = saved
+    wide, narrow = jnp.float32, q.dtype
+    g_out = g.astype(wide) / total[..., None]
+    # Of the sum of the weights, by which the output was divided.
+    g_total = -(g_out * out.astype(wide)).sum(-1)
+    g_out = g_out.astype(narrow)
+    weights, g_powers = powers, _product("bhtd,bhsd->bhts", g_out, v)
+    if words is not None:
+        keep = keep_mask(words, rate, powers.shape)
+        weights, g_powers = jnp.where(keep, weights, 0), jnp.where(keep, g_powers, 0.0)
+        g_total = g_total * (1 - rate)
+    g_scores = (powers.astype(wide) * (g_powers + g_total[..., None])).astype(narrow)
+    g_q = _product("bhts,bhsd->bhtd", g_scores, k)
+    g_k = _product("bhts,bhtd->bhsd", g_scores, q)
+    g_v = _product("bhts,bhtd->bhsd", weights, g_out)
+    return g_q.astype(narrow), g_k.astype(narrow), g_v.astype(narrow), None
+
+
+_narrow.defvjp(_narrow_forward, _narrow_backward)
+
+
+def _product(dimensions: str, x: Array, y: Array) -> Array:
+    """A product with float32 sums."""
+    return jnp.einsum(dimensions, x, y, preferred_element_type=jnp.float32)
 
 
 def fused_attention(

@@ -10,6 +10,10 @@ _ROWS = 1024
 """Rows whose logits are held at once: the more, the fewer times the table's gradient is added
 up; 1,024 rows over GPT-1's vocabulary are 166 MB in float32."""
 
+_COLUMNS = 128
+"""An accelerator multiplies tiles of this many columns: a table that is no multiple of it is
+padded here, and nowhere else. GPT-1's 40,478 rows become 40,576."""
+
 
 @jax.custom_vjp
 def cross_entropy(
@@ -44,7 +48,7 @@ def cross_entropies(
     bias: Float[Array, " V"] | None = None,
 ) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], ...]:
     """What `cross_entropy` returns, for each of several weights; the logits are made once."""
-    cast = table.astype(states.dtype)
+    cast, bias = _padded(table.astype(states.dtype), bias)
 
     def add(sums: Any, chunk: tuple[Array, Array, tuple[Array, ...]]) -> Any:
         x, target, several = chunk
@@ -80,8 +84,9 @@ _Saved = tuple[Array, Array, Array | None, Array]
 def _forward(
     states: Array, table: Array, targets: Array, weights: Array, bias: Array | None
 ) -> tuple[tuple[Array, Array], _Saved]:
-    cast = table.astype(states.dtype)
-    ids = jnp.arange(table.shape[0])[None]
+    size, has_bias = table.shape[0], bias is not None
+    cast, bias = _padded(table.astype(states.dtype), bias)
+    ids = jnp.arange(len(cast))[None]
 
     def add(
         sums: tuple[Array, Array, Array, Array | None], chunk: tuple[Array, Array, Array]
@@ -100,13 +105,14 @@ def _forward(
         loss, hits = loss + (weight * nll).sum(), hits + (weight * correct).sum()
         return (loss, hits, table_sum + d_table, bias_sum), (d_x, nll)
 
-    none = None if bias is None else jnp.zeros(bias.shape, jnp.float32)
-    start = (jnp.float32(0), jnp.float32(0), jnp.zeros(table.shape, jnp.float32), none)
+    none = jnp.zeros(len(cast), jnp.float32) if has_bias else None
+    start = (jnp.float32(0), jnp.float32(0), jnp.zeros(cast.shape, jnp.float32), none)
     sums, (d_states, nll) = jax.lax.scan(add, start, _chunks(states, targets, weights))
     loss, hits, d_table, d_bias = sums
     rows = states.shape[0]
     d_states = d_states.reshape(-1, states.shape[1])[:rows]
-    return (loss, hits), (d_states, d_table, d_bias, nll.reshape(-1)[:rows])
+    d_bias = d_bias[:size] if has_bias else None
+    return (loss, hits), (d_states, d_table[:size], d_bias, nll.reshape(-1)[:rows])
 
 
 def _backward(saved: _Saved, g: tuple[Array, Array]) -> tuple[Array | None, ...]:
@@ -116,6 +122,20 @@ def _backward(saved: _Saved, g: tuple[Array, Array]) -> tuple[Array | None, ...]
 
 
 cross_entropy.defvjp(_forward, _backward)
+
+
+def _on_cpu() -> bool:
+    backend: str = jax.default_backend()
+    return backend == "cpu"
+
+
+def _padded(table: Array, bias: Array | None) -> tuple[Array, Array | None]:
+    """The table with as many rows as the backend likes; those that are added are never likely."""
+    added = -len(table) % (1 if _on_cpu() else _COLUMNS)
+    if not added:
+        return table, bias
+    own = jnp.zeros(len(table), jnp.float32) if bias is None else bias
+    return jnp.pad(table, ((0, added), (0, 0))), jnp.pad(own, (0, added), constant_values=-jnp.inf)
 
 
 def _chunks(states: Array, targets: Array, weights: Any) -> tuple[Array, Array, Any]:

@@ -73,11 +73,19 @@ def problem():
     )
 
 
-@pytest.mark.parametrize(("rows", "with_bias"), [(100, True), (37, False), (10, True), (1, False)])
+@pytest.mark.parametrize(
+    ("rows", "with_bias", "on_cpu"),
+    [
+        *((100, True, True), (37, False, True), (10, True, True), (1, False, True)),
+        # With the table padded as for accelerators.
+        *((10, True, False), (37, False, False)),
+    ],
+)
 def test_cross_entropy_and_its_gradients_equal_autodiff_for_any_chunk(
-    problem, rows, with_bias, monkeypatch
+    problem, rows, with_bias, on_cpu, monkeypatch
 ):
     monkeypatch.setattr(room, "_ROWS", rows)
+    monkeypatch.setattr(room, "_on_cpu", lambda: on_cpu)
     wanted = (0, 1, 3)
     if with_bias:
         problem, wanted = (*problem, jax.random.normal(jax.random.key(7), (50,))), (0, 1, 3, 4)
@@ -90,7 +98,9 @@ def test_cross_entropy_and_its_gradients_equal_autodiff_for_any_chunk(
 
     expected, slopes = jax.jit(jax.value_and_grad(reference, argnums=wanted))(*problem)
     np.testing.assert_allclose(jax.jit(mine)(*problem), expected, rtol=1e-6)
-    value, gradients = jax.jit(jax.value_and_grad(mine, argnums=wanted))(*problem)
+    graded = jax.jit(jax.value_and_grad(mine, argnums=wanted))
+    assert ("128x16" in graded.lower(*problem).as_text()) == (not on_cpu)
+    value, gradients = graded(*problem)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     for a, b in zip(gradients, slopes, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)

@@ -9,6 +9,7 @@ from toy import ToyBatches, objective
 
 from gptjax.batch import Batch
 from gptjax.training import parallel
+from gptjax.training import step as step_module
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.step import Progress, TrainState, make_train_step
 
@@ -31,8 +32,9 @@ def optimizer():
     )
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 4])
-def test_an_update_is_of_the_global_mean(optimizer, accumulate):
+@pytest.mark.parametrize(("accumulate", "waits"), [(1, False), (2, False), (4, False), (1, True)])
+def test_an_update_is_of_the_global_mean(optimizer, accumulate, waits, monkeypatch):
+    monkeypatch.setattr(step_module, "_waits_for_branches", lambda: waits)
     problem, batch = objective(), ToyBatches(batch_size=16, examples=28).batch(0, 1)
     weights = batch.weights * np.resize([0.25, 1, 3], 16).astype(np.float32)  # of classes
     batch = batch._replace(weights=weights)
@@ -97,7 +99,11 @@ def test_one_compilation(optimizer):
     assert len(compiled) == 1, compiled
 
 
-def test_an_update_that_is_not_finite_is_withheld_and_so_are_those_after_it(optimizer):
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_update_that_is_not_finite_is_withheld_and_so_are_those_after_it(
+    optimizer, waits, monkeypatch
+):
+    monkeypatch.setattr(step_module, "_waits_for_branches", lambda: waits)
     problem, batches = objective(dropout=0.1), ToyBatches(poison=(0, 2))
     step = make_train_step(problem, optimizer, seed=0, accumulate=1)
     state = start(problem, optimizer)

@@ -111,7 +111,7 @@ def _forward(
     loss, hits, d_table, d_bias = sums
     rows = states.shape[0]
     d_states = d_states.reshape(-1, states.shape[1])[:rows]
-    d_bias = d_bias[:size] if has_bias else None
+    d_bias = None if d_bias is None else d_bias[:size]
     return (loss, hits), (d_states, d_table[:size], d_bias, nll.reshape(-1)[:rows])
 
 

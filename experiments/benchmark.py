@@ -161,9 +161,9 @@ def gptjax_step(
     """
     objective = lm(model, streams=streams)
     optimizer = make_optimizer(OptimizerConfig(warmup=0.0), 10**6)
-    step = make_train_step(objective, optimizer, seed=0, accumulate=1)
+    step = make_train_step(objective, optimizer, accumulate=1)
     params = jax.jit(objective.init)(jax.random.key(0))
-    progress = Progress(jnp.int32(0), jnp.zeros((), bool))
+    progress = Progress(jnp.int32(0), jnp.zeros((), bool), jnp.int32(0))
     placed = parallel.replicate((params, jax.jit(optimizer.init)(params), progress))
     state = (*placed, parallel.shard_all(objective.init_carry(batches.batch_size)))
     batch = parallel.shard(batches.batch(0, 0))

@@ -153,7 +153,7 @@ def fit(
     )
     del params
     own = tracker if parallel.is_main() else None
-    programs = Programs(objective, optimizer, config.seed, config.accumulate)
+    programs = Programs(objective, optimizer, config.accumulate)
     history = History.from_json(info)
     run = _Run(batches, config, total, best, checkpoints, own, history, state, programs)
     run.start(notices, on_start)

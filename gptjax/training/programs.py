@@ -14,7 +14,6 @@ class Programs:
     Args:
         objective: what is minimised.
         optimizer: of the first stage, and its ``later``; most runs have one stage.
-        seed: of the dropout keys.
         accumulate: micro-batches of an update.
 
     Attributes:
@@ -22,10 +21,8 @@ class Programs:
         compiled: the shapes of batches for which the present stage has a program.
     """
 
-    def __init__(
-        self, objective: Objective, optimizer: Optimizer, seed: int, accumulate: int
-    ) -> None:
-        self._made_of = (objective, seed, accumulate)
+    def __init__(self, objective: Objective, optimizer: Optimizer, accumulate: int) -> None:
+        self._made_of = (objective, accumulate)
         self._stages = [(0, optimizer), *optimizer.later]
         self._number: int | None = None
         self._seconds = 0.0
@@ -37,9 +34,9 @@ class Programs:
         number = sum(first <= step for first, _ in self._stages) - 1
         if number == self._number:
             return False
-        objective, seed, accumulate = self._made_of
+        objective, accumulate = self._made_of
         # The programs of the stage before are let go.
-        self.train_step = make_train_step(objective, self._stages[number][1], seed, accumulate)
+        self.train_step = make_train_step(objective, self._stages[number][1], accumulate)
         self._number, self._seconds, self.compiled = number, 0.0, set()
         return True
 

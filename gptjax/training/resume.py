@@ -50,11 +50,15 @@ def resume_or_start(
         if restored is not None:
             items, step, info, notices = restored
             notices = [f"resuming after step {step}", *notices, *_compare(info, settings)]
-            return _on_devices(items, step), info["history"], notices
+            return _on_devices(items, step, seed), info["history"], notices
     if params is None:
         params = init(jax.random.key(seed))
     optimizer_state = jax.jit(optimizer.init)(params)
-    return _on_devices(items_of(params, optimizer_state, objective.init_carry(size)), 0), {}, []
+    return (
+        _on_devices(items_of(params, optimizer_state, objective.init_carry(size)), 0, seed),
+        {},
+        [],
+    )
 
 
 def items_of(params: PyTree, optimizer_state: PyTree, carry: PyTree) -> dict[str, PyTree]:
@@ -88,8 +92,8 @@ def _without_lost_best(restored: Restored) -> tuple[dict[str, Any], list[str]]:
     return without, [*restored.notices, lost]
 
 
-def _on_devices(items: Mapping[str, PyTree], step: int) -> TrainState:
-    progress = Progress(jnp.array(step, jnp.int32), jnp.array(False))
+def _on_devices(items: Mapping[str, PyTree], step: int, seed: int) -> TrainState:
+    progress = Progress(jnp.array(step, jnp.int32), jnp.array(False), jnp.array(seed, jnp.int32))
     replicated = parallel.replicate((items["params"], items["optimizer"], progress))
     params, optimizer_state, progress = replicated
     carry = parallel.shard_all(items.get("carry", ()))

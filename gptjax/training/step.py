@@ -28,6 +28,9 @@ class Progress(NamedTuple):
     """The number of updates done."""
     stopped: Bool[Array, ""]
     """A loss or gradient was not finite, and all updates since are withheld."""
+    seed: Int[Array, ""]
+    """Of the dropout keys. It is no constant of the program, so that runs which differ by it alone
+    share what jax's compilation cache keeps."""
 
 
 class TrainState(NamedTuple):
@@ -53,16 +56,16 @@ class StepSums(NamedTuple):
 
 
 def make_train_step(
-    objective: Objective, optimizer: Optimizer, seed: int, accumulate: int
+    objective: Objective, optimizer: Optimizer, accumulate: int
 ) -> parallel.TrainStep:
     """The compiled update of `parallel.train_step` for an objective and an optimiser.
 
-    What it minimises is loss sum over weight sum, over the whole global batch. ``seed`` is of the
-    dropout keys, ``accumulate`` the number of micro-batches. Its metrics are float32 [] unless
+    What it minimises is loss sum over weight sum, over the whole global batch. ``accumulate`` is
+    the number of micro-batches. Its metrics are float32 [] unless
     noted: ``loss`` and the objective's metrics as means, ``learning_rate``, ``grad_norm`` (before
     clipping), ``tokens`` (int32), ``finite`` (bool).
     """
-    gradient = _gradient(objective, optimizer.trained, seed, accumulate)
+    gradient = _gradient(objective, optimizer.trained, accumulate)
 
     def judge(
         progress: Progress, total: StepSums
@@ -82,7 +85,7 @@ def make_train_step(
             "tokens": total.tokens,
             "finite": finite,
         }
-        progress = Progress(progress.step + accept.astype(jnp.int32), ~accept)
+        progress = progress._replace(step=progress.step + accept.astype(jnp.int32), stopped=~accept)
         return gradients, progress, accept, metrics
 
     def apply(
@@ -128,7 +131,6 @@ def _whole(own: PyTree, rest: PyTree) -> PyTree:
 def _gradient(
     objective: Objective,
     trained: Callable[[PyTree], PyTree] | None,
-    seed: int,
     accumulate: int,
 ) -> Callable[[PyTree, Progress, PyTree, Batch, Array], tuple[StepSums, PyTree]]:
     """What one device contributes to an update, over its micro-batches, and its rows' carry."""
@@ -153,7 +155,7 @@ def _gradient(
     ) -> tuple[StepSums, PyTree]:
         # Derived, never carried: resuming needs the numbers only. The rbg generator makes the
         # bits several times faster than threefry.
-        key = jax.random.key(seed, impl="rbg")
+        key = jax.random.key(progress.seed, impl="rbg")
         key = jax.random.fold_in(jax.random.fold_in(key, progress.step), device)
         if accumulate == 1:
             return micro_gradient(params, batch, carry, jax.random.fold_in(key, 0))

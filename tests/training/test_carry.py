@@ -100,9 +100,9 @@ def test_another_batch_size_is_refused(whole, tmp_path):
 def test_an_update_that_is_withheld_keeps_the_old_carry():
     problem = objective(state=True)
     batches = ToyBatches(streams=True, poison=(0, 1))
-    step = make_train_step(problem, OPTIMIZER, seed=0, accumulate=2)
+    step = make_train_step(problem, OPTIMIZER, accumulate=2)
     params = jax.jit(problem.init)(jax.random.key(0))
-    progress = Progress(jnp.array(0, jnp.int32), jnp.array(False))
+    progress = Progress(jnp.array(0, jnp.int32), jnp.array(False), jnp.array(0, jnp.int32))
     placed = parallel.replicate((params, OPTIMIZER.init(params), progress))
     state = TrainState(*placed, parallel.shard_all(problem.init_carry(8)))
     found = []
@@ -133,10 +133,10 @@ def test_evaluation_goes_on_from_batch_to_batch_and_begins_from_nothing():
 
 def test_an_objective_without_state_has_no_input_and_no_output_for_it():
     problem = objective()
-    step = make_train_step(problem, OPTIMIZER, seed=0, accumulate=2)
+    step = make_train_step(problem, OPTIMIZER, accumulate=2)
     params = jax.jit(problem.init)(jax.random.key(0))
     optimizer_state = OPTIMIZER.init(params)
-    progress = Progress(jnp.array(0, jnp.int32), jnp.array(False))
+    progress = Progress(jnp.array(0, jnp.int32), jnp.array(False), jnp.array(0, jnp.int32))
     batch, votes = parallel.shard(ToyBatches().batch(0, 0)), parallel.vote(False)
     lowered = step.lower(params, optimizer_state, progress, (), batch, votes)
     program = lowered.as_text()

@@ -179,17 +179,13 @@ def report(
         *("ours", "difference", "published", "there", "learning rate"),
     )
     table = Table("methods-table", title, caption, heads, tuple(rows), tuple(runs))
-    names = list(dict.fromkeys(name for outcomes in found.values() for name in outcomes))
     figure = Figure(
         name="methods",
         title=title,
         caption=caption,
-        x_label="task",
+        x_label="method",
         y_label="validation metric (×100)",
-        series=tuple(
-            series(name, {task: outcomes[name] for task, outcomes in found.items()})
-            for name in names
-        ),
+        series=tuple(series(task, outcomes) for task, outcomes in found.items()),
         kind="bars",
     )
     save(config.out, [figure], [table])

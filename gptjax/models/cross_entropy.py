@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from gptjax.models.layers import kernel_gradient, product
+
 _ROWS = 1024
 """Rows whose logits are held at once: the more, the fewer times the table's gradient is added
 up; 1,024 rows over GPT-1's vocabulary are 166 MB in float32."""
@@ -97,8 +99,8 @@ def _forward(
         # d loss / d logits: weight × (softmax - one-hot).
         d_wide = powers * (weight / total)[:, None] - hit
         d_logits = d_wide.astype(x.dtype)
-        d_x = jnp.einsum("nv,vd->nd", d_logits, cast)
-        d_table = jnp.einsum("nv,nd->vd", d_logits, x, preferred_element_type=jnp.float32)
+        d_x = product("nv,vd->nd", d_logits, cast)
+        d_table = kernel_gradient(d_logits, x)
         loss, hits, table_sum, bias_sum = sums
         if bias_sum is not None:
             bias_sum = bias_sum + d_wide.sum(0)

@@ -10,8 +10,17 @@ from jaxtyping import Array, Float
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import States
-from gptjax.models.layers import Linear
-from gptjax.models.recurrent import Carry, Recurrent, Where, turned, unless, where
+from gptjax.models.layers import Linear, back_through, kernel_gradient, turned_for
+from gptjax.models.recurrent import (
+    Carry,
+    Recurrent,
+    Where,
+    packed,
+    turned,
+    unless,
+    unpacked,
+    where,
+)
 
 FORGET_BIAS = 1.0  # A new memory cell keeps what it has (Gers et al. 2000).
 
@@ -101,10 +110,10 @@ def recurrence(
 
     def step(carry: Carry, now: tuple[Any, ...]) -> tuple[Carry, Array]:
         after, _, _ = _step(carry, kernel, *now)
-        return after, after.hidden
+        return after, packed(after.hidden)
 
     carry, hidden = jax.lax.scan(step, carry, (turned(gates), turned(mask), turned(fresh)))
-    return hidden.swapaxes(0, 1), carry
+    return turned(unpacked(hidden)), carry
 
 
 def _step(
@@ -116,7 +125,7 @@ def _step(
 ) -> tuple[Carry, Carry, tuple[Array, ...]]:
     """One token: what is remembered after it and before it; the four gates, float32 [B, N]."""
     before = Carry(unless(is_fresh, carry.cell), unless(is_fresh, carry.hidden))
-    total = (gates + before.hidden @ kernel).astype(jnp.float32)
+    total = gates.astype(jnp.float32) + _wide(before.hidden, kernel)
     a, f, g, o = jnp.split(total, 4, axis=-1)
     add, forget, out = jax.nn.sigmoid(a), jax.nn.sigmoid(f + FORGET_BIAS), jax.nn.sigmoid(o)
     new = jnp.tanh(g)
@@ -126,6 +135,11 @@ def _step(
     return after, before, (add, forget, new, out)
 
 
+def _wide(x: Array, kernel: Array) -> Array:
+    """A product in float32, see `gptjax.models.layers.product`."""
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
 def _recurrence_forward(
     gates: Array, kernel: Array, mask: Where, fresh: Where, carry: Carry
 ) -> tuple[tuple[Array, Carry], tuple[Any, ...]]:
@@ -133,11 +147,12 @@ def _recurrence_forward(
         carry: Carry, now: tuple[Any, ...]
     ) -> tuple[Carry, tuple[Carry, tuple[Array, ...], Array]]:
         after, before, opened = _step(carry, kernel.astype(now[0].dtype), *now)
-        return after, (before, opened, after.hidden)
+        return after, (jax.tree.map(packed, before), opened, packed(after.hidden))
 
     last, saved = jax.lax.scan(step, carry, (turned(gates), turned(mask), turned(fresh)))
     before, opened, hidden = saved
-    return (hidden.swapaxes(0, 1), last), (kernel, mask, fresh, before, opened)
+    before = jax.tree.map(unpacked, before)
+    return (turned(unpacked(hidden)), last), (kernel, mask, fresh, before, opened)
 
 
 def _recurrence_backward(
@@ -145,7 +160,8 @@ def _recurrence_backward(
 ) -> tuple[Array, Array, None, None, Carry]:
     kernel, mask, fresh, before, opened = saved
     g_hidden, g_last = g
-    transposed = kernel.T.astype(g_hidden.dtype)
+    dtype = g_hidden.dtype
+    turned_kernel = turned_for(dtype, kernel)
 
     def step(later: Carry, now: tuple[Any, ...]) -> tuple[Carry, Array]:
         g_hidden, is_token, is_fresh, cell_before, (add, forget, new, out) = now
@@ -161,18 +177,21 @@ def _recurrence_backward(
                 g_hidden * squashed * out * (1 - out),
             ],
             axis=-1,
-        ).astype(transposed.dtype)
+        ).astype(dtype)
         g_gates = where(is_token, g_gates, jnp.zeros_like(g_gates))
         earlier = Carry(
             where(is_token, g_cell * forget, later.cell),
-            where(is_token, (g_gates @ transposed).astype(jnp.float32), g_hidden),
+            where(is_token, back_through(g_gates, turned_kernel), g_hidden),
         )
-        return Carry(unless(is_fresh, earlier.cell), unless(is_fresh, earlier.hidden)), g_gates
+        return Carry(unless(is_fresh, earlier.cell), unless(is_fresh, earlier.hidden)), packed(
+            g_gates
+        )
 
     end = Carry(g_last.cell, g_last.hidden.astype(jnp.float32))
     inputs = (*map(turned, (g_hidden, mask, fresh)), before.cell, opened)
     first, g_gates = jax.lax.scan(step, end, inputs, reverse=True)
-    g_kernel = jnp.einsum("tbn,tbf->nf", before.hidden, g_gates, preferred_element_type=jnp.float32)
+    g_gates = unpacked(g_gates)
+    g_kernel = kernel_gradient(before.hidden, g_gates)
     g_carry = Carry(first.cell, first.hidden.astype(g_hidden.dtype))
     return g_gates.swapaxes(0, 1), g_kernel, None, None, g_carry
 

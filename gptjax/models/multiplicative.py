@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gptjax.models.layers import linear
-from gptjax.models.recurrent import Carry, Where, turned, unless, where
+from gptjax.models.layers import back_through, kernel_gradient, linear, product, turned_for
+from gptjax.models.recurrent import Carry, Where, packed, turned, unless, unpacked, where
 
 LEAST_SQUARE = 1e-12  # TensorFlow's l2_normalize takes no smaller square of a column's length
 
@@ -116,17 +116,20 @@ def _scan(
     def step(carry: Carry, now: tuple[Any, ...]) -> tuple[Carry, tuple[Carry, Carry, Opened]]:
         own, is_token, is_fresh = now
         before = Carry(unless(is_fresh, carry.cell), unless(is_fresh, carry.hidden))
-        back = before.hidden @ factor
-        total = own[:, : 4 * cells] + (own[:, 4 * cells :] * back) @ kernel
-        i, f, o, u = jnp.split(total.astype(jnp.float32), 4, axis=-1)
+        back = product("bn,nm->bm", before.hidden, factor)
+        state = own[:, 4 * cells :] * back
+        wide = jnp.matmul(state, kernel, preferred_element_type=jnp.float32)
+        total = own[:, : 4 * cells].astype(jnp.float32) + wide
+        i, f, o, u = jnp.split(total, 4, axis=-1)
         add, forget, out = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
         new = jnp.tanh(u)
         cell = forget * before.cell + add * new
         hidden = (out * jnp.tanh(cell)).astype(own.dtype)
         after = Carry(where(is_token, cell, before.cell), where(is_token, hidden, before.hidden))
-        return after, (before, after, (add, forget, out, new, back))
+        return after, jax.tree.map(packed, (before, after, (add, forget, out, new, back)))
 
-    return jax.lax.scan(step, carry, (turned(own), turned(mask), turned(fresh)))
+    last, found = jax.lax.scan(step, carry, (turned(own), turned(mask), turned(fresh)))
+    return last, jax.tree.map(unpacked, found)
 
 
 def _as(x: Array, *matrices: Array) -> list[Array]:
@@ -147,7 +150,7 @@ def _recurrence_backward(
 ) -> tuple[Array, Array, Array, None, None, Carry]:
     through, kernel, factor, mask, fresh, before, cell, opened = saved
     g_hidden, g_last = g
-    turned_kernel, turned_factor = _as(through, kernel.T, factor.T)
+    kernel, factor = (turned_for(through.dtype, matrix) for matrix in (kernel, factor))
 
     def step(later: Carry, now: tuple[Any, ...]) -> tuple[Carry, tuple[Array, Array, Array]]:
         g_hidden, is_token, is_fresh, through, cell, cell_before, opened = now
@@ -164,22 +167,22 @@ def _recurrence_backward(
         ]
         g_total = jnp.concatenate(g_gates, axis=-1).astype(through.dtype)
         g_total = where(is_token, g_total, jnp.zeros_like(g_total))
-        g_product = g_total @ turned_kernel
+        g_product = back_through(g_total, kernel).astype(through.dtype)
         g_through, g_back = g_product * back, g_product * through
-        g_before = (g_back @ turned_factor).astype(jnp.float32)
+        g_before = back_through(g_back, factor)
         earlier = Carry(
             where(is_token, through_cell * forget, later.cell),
             where(is_token, g_before, g_hidden),
         )
         earlier = Carry(unless(is_fresh, earlier.cell), unless(is_fresh, earlier.hidden))
-        return earlier, (g_total, g_through, g_back)
+        return earlier, jax.tree.map(packed, (g_total, g_through, g_back))
 
     end = Carry(g_last.cell, g_last.hidden.astype(jnp.float32))
     inputs = (*map(turned, (g_hidden, mask, fresh)), through, cell, before.cell, opened)
-    first, (g_total, g_through, g_back) = jax.lax.scan(step, end, inputs, reverse=True)
-    product, wide = through * opened[-1], jnp.float32
-    g_kernel = jnp.einsum("tbn,tbf->nf", product, g_total, preferred_element_type=wide)
-    g_factor = jnp.einsum("tbn,tbm->nm", before.hidden, g_back, preferred_element_type=wide)
+    first, found = jax.lax.scan(step, end, inputs, reverse=True)
+    g_total, g_through, g_back = jax.tree.map(unpacked, found)
+    g_kernel = kernel_gradient(through * opened[-1], g_total)
+    g_factor = kernel_gradient(before.hidden, g_back)
     g_own = turned(jnp.concatenate([g_total, g_through], axis=-1))
     g_carry = Carry(first.cell, first.hidden.astype(g_hidden.dtype))
     return g_own, g_kernel, g_factor, None, None, g_carry

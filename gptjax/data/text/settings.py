@@ -80,7 +80,8 @@ class CorpusConfig:
         if self.order == "streams" and self.short_documents != "pad":
             raise UserError(
                 f"corpus.short_documents {self.short_documents}: is for windows that stand alone; "
-                "in corpus.order streams each document follows the one before"
+                "in corpus.order streams each document follows the one before; set "
+                "corpus.short_documents pad"
             )
         if self.order != "streams" and self.reset != "epoch":
             raise UserError(
@@ -98,7 +99,7 @@ class CorpusConfig:
         if self.short_documents != "pad":
             raise UserError(
                 f"corpus.short_documents {self.short_documents}: is for windows; a row of "
-                "corpus.layout autoencode holds one document; leave it out"
+                "corpus.layout autoencode holds one document; set corpus.short_documents pad"
             )
         if self.predict_end is False:
             raise UserError(

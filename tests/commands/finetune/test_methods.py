@@ -8,6 +8,8 @@ import pytest
 
 import gptjax
 from gptjax.cli import main
+from gptjax.commands import finetune
+from gptjax.data.tasks.buckets import Bucketed
 from gptjax.models.task_head import USUAL, HeadShape
 from gptjax.runs.head import backbone_fingerprint, read_head
 from gptjax.runs.open import load
@@ -25,7 +27,16 @@ ULMFIT = [
 @pytest.fixture(scope="module")
 def ulmfit(options, tmp_path_factory):
     out = tmp_path_factory.mktemp("methods") / "ulmfit"
-    assert main([*options, *ULMFIT, "--out", str(out)]) == 0
+    anew = []
+
+    def noted(*given, **settings):
+        anew.append(settings["compiled_anew"])
+        return Bucketed(*given, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "Bucketed", noted)
+        assert main([*options, *ULMFIT, "--out", str(out)]) == 0
+    assert anew == [True]  # each stage compiles its shapes
     return out
 
 

@@ -152,11 +152,11 @@ def test_too_little_is_refused():
     [
         (
             {"short_documents": "pack"},
-            r"corpus\.short_documents pack: .* set corpus.short_documents pad",
+            r"corpus\.short_documents pack: .* set corpus",
         ),
         (
             {"short_documents": "cross"},
-            r"corpus\.short_documents cross: .* set corpus.short_documents pad",
+            r"corpus\.short_documents cross: .* set corpus",
         ),
         ({"predict_end": False}, r"corpus\.predict_end False: .* leave it out"),
         ({"order": "streams"}, r"corpus\.layout autoencode: .* leave corpus\.order streams out"),

@@ -2,9 +2,8 @@
 
 Options follow ARGS, for example ``make bench ARGS="--sizes 12x768x12x40478@4x512 --blocks 3"``.
 With the ``parity`` extra installed (``make bench-parity``) the same steps are done by PyTorch
-with transformers in the same process, and the ratio is printed: both take turns, a block of
-steps each, and the medians of the blocks are compared; PyTorch with the fastest of its
-attentions and AdamW implementations.
+with transformers, and the ratio is printed: the sides take turns, a block of steps each, and the
+medians of the blocks are compared. PyTorch is at its best there: `step_benchmark.py` says how.
 
 On an accelerator whose peak is known, or with ``--peak-flops``, the table has the model FLOPs
 utilisation (Chowdhery et al. 2022, appendix B):
@@ -18,10 +17,10 @@ addition, times 3 for the forward and the backward pass, for every weight of a m
 one skip half. Recomputing (``--rematerialize``) is not counted as work.
 """
 
+import os
 import re
-import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -29,32 +28,17 @@ from typing import Any, Literal
 import finetune_benchmark
 import interchange_benchmark
 import jax
-import jax.numpy as jnp
 import numpy as np
+import step_benchmark
 import tyro
-from instruments import RandomBatches, compilations, peak_memory, seconds_per_step
 
 from gptjax.data.text.embedded import embedded_documents
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
+from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import sample
-from gptjax.models.objective import lm
 from gptjax.training import parallel
-from gptjax.training.loop import TrainConfig, fit
-from gptjax.training.optimizer import OptimizerConfig, make_optimizer
-from gptjax.training.step import Progress, make_train_step
-
-# Dense bfloat16 FLOPs per second of one device, from the makers' data sheets.
-PEAK_FLOPS = {
-    "A100": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-}
 
 
 @dataclass(frozen=True)
@@ -65,8 +49,8 @@ class BenchmarkConfig:
     """Models, and the batches to train them with: LAYERSxWIDTHxHEADSxVOCABULARY@BATCHxCONTEXT.
     The default is GPT-1 with 4 sequences of 512 tokens, and a small model."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the computation."""
+    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    """Types of the computation of training steps; PyTorch's bfloat16 is autocast."""
 
     attention: Literal["einsum", "fused"] = "einsum"
     """How attention is computed; fused needs a dropout of 0."""
@@ -129,83 +113,10 @@ def parse_size(text: str, config: BenchmarkConfig) -> tuple[ModelConfig, int]:
         embedding_dropout=config.dropout,
         attention_dropout=config.dropout,
         residual_dropout=config.dropout,
-        dtype=config.dtype,
         attention=config.attention,
         rematerialize=config.rematerialize,
     )
     return model, batch
-
-
-def flops_per_token(model: ModelConfig) -> float:
-    """FLOPs of a training step per token; the formula is in the module's docstring."""
-    width, layers = model.width, model.num_layers
-    products = layers * (4 * width**2 + 2 * width * model.hidden_width)
-    products += model.vocabulary_size * width
-    return 6 * products + 12 * layers * width * model.context_length
-
-
-def peak_flops(config: BenchmarkConfig) -> float | None:
-    """Peak FLOPs per second of one device, or None where it is not known."""
-    if config.peak_flops is not None:
-        return config.peak_flops
-    kind = jax.local_devices()[0].device_kind
-    return next((peak for name, peak in PEAK_FLOPS.items() if name in kind), None)
-
-
-def gptjax_step(
-    model: ModelConfig, batches: RandomBatches, *, streams: bool = False
-) -> tuple[Callable[[int], None], Callable[[], Any]]:
-    """Two functions: train for a number of steps and wait; and give the parameters.
-
-    With ``streams`` what the model remembers goes on from step to step.
-    """
-    objective = lm(model, streams=streams)
-    optimizer = make_optimizer(OptimizerConfig(warmup=0.0), 10**6)
-    step = make_train_step(objective, optimizer, accumulate=1)
-    params = jax.jit(objective.init)(jax.random.key(0))
-    progress = Progress(jnp.int32(0), jnp.zeros((), bool), jnp.int32(0))
-    placed = parallel.replicate((params, jax.jit(optimizer.init)(params), progress))
-    state = (*placed, parallel.shard_all(objective.init_carry(batches.batch_size)))
-    batch = parallel.shard(batches.batch(0, 0))
-    vote = parallel.vote(False)
-
-    def train(count: int) -> None:
-        nonlocal state
-        for _ in range(count):
-            *state, metrics = step(*state, batch, vote)
-        jax.block_until_ready((state, metrics))
-
-    return train, lambda: state[0]
-
-
-def outside_share(
-    model: ModelConfig, batch_size: int, bare: Callable[[int], None], steps: int, blocks: int
-) -> float:
-    """The share of the training loop's time in which no step runs.
-
-    Blocks of ``steps`` updates of `gptjax.training.loop.fit` take turns with blocks of as many
-    bare steps, which stand in the place of its evaluations: the median, over the blocks, of
-    1 - bare / loop. Both wait for their last step, so that the loop is charged with the end of
-    its pipeline as well.
-    """
-    batches = RandomBatches(model.vocabulary_size, batch_size, model.context_length)
-    config = TrainConfig(
-        steps=steps * (blocks + 1), batch_size=batch_size, evaluate_every=steps, seed=0
-    )
-    ended: list[float] = []
-    shares: list[float] = []
-
-    def take_turns(params: Any) -> dict[str, float]:
-        start = time.perf_counter()
-        bare(steps)
-        if ended:  # the first block compiles
-            shares.append(1 - (time.perf_counter() - start) / (start - ended[-1]))
-        ended.append(time.perf_counter())
-        return {"loss": 0.0}
-
-    optimizer = make_optimizer(OptimizerConfig(warmup=0.0), config.steps or 0)
-    fit(lm(model), batches, config, optimizer, evaluate=take_turns)
-    return statistics.median(shares)
 
 
 def generation_speed(
@@ -234,60 +145,29 @@ def tokenizing_speed() -> float:
     return count / (time.perf_counter() - start)
 
 
-def measure(size: str, config: BenchmarkConfig, compare: bool) -> dict[str, Any]:
-    """The row of a size: what was measured, by name."""
+def measure(size: str, config: BenchmarkConfig, compare: bool) -> None:
+    """A training step of a size, and generation, printed."""
     model, batch_size = parse_size(size, config)
-    batches = RandomBatches(model.vocabulary_size, batch_size, model.context_length)
-    with compilations() as compiled:
-        ours, params = gptjax_step(model, batches)
-        before = len(compiled)
-        memory = peak_memory(lambda: ours(2))
-        sides = {"gptjax": ours}
-        if compare:
-            sides["pytorch"] = fastest_pytorch(model, batch_size)
-        seconds = seconds_per_step(sides, config.blocks, config.block_seconds)
-        step_compilations = compiled[before:]
-    tokens = batch_size * model.context_length
-    speed = tokens / seconds["gptjax"]
-    peak = peak_flops(config)
-    row = {
-        "size": size,
-        "step [s]": seconds["gptjax"],
-        "tokens/s": speed,
-        "vs PyTorch": seconds["pytorch"] / seconds["gptjax"] if compare else None,
-        "utilisation": speed * flops_per_token(model) / peak / jax.device_count() if peak else None,
-        "memory [GB]": memory,
-        "compile [s]": sum(step_compilations),
-        "compilations": len(step_compilations),
-    }
-    if config.new_tokens:
-        shape = (8, 16, config.new_tokens)  # rows, tokens of the prompt, new tokens
-        row["generated/s"] = generation_speed(model, jax.device_get(params()), *shape)
-        if compare:
-            import pytorch_gpt1
+    step_benchmark.measure(
+        size,
+        model,
+        batch_size,
+        config.dtypes,
+        blocks=config.blocks,
+        block_seconds=config.block_seconds,
+        compare=compare,
+        peak=step_benchmark.peak_flops(config.peak_flops),
+    )
+    if not config.new_tokens:
+        return
+    shape = (8, 16, config.new_tokens)  # rows, tokens of the prompt, new tokens
+    speed = generation_speed(model, init_backbone(model, jax.random.key(0)), *shape)
+    row = {"generated/s": speed}
+    if compare:
+        import pytorch_gpt1
 
-            theirs = pytorch_gpt1.generation_speed(model, *shape)
-            row["generation vs PyTorch"] = row["generated/s"] / theirs
-    # Many short turns: what is looked for is smaller than a shared machine's drift.
-    steps = min(max(round(config.block_seconds / seconds["gptjax"]), 1), 4)
-    row["outside the step"] = outside_share(model, batch_size, ours, steps, 3 * config.blocks)
-    return row
-
-
-def fastest_pytorch(model: ModelConfig, batch_size: int) -> Callable[[int], None]:
-    """PyTorch's training step in its fastest variant, which is printed."""
-    import pytorch_gpt1
-
-    best: tuple[float, Callable[[int], None] | None, str] = (float("inf"), None, "")
-    for attention, optimizer in pytorch_gpt1.VARIANTS:
-        step = pytorch_gpt1.make_step(model, batch_size, attention, optimizer)
-        step(1)
-        start = time.perf_counter()
-        step(2)
-        best = min(best, (time.perf_counter() - start, step, f"{attention}, {optimizer}"))
-    assert best[1] is not None
-    print(f"PyTorch's fastest: {best[2]}", flush=True)
-    return best[1]
+        row["generation vs PyTorch"] = speed / pytorch_gpt1.generation_speed(model, *shape)
+    show(row)
 
 
 def comparable(config: BenchmarkConfig) -> bool:
@@ -317,19 +197,18 @@ def show(row: Mapping[str, Any]) -> None:
         print(f"{name:24s}{text(value):>26s}", flush=True)
 
 
-def run(config: BenchmarkConfig) -> list[dict[str, Any]]:
-    """Measure, print, and return the rows of the table."""
+def run(config: BenchmarkConfig) -> None:
+    """Measure and print."""
+    # Several processes share an accelerator.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print(parallel.describe_devices())
     compare = comparable(config)
-    rows = []
     for size in config.sizes:
         if config.pretrain:
-            rows.append(measure(size, config, compare))
-            show(rows[-1])
+            measure(size, config, compare)
         if config.finetune:
             model, _ = parse_size(size, config)
-            rows.append(finetune_benchmark.measure(model, compare, config.blocks))
-            show(rows[-1])
+            show(finetune_benchmark.measure(model, compare, config.blocks))
     if config.finetune:
         seconds, count = finetune_benchmark.preparing_seconds()
         print(f"preparing {count:,} rows for fine-tuning: {seconds:.1f} s")
@@ -340,7 +219,6 @@ def run(config: BenchmarkConfig) -> list[dict[str, Any]]:
             compare, config.blocks, config.new_tokens, config.gpt1_tokenizer
         ):
             print(line, flush=True)
-    return rows
 
 
 if __name__ == "__main__":

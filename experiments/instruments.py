@@ -1,11 +1,9 @@
 """The instruments of the benchmark: random batches, clocks, counters."""
 
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -60,24 +58,6 @@ def compilations() -> Iterator[list[float]]:
         yield seconds
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def peak_memory(run: Callable[[], None]) -> float | None:
-    """The most memory in use while something runs, in GB; None where nobody counts it.
-
-    On an accelerator the device's own peak since the start; on a CPU the peak of the process's
-    resident memory (Linux).
-    """
-    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and status.exists():
-        reset.write_text("5")
-    run()
-    if not on_cpu:
-        stats = jax.local_devices()[0].memory_stats()
-        return stats["peak_bytes_in_use"] / 1e9 if stats else None
-    match = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
-    return int(match[1]) * 1024 / 1e9 if match else None
 
 
 def seconds_per_step(

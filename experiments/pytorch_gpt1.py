@@ -1,9 +1,8 @@
 """The benchmark's other side: the same training step by PyTorch and transformers."""
 
-import itertools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,9 +20,6 @@ from transformers.models.openai.modeling_openai import Attention
 from transformers.utils import logging
 
 from gptjax.models.config import ModelConfig
-
-# PyTorch's choices: how attention is computed, and how AdamW walks over the parameters.
-VARIANTS = list(itertools.product(("eager", "sdpa"), ("fused", "foreach")))
 
 
 def device() -> torch.device:
@@ -136,8 +132,19 @@ def make_trainer(
     return run
 
 
+def training(
+    model: Mapping[str, Any], batch_size: int, attention: str, optimizer: str, compiled: bool
+) -> Callable[[int], None]:
+    """`make_step` of a config's settings, for a process of its own."""
+    return make_step(ModelConfig(**model), batch_size, attention, optimizer, compiled)
+
+
 def make_step(
-    config: ModelConfig, batch_size: int, attention: str, optimizer: str
+    config: ModelConfig,
+    batch_size: int,
+    attention: str,
+    optimizer: str,
+    compiled: bool = False,
 ) -> Callable[[int], None]:
     """A function that trains for a number of steps and waits for the last to end.
 
@@ -146,8 +153,10 @@ def make_step(
         batch_size: sequences of ``context_length`` tokens.
         attention: "eager" (transformers' own) or "sdpa".
         optimizer: AdamW's "fused" or "foreach" implementation.
+        compiled: whether the model is compiled (``torch.compile``).
     """
     model = make_model(config, attention).train()
+    forward = torch.compile(model) if compiled else model
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     adam = torch.optim.AdamW(
@@ -163,7 +172,7 @@ def make_step(
         for _ in range(count):
             adam.zero_grad(set_to_none=True)
             with low:
-                loss = model(tokens, labels=tokens).loss
+                loss = forward(tokens, labels=tokens).loss
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()

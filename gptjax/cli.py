@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gptjax import __version__
+from gptjax.allocator import keep_memory
 from gptjax.errors import Interrupted, as_options, explain
 from gptjax.training.interrupt import end_at_once
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see ``USAGE``)."""
     if arguments is None:  # this process is the command
         end_at_once()
+        keep_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error does; an é is \\xe9 in ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

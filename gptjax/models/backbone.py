@@ -206,6 +206,14 @@ def groups(config: ModelConfig, params: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(params), map(group, names_of(params)))
 
 
+def matrices(config: ModelConfig, params: PyTree) -> PyTree:
+    """Whether each array is a matrix of a block, for Muon; tables and heads are none."""
+    leaves, structure = jax.tree.flatten(params)
+    in_block = [1 <= depth(config, name) <= config.num_layers for name in names_of(params)]
+    found = [yes and leaf.ndim == 2 for yes, leaf in zip(in_block, leaves, strict=True)]
+    return jax.tree.unflatten(structure, found)
+
+
 def names_of(params: PyTree) -> list[str]:
     """The name of every array, keys joined by "/", in the order of `jax.tree.leaves`."""
     paths = jax.tree_util.tree_leaves_with_path(params)

@@ -247,10 +247,11 @@ def _train(
 def _optimizer(config: RunConfig, problem: Problem[Any], steps: int) -> Optimizer:
     """For one stage, or for those of `train.unfreeze`."""
     train, depths = config.train, partial(backbone.groups, config.model)
+    matrices = partial(backbone.matrices, config.model)
     update = resolve_update(config.optimizer, config.model.fidelity)
     if not train.unfreeze:
-        untouched = problem.untouched
-        return make_optimizer(update, steps, problem.trainable, depths=depths, untouched=untouched)
+        make = partial(make_optimizer, update, steps, problem.trainable, depths=depths)
+        return make(matrices=matrices, untouched=problem.untouched)
     assert train.epochs is not None
     return make_staged_optimizer(
         update,
@@ -260,6 +261,7 @@ def _optimizer(config: RunConfig, problem: Problem[Any], steps: int) -> Optimize
         depths,
         config.highest_depth,
         restart_schedule=train.restart_schedule,
+        matrices=matrices,
     )
 
 

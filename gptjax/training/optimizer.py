@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
+from optax import contrib
 
 from gptjax.errors import UserError, check_settings
 
@@ -43,11 +44,11 @@ class OptimizerConfig:
     """Adam's decay of the second moment."""
     epsilon: float = 1e-8
     """Adam's addend to the root of the second moment."""
-    update: Literal["adamw", "released"] | None = None
+    update: Literal["adamw", "muon", "released"] | None = None
     """adamw: epsilon is added to the corrected moment's root, and decay is times the learning rate,
     as everywhere today. released: epsilon is added to the uncorrected root, and decay is times the
-    bias correction too, as in GPT-1's released code. None: released with model.fidelity released,
-    else adamw."""
+    bias correction too, as in GPT-1's released code. muon: the matrices of the blocks are updated
+    by Muon, the rest by adamw. None: released with model.fidelity released, else adamw."""
     weight_decay: float = 0.01
     """Decoupled weight decay, times the learning rate; on matrices only, embeddings and
     positions included, not on biases and LayerNorm gains."""
@@ -77,8 +78,8 @@ class Optimizer(NamedTuple):
     init: Callable[[PyTree], PyTree]
     """params -> optimizer_state."""
     update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
-    """(gradients, optimizer_state, params) -> (updates to add, optimizer_state). Works element by
-    element: clipping, which needs the whole gradient, is not in it."""
+    """(gradients, optimizer_state, params) -> (updates to add, optimizer_state). Works array by
+    array: clipping, which needs the whole gradient, is not in it."""
     schedule: Schedule
     """Number of updates done -> learning rate of the next."""
     clip_norm: float | None
@@ -99,9 +100,10 @@ def make_optimizer(
     trainable: Callable[[PyTree], PyTree] | None = None,
     *,
     depths: Callable[[PyTree], PyTree] | None = None,
+    matrices: Callable[[PyTree], PyTree] | None = None,
     untouched: bool = False,
 ) -> Optimizer:
-    """Adam (Kingma and Ba, 2015) with decoupled decay (Loshchilov and Hutter, 2019).
+    """Adam (Kingma and Ba, 2015) with decoupled decay (Loshchilov and Hutter, 2019), or Muon.
 
     Args:
         config: the section `optimizer`.
@@ -110,6 +112,8 @@ def make_optimizer(
             no moments and do not decay; their gradients must be 0.
         depths: params -> the depth of each array, from 0 (see `gptjax.models.backbone.groups`);
             needed for a ``layer_decay`` other than 1.
+        matrices: params -> True for each array that is a matrix of a block (see
+            `gptjax.models.backbone.matrices`); needed for ``update="muon"``.
         untouched: compute no gradients of the arrays that are not trained.
 
     Raises:
@@ -117,7 +121,7 @@ def make_optimizer(
     """
     schedule = make_schedule(config, total_steps)
     chain = optax.chain(
-        *moments_and_decay(config),
+        *moments_and_decay(config, matrices),
         optax.scale_by_learning_rate(
             corrected(schedule, config) if config.update == "released" else schedule
         ),
@@ -133,14 +137,42 @@ def make_optimizer(
 
 
 def moments_and_decay(
-    config: OptimizerConfig,
+    config: OptimizerConfig, matrices: Callable[[PyTree], PyTree] | None
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """What the learning rate is for: Adam's direction, and the decoupled decay."""
+    """What the learning rate is for: the direction, and the decoupled decay."""
     adam = scale_by_uncorrected_adam if config.update == "released" else optax.scale_by_adam
-    return (
-        adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
-        optax.add_decayed_weights(config.weight_decay, mask=is_matrix),
+    direction = adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+    if config.update == "muon":
+        assert matrices is not None, "Muon needs to know the matrices"
+        direction = _with_muon(direction, matrices)
+    return direction, optax.add_decayed_weights(config.weight_decay, mask=is_matrix)
+
+
+def _with_muon(
+    adam: optax.GradientTransformation, matrices: Callable[[PyTree], PyTree]
+) -> optax.GradientTransformation:
+    """Muon's direction of the matrices of the blocks, and Adam's of the rest.
+
+    Muon (Jordan et al. 2024) takes the momentum (0.95, Nesterov's) and makes its singular values
+    nearly equal. A direction [N, F] is then scaled by 0.2 sqrt(max(N, F)), so that its root mean
+    square is about that of Adam's: one learning rate and one decay are good for both (Liu et al.
+    2025, equation 4).
+    """
+
+    def labels(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda yes: "muon" if yes else "adam", matrices(params))
+
+    def dimensions(updates: PyTree) -> PyTree:
+        return jax.tree.map(lambda _: contrib.MuonDimensionNumbers(), updates)
+
+    def as_long_as_adams(updates: PyTree, _: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: 0.2 * max(x.shape) ** 0.5 * x, updates)
+
+    muon = optax.chain(
+        contrib.scale_by_muon(weight_dimension_numbers=dimensions),
+        optax.stateless(as_long_as_adams),
     )
+    return optax.partition({"muon": muon, "adam": adam}, labels)
 
 
 def layer_factors(depths: PyTree, layer_decay: float) -> PyTree:

@@ -170,7 +170,7 @@ def train_step(
             and the carry of its rows; ``device`` int32 [] counts over all processes.
         judge: (progress, sums over all devices) -> (gradients, progress, accept, metrics).
         apply: (params, optimizer_state, gradients, accept) -> (params, optimizer_state),
-            element by element: it has no need to see a whole array.
+            array by array: it has no need to see all of them.
 
     Returns:
         The compiled step, to which the first four arguments are donated. The carry is spread over

@@ -91,6 +91,7 @@ def make_staged_optimizer(
     highest: int,
     *,
     restart_schedule: bool,
+    matrices: Callable[[PyTree], PyTree] | None = None,
 ) -> Optimizer:
     """The optimiser of the first stage, which names those of the later ones.
 
@@ -105,6 +106,7 @@ def make_staged_optimizer(
         depths: params -> the depth of each array, from 0 to ``highest``.
         highest: the highest of them.
         restart_schedule: each stage has a schedule of its own instead of its part of one.
+        matrices: as of `gptjax.training.optimizer.make_optimizer`.
 
     Raises:
         UserError: a warm-up that is longer than what it is for.
@@ -117,11 +119,13 @@ def make_staged_optimizer(
         schedule = _restarted(config, firsts, ends)
     else:
         schedule = make_schedule(config, ends[-1])
+    direction = optax.chain(*moments_and_decay(config, matrices))
     made = []
     until = [*(stage.first for stage in stages[1:]), epochs]
     for number, (stage, end) in enumerate(zip(stages, until, strict=True), start=1):
         about = _describe(number, len(stages), stage, end, highest)
-        made.append(_of_stage(config, set(stage.depths), depths, highest, schedule, about))
+        optimizer = _of_stage(config, direction, set(stage.depths), depths, highest, schedule)
+        made.append(optimizer._replace(about=about))
     later = tuple(zip(firsts[1:], made[1:], strict=True))
     return made[0]._replace(later=later)
 
@@ -136,11 +140,11 @@ def _describe(number: int, count: int, stage: Stage, end: int, highest: int) -> 
 
 def _of_stage(
     config: OptimizerConfig,
+    direction: optax.GradientTransformation,
     own: Collection[int],
     depths: Callable[[PyTree], PyTree],
     highest: int,
     schedule: Schedule,
-    about: str,
 ) -> Optimizer:
     """The optimiser that updates the depths of ``own``; its state is the same for any."""
 
@@ -153,14 +157,14 @@ def _of_stage(
     factors = layer_factors(list(range(highest + 1)), config.layer_decay)
     groups = {}
     for depth, factor in enumerate(factors):
-        transformation = optax.chain(*moments_and_decay(config), optax.scale(-factor))
+        transformation = optax.chain(direction, optax.scale(-factor))
         if config.update == "released":
             # Its correction of the bias is of the updates of this depth, unlike the schedule.
             correction = optax.scale_by_schedule(corrected(lambda _: 1.0, config))
             transformation = optax.chain(transformation, correction)
         groups[str(depth)] = transformation if depth in own else _held(transformation)
     chain = optax.chain(optax.partition(groups, labels), optax.scale_by_schedule(schedule))
-    return Optimizer(chain.init, chain.update, schedule, config.clip_norm, trained, about=about)
+    return Optimizer(chain.init, chain.update, schedule, config.clip_norm, trained)
 
 
 def _held(transformation: optax.GradientTransformation) -> optax.GradientTransformation:

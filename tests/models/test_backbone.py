@@ -283,3 +283,29 @@ def test_the_groups_of_a_fine_tuned_model_are_by_depth(norm):
         assert set(jax.tree.leaves(own["final_norm"])) == {2}
     assert found["adapter"] == {"special_embedding": 0, "head": {"kernel": 3, "bias": 3}}
     assert backbone.groups(config, params["backbone"]) == own
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "expected"),
+    [
+        ("transformer", {"num_heads": 2}, 4),  # attention's two and the MLP's two
+        ("lstm", {"units": 8}, 3),
+        ("mlstm", {"units": 8, "num_layers": 1, "embedding_width": 4}, 4),
+    ],
+)
+def test_the_matrices_are_those_of_the_blocks(kind, settings, expected):
+    """Neither tables nor an output of its own nor the head, which Muon is not for."""
+    shape = {"vocabulary_size": 30, "context_length": 8, "num_layers": 2, "width": 8, **settings}
+    config = ModelConfig(kind=kind, **shape)
+    functions = objective.task(config, TaskHeadConfig("classify", 3))
+    params = jax.eval_shape(functions.objective.init, jax.random.key(0))
+    names = backbone.names_of(params)
+    found = [
+        name
+        for name, yes in zip(
+            names, jax.tree.leaves(backbone.matrices(config, params)), strict=True
+        )
+        if yes
+    ]
+    assert len(found) == expected * config.num_layers
+    assert all(name.startswith("backbone/blocks_") for name in found)

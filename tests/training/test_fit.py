@@ -22,7 +22,7 @@ from gptjax.training import observer, parallel, programs
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, curve_steps, restore_params
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.loop import Best, TrainConfig, fit, total_steps
-from gptjax.training.optimizer import OptimizerConfig, make_optimizer
+from gptjax.training.optimizer import OptimizerConfig, is_matrix, make_optimizer
 from gptjax.training.step import make_train_step
 from gptjax.training.tracking import Tracker, TrackingConfig
 
@@ -47,6 +47,7 @@ def run(
     folder: Path, batches=None, resume="auto", keep=2, every=4, accumulate=2, curve=None, **others
 ):
     problem = others.pop("problem", objective(DROPOUT))
+    rate = others.pop("optimizer", OptimizerConfig(learning_rate=0.05, warmup=2.0))
     evaluate = others.pop("evaluate", Evaluator(problem, ToyBatches(examples=13, shuffle=False)))
     config = TrainConfig(
         **{"steps": STEPS, "batch_size": 8, "accumulate": accumulate, "log_every": 3, **others}
@@ -56,7 +57,7 @@ def run(
             problem,
             batches or ToyBatches(),
             config,
-            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2.0), STEPS),
+            make_optimizer(rate, STEPS, matrices=is_matrix),
             evaluate=evaluate,
             checkpoints=Checkpoints(
                 folder / "checkpoints",
@@ -168,6 +169,15 @@ def test_interrupted_twice_is_uninterrupted(whole, tmp_path, records):
         assert step - 1 <= newest < STEPS  # a busy machine answers some updates later
     assert run(tmp_path).step == STEPS
     assert_same_run(tmp_path, whole, records)
+
+
+def test_so_it_is_with_muon(tmp_path):
+    muon = OptimizerConfig(learning_rate=0.05, warmup=2.0, update="muon")
+    whole = run(tmp_path / "whole", optimizer=muon)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", SignalAt().at(6), optimizer=muon)
+    again = run(tmp_path / "cut", optimizer=muon)
+    jax.tree.map(np.testing.assert_array_equal, again.params, whole.params)
 
 
 @pytest.mark.parametrize("step", [5, 11])

@@ -233,3 +233,54 @@ def test_layer_decay_scales_the_whole_update_of_a_depth():
 def test_a_layer_decay_that_is_none_is_refused(value):
     with pytest.raises(UserError, match=r"layer_decay is .* positive and at most 1"):
         OptimizerConfig(layer_decay=value)
+
+
+MUON = OptimizerConfig(
+    learning_rate=0.1, warmup=0.0, schedule="constant", weight_decay=0.02, update="muon"
+)
+
+
+def matrices(params):
+    return {name: name.startswith("blocks") and x.ndim == 2 for name, x in params.items()}
+
+
+def some_params():
+    rng = np.random.default_rng(0)
+    shapes = {"blocks_kernel": (8, 32), "blocks_bias": (32,), "embedding": (9, 8)}
+    return {name: jnp.asarray(rng.standard_normal(s), jnp.float32) for name, s in shapes.items()}
+
+
+def test_muon_turns_a_matrix_by_nearly_equal_singular_values_of_adams_size():
+    params, gradients = some_params(), some_params()
+    gradients["blocks_kernel"] *= jnp.logspace(0, -2, 8)[:, None]  # singular values far apart
+    optimizer = make_optimizer(MUON, 10, matrices=matrices)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    direction = updates["blocks_kernel"] / -0.1 - 0.02 * params["blocks_kernel"]
+    values = np.linalg.svd(direction, compute_uv=False) / (0.2 * 32**0.5)
+    assert values.max() < 1.3  # Newton-Schulz of five steps brings them to 0.7 … 1.2
+    assert values.min() > 0.6
+    rms = float(jnp.sqrt(jnp.mean(jnp.square(direction))))
+    np.testing.assert_allclose(rms, 0.2, rtol=0.2)
+
+
+def test_muon_leaves_the_rest_to_adam():
+    params, gradients = some_params(), some_params()
+    updates = {}
+    for update in ("muon", "adamw"):
+        optimizer = make_optimizer(dataclasses.replace(MUON, update=update), 10, matrices=matrices)
+        state = optimizer.init(params)
+        for _ in range(3):
+            updates[update], state = optimizer.update(gradients, state, params)
+    for name in ("embedding", "blocks_bias"):
+        np.testing.assert_array_equal(updates["muon"][name], updates["adamw"][name])
+    assert not np.allclose(updates["muon"]["blocks_kernel"], updates["adamw"]["blocks_kernel"])
+
+
+def test_a_gradient_of_zeros_is_no_nan_for_muon():
+    params = some_params()
+    optimizer = make_optimizer(MUON, 10, matrices=matrices)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    np.testing.assert_allclose(
+        updates["blocks_kernel"], -0.1 * 0.02 * params["blocks_kernel"], rtol=1e-5
+    )

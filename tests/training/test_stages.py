@@ -30,10 +30,21 @@ def depth_of(name, leaf):
     return DEPTHS[name]
 
 
+def matrices(params):
+    return jax.tree.map(lambda depth, x: depth == 1 and x.ndim == 2, depths(params), params)
+
+
 def staged(unfreeze, epochs, config=OPTIMIZER, restart=False):
     stages = read_stages(unfreeze, epochs, HIGHEST, head=True)
     return make_staged_optimizer(
-        config, stages, epochs, PER_EPOCH, depths, HIGHEST, restart_schedule=restart
+        config,
+        stages,
+        epochs,
+        PER_EPOCH,
+        depths,
+        HIGHEST,
+        restart_schedule=restart,
+        matrices=matrices,
     )
 
 
@@ -147,11 +158,11 @@ def test_the_correction_of_a_depth_begins_when_it_thaws(update):
     np.testing.assert_allclose(updates["embedding"], -0.05, rtol=1e-4)
 
 
-@pytest.mark.parametrize("update", ["adamw", "released"])
+@pytest.mark.parametrize("update", ["adamw", "muon", "released"])
 def test_one_stage_of_all_depths_is_training_as_usual(update):
     config = OptimizerConfig(learning_rate=0.05, warmup=0.1, update=update, layer_decay=0.5)
     ours = train(["0:"], 2, config)
-    plain = make_optimizer(config, 2 * PER_EPOCH, depths=depths)
+    plain = make_optimizer(config, 2 * PER_EPOCH, depths=depths, matrices=matrices)
     settings = TrainConfig(epochs=2, batch_size=8)
     theirs = jax.device_get(fit(objective(0.2), ToyBatches(), settings, plain).params)
     for one, other in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):

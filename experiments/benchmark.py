@@ -5,16 +5,9 @@ With the ``parity`` extra installed (``make bench-parity``) the same steps are d
 with transformers, and the ratio is printed: the sides take turns, a block of steps each, and the
 medians of the blocks are compared. PyTorch is at its best there: `step_benchmark.py` says how.
 
-On an accelerator whose peak is known, or with ``--peak-flops``, the table has the model FLOPs
-utilisation (Chowdhery et al. 2022, appendix B):
-
-    utilisation = tokens per second × FLOPs per token / (devices × peak FLOPs per second)
-    FLOPs per token = 6 × (L × (4 D² + 2 D M) + V D) + 12 × L × D × T
-
-for L layers, width D, MLP width M, vocabulary V and context T: 2 for a multiplication and an
-addition, times 3 for the forward and the backward pass, for every weight of a matrix product
-(the output table included) and for the T × T scores of attention, of which causality would let
-one skip half. Recomputing (``--rematerialize``) is not counted as work.
+On an accelerator whose peak is known, or with ``--peak-flops``, there is the model FLOPs
+utilisation: tokens per second × FLOPs per token / peak FLOPs per second of all devices
+(`gptjax.models.backbone.flops_per_token`).
 """
 
 import os
@@ -39,6 +32,7 @@ from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import sample
 from gptjax.training import parallel
+from gptjax.training.profile import peak_flops
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class BenchmarkConfig:
     """Whether to compare with PyTorch where it is installed."""
 
     peak_flops: float | None = None
-    """Peak FLOPs per second of one device, for the utilisation (None: from a table by name)."""
+    """Peak FLOPs per second of all devices, for the utilisation (None: from a table by name)."""
 
 
 def parse_size(text: str, config: BenchmarkConfig) -> tuple[ModelConfig, int]:
@@ -156,7 +150,7 @@ def measure(size: str, config: BenchmarkConfig, compare: bool) -> None:
         blocks=config.blocks,
         block_seconds=config.block_seconds,
         compare=compare,
-        peak=step_benchmark.peak_flops(config.peak_flops),
+        peak=config.peak_flops or peak_flops(),
     )
     if not config.new_tokens:
         return

@@ -26,19 +26,10 @@ import jax
 from turns import Side, Turns, take_turns
 
 from gptjax.errors import UserError
+from gptjax.models.backbone import flops_per_token
 from gptjax.models.config import ModelConfig
 from gptjax.report.figures import Table, markdown
 
-# Dense bfloat16 FLOPs per second of one device, from the makers' data sheets.
-PEAK_FLOPS = {
-    "A100": 312e12,
-    "H100": 989e12,
-    "H200": 989e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-}
 AS_IT_COMES, AT_ITS_WIDEST = "as it comes", "at its widest"
 
 
@@ -53,22 +44,6 @@ class Row:
     turns: Turns
     memory: float | None
     """Peak in GB."""
-
-
-def flops_per_token(model: ModelConfig) -> float:
-    """FLOPs of a training step per token; the formula is in `benchmark`'s docstring."""
-    width, layers = model.width, model.num_layers
-    products = layers * (4 * width**2 + 2 * width * model.hidden_width)
-    products += model.vocabulary_size * width
-    return 6 * products + 12 * layers * width * model.context_length
-
-
-def peak_flops(given: float | None) -> float | None:
-    """Peak FLOPs per second of one device, or None where it is not known."""
-    if given is not None:
-        return given
-    kind = jax.local_devices()[0].device_kind
-    return next((peak for name, peak in PEAK_FLOPS.items() if name in kind), None)
 
 
 @contextmanager
@@ -200,7 +175,7 @@ def _lines(
     say = partial("{}: {}".format, model.dtype)
     yield say(f"{speed:,.0f} tokens/s")
     if peak:
-        share = speed * flops_per_token(model) / peak / jax.device_count()
+        share = speed * flops_per_token(model) / peak
         yield say(f"model FLOPs utilisation {share:.1%}")
     compiled = last["compiled"]
     yield say(f"{len(compiled)} compilations, {sum(compiled):.1f} s")

@@ -32,6 +32,7 @@ from gptjax.evaluation import task_scores
 from gptjax.evaluation.learning_curve import LearningCurve
 from gptjax.evaluation.task_scores import TaskEvaluator
 from gptjax.models import objective
+from gptjax.models.backbone import flops_per_token
 from gptjax.models.task_head import TaskHeadConfig, head_only, maps_only
 from gptjax.runs import memory, start
 from gptjax.runs import open as runs
@@ -184,6 +185,7 @@ def _problem(
         earlier={"data": (data.splits["train"].earlier,)},
         identity={"task": same},
         facts=facts_of(data),
+        flops_per_token=_flops_per_token(config),
         params=partial(begin, loaded, section.transfer_layers, train.seed) if loaded else None,
         source=None if loaded is None else loaded.backbone,
         **_trained_parts(section),
@@ -205,6 +207,13 @@ def _functions(
         positions=positions,
         label_gain=section.label_gain,
     )
+
+
+def _flops_per_token(config: FinetuneConfig) -> float | None:
+    """Of a model that is trained whole. Attention is left out, since lengths differ."""
+    if config.task.freeze_backbone or config.train.unfreeze:
+        return None
+    return flops_per_token(config.model, attention=False, output=config.task.lm_coefficient > 0)
 
 
 def _trained_parts(section: TaskConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gptjax.data.tokenizers.tokenizer import BYTES, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, after_updates, measured
 from gptjax.evaluation.sampling import continuations
+from gptjax.models.backbone import flops_per_token
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
 from gptjax.runs import memory
@@ -197,6 +198,7 @@ def _problem(
         earlier={"corpus": (train.earlier,)},
         order=order(config.corpus),
         facts={"train": _facts(train, batches), "valid": _facts(valid, whole)},
+        flops_per_token=None if config.train.unfreeze else flops_per_token(config.model),
         config=config,
         params=None if source is None else lambda: source.params,
         source=None if source is None else source.params,

@@ -6,6 +6,7 @@ backbone's everywhere.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -212,6 +213,29 @@ def matrices(config: ModelConfig, params: PyTree) -> PyTree:
     in_block = [1 <= depth(config, name) <= config.num_layers for name in names_of(params)]
     found = [yes and leaf.ndim == 2 for yes, leaf in zip(in_block, leaves, strict=True)]
     return jax.tree.unflatten(structure, found)
+
+
+def flops_per_token(config: ModelConfig, *, attention: bool = True, output: bool = True) -> float:
+    """FLOPs of a training step per token (Chowdhery et al. 2022, appendix B).
+
+    6 × (W + V D) + 12 × L × D × T for W weights in the matrices of the blocks, vocabulary V, width
+    D, L blocks and context T: 2 for a multiplication and an addition, times 3 for the forward and
+    the backward pass. The last part is the T × T scores of attention, of which causality would let
+    one skip half. Computing a block again is not counted as work.
+
+    Args:
+        config: the model.
+        attention: whether the scores are counted, at the full context; only a transformer has them.
+        output: whether the product with the output table is.
+    """
+    params = jax.eval_shape(partial(init_backbone, config), jax.random.key(0))
+    kept = zip(*map(jax.tree.leaves, (params, matrices(config, params))), strict=True)
+    weights: int = sum(leaf.size for leaf, is_matrix in kept if is_matrix)
+    if output:
+        weights += config.vocabulary_size * config.width
+    scores = config.num_layers * config.width * config.context_length
+    with_scores = attention and config.kind == "transformer"
+    return 6.0 * weights + (12.0 * scores if with_scores else 0.0)
 
 
 def names_of(params: PyTree) -> list[str]:

@@ -88,6 +88,7 @@ class Problem(Generic[Outcome]):
     # params -> True for each array that is trained; None: all are.
     trainable: Callable[[PyTree], PyTree] | None = None
     untouched: bool = False  # no gradients of the others are computed
+    flops_per_token: float | None = None  # of an update, where all of the model is trained
     on_start: Callable[[], None] | None = None  # writes further files when the run is accepted
 
 
@@ -240,6 +241,7 @@ def _train(
             tracker=tracker,
             resume=resume,
             on_start=on_start,
+            flops_per_token=problem.flops_per_token,
         )
     return _trained(folder, result)
 

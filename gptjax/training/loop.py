@@ -117,6 +117,7 @@ def fit(
     tracker: Tracker | None = None,
     resume: str = "auto",
     on_start: Callable[[], None] | None = None,
+    flops_per_token: float | None = None,
 ) -> FitResult:
     """Train: update after update, with evaluations, checkpoints and metrics on the way.
 
@@ -136,6 +137,7 @@ def fit(
         resume: "auto" (from the newest good checkpoint, if any), "never", or a checkpoint's number.
         on_start: called on process 0 when all of this is accepted, before anything is written,
             unless the run has finished already.
+        flops_per_token: of the model, for the share of the devices' peak that is reached.
 
     Raises:
         UserError: the batch cannot be split over the devices; no room on the disk; the
@@ -155,7 +157,8 @@ def fit(
     own = tracker if parallel.is_main() else None
     programs = Programs(objective, optimizer, config.accumulate)
     history = History.from_json(info)
-    run = _Run(batches, config, total, best, checkpoints, own, history, state, programs)
+    updates = Observer(batches, total, config.log_every, checkpoints, own, flops_per_token)
+    run = _Run(batches, config, total, best, checkpoints, own, history, state, programs, updates)
     run.start(notices, on_start)
     try:
         run.train(evaluate)
@@ -187,14 +190,12 @@ class _Run:
     history: History
     state: TrainState
     programs: Programs
+    updates: Observer
 
     def __post_init__(self) -> None:
         self.step = int(jax.device_get(self.state.progress.step))
         self._began = self.reaching = self.step
         self._saved = self.step  # the step of the newest checkpoint
-        self.updates = Observer(
-            self.batches, self.total, self.config.log_every, self.checkpoints, self.tracker
-        )
 
     def start(self, notices: Sequence[str], on_start: Callable[[], None] | None) -> None:
         if self.step > self.total:
@@ -225,6 +226,7 @@ class _Run:
                 self.keep_for_curve()
                 if self.finished() or self.save_due():
                     self.save()
+                self.updates.trace(self.step)
                 if self.finished():
                     self.say(self.programs.ending())
                     return

@@ -8,6 +8,7 @@ import jax
 from gptjax.batch import Batches
 from gptjax.errors import NonFiniteError
 from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.profile import peak_flops
 from gptjax.training.tracking import Tracker
 
 
@@ -20,6 +21,7 @@ class Observer:
         log_every: updates between lines of metrics.
         checkpoints: where the run is saved, or None.
         tracker: where metrics go, or None.
+        flops_per_token: of the model, or None.
 
     Attributes:
         stop_agreed: whether a process has asked all of them to stop.
@@ -32,9 +34,12 @@ class Observer:
         log_every: int,
         checkpoints: Checkpoints | None,
         tracker: Tracker | None,
+        flops_per_token: float | None,
     ) -> None:
         self._batches, self._total, self._log_every = batches, total, log_every
         self._checkpoints, self._tracker = checkpoints, tracker
+        peak = peak_flops()
+        self._flops = flops_per_token and peak and flops_per_token / peak
         self._pending: tuple[int, dict[str, Any]] | None = None
         self.stop_agreed = False
         self.restart_clock()
@@ -50,6 +55,15 @@ class Observer:
         before, self._pending = self._pending, pending
         if before is not None:
             self._look_at(*before)
+
+    def trace(self, step: int) -> None:
+        """Begin or end the trace of the tracker where it is due, after ``step`` updates."""
+        if self._tracker is None or not self._tracker.trace.changes(step):
+            return
+        self.settle()
+        if (said := self._tracker.trace.change()) is not None:
+            self._tracker.message(said)
+        self.restart_clock()
 
     def restart_clock(self) -> None:
         """Measure the speed anew: what the run has just waited for was no update."""
@@ -81,5 +95,7 @@ class Observer:
                 if key not in ("votes", "tokens", "finite")
             }
             pace = {"tokens_per_second": tokens_per_second, "epoch": step / len(self._batches)}
+            if self._flops is not None:
+                pace["utilisation"] = tokens_per_second * self._flops
             self._tracker.log({"step": step, "split": "train", **numbers, **pace})
             self.restart_clock()

@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gptjax.training.growing import EventFile, GrowingFile
+from gptjax.training.profile import Trace, read_window
 from gptjax.training.screen import SCREEN
 from gptjax.training.weights_and_biases import Identity, WeightsAndBiases
 
@@ -37,6 +38,16 @@ class TrackingConfig:
     """The project they are sent to."""
     progress: bool = True
     """Show progress: a bar on a terminal, otherwise a line now and then."""
+    profile: str | None = None
+    """Updates FROM:TO, counted from 0 with TO excluded, of which jax's profiler writes a trace to
+    `profile/` in the run folder."""
+
+    def __post_init__(self) -> None:
+        self.window()
+
+    def window(self) -> range:
+        """The updates of the trace; of none it is empty."""
+        return range(0) if self.profile is None else read_window(self.profile)
 
 
 class Tracker:
@@ -66,6 +77,7 @@ class Tracker:
         self._last_line = -math.inf
         self._forecast_made = False
         self._first: tuple[int, float] | None = None  # step and time of the first progress
+        self.trace = Trace(self._folder / "profile", config.window())
 
     def __enter__(self) -> "Tracker":
         return self
@@ -200,6 +212,7 @@ class Tracker:
         """Flush and close everything. May be called twice."""
         if self._bar is not None:
             self._bar.close()
+        self.trace.close()
         for file in (self._tensorboard, self._metrics):
             if file is not None and (lost := file.close()):
                 self.message(f"{file.path}: the last {lost:,} bytes could not be written")

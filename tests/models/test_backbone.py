@@ -302,10 +302,21 @@ def test_the_matrices_are_those_of_the_blocks(kind, settings, expected):
     names = backbone.names_of(params)
     found = [
         name
-        for name, yes in zip(
-            names, jax.tree.leaves(backbone.matrices(config, params)), strict=True
-        )
+        for name, yes in zip(names, jax.tree.leaves(backbone.matrices(config, params)), strict=True)
         if yes
     ]
     assert len(found) == expected * config.num_layers
     assert all(name.startswith("backbone/blocks_") for name in found)
+
+
+def test_the_flops_of_gpt1_are_those_of_the_formula():
+    config = ModelConfig()
+    layers, width, vocabulary, context = 12, 768, 40478, 512
+    weights = layers * (4 * width**2 + 2 * width * 4 * width)
+    scores, table = 12 * layers * width * context, vocabulary * width
+    assert backbone.flops_per_token(config) == 6 * (weights + table) + scores
+    assert backbone.flops_per_token(config, attention=False) == 6 * (weights + table)
+    assert backbone.flops_per_token(config, output=False) == 6 * weights + scores
+    lstm = ModelConfig(kind="lstm", vocabulary_size=30, context_length=8, num_layers=1, width=8)
+    cell = 4 * 8 * (8 + 8) + 8 * 8  # inputs, recurrent, projection
+    assert backbone.flops_per_token(lstm) == 6 * (cell + 30 * 8)

@@ -84,7 +84,7 @@ def problem():
 def test_cross_entropy_and_its_gradients_equal_autodiff_for_any_chunk(
     problem, rows, with_bias, on_cpu, monkeypatch
 ):
-    monkeypatch.setattr(room, "_ROWS", rows)
+    monkeypatch.setattr(room, "_ROWS_ON_CPU" if on_cpu else "_ROWS", rows)
     monkeypatch.setattr(room, "_on_cpu", lambda: on_cpu)
     wanted = (0, 1, 3)
     if with_bias:

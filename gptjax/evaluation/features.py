@@ -184,8 +184,11 @@ def _read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int[np.ndarray, " 
 
 
 @functools.lru_cache(maxsize=16)
-def _cells(config: ModelConfig, layers: tuple[int, ...]) -> Callable[[Any, Batch], Array]:
-    """The same function for the same model, so that it is compiled once."""
+def cells_after(config: ModelConfig, layers: tuple[int, ...]) -> Callable[[Any, Batch], Array]:
+    """(params, batch) -> what the memory cells hold after each row, [B, layers, N].
+
+    It is the same function for the same model, so that it is compiled once.
+    """
 
     def predict(params: Any, batch: Batch) -> Array:
         tokens, last = jnp.asarray(batch.tokens)[:, 0], jnp.asarray(batch.extract)[:, 0]
@@ -196,10 +199,10 @@ def _cells(config: ModelConfig, layers: tuple[int, ...]) -> Callable[[Any, Batch
 
 
 @functools.lru_cache(maxsize=16)
-def _pooled(
+def pooled_states(
     config: ModelConfig, layers: tuple[int, ...], how: Pooling
 ) -> Callable[[Any, Batch], Array]:
-    """The same function for the same model, so that it is compiled once."""
+    """(params, batch) -> the pooled states of each row, [B, layers, E]; likewise the same one."""
 
     def predict(params: Any, batch: Batch) -> Array:
         states = backbone.layer_states(config, params, jnp.asarray(batch.tokens)[:, 0])
@@ -219,7 +222,9 @@ def _compute(
     try:
         maps = [_new(part, shape) for part in parts.values()]
         asked = tuple(files)
-        read = _cells(run.model, asked) if how == CELL else _pooled(run.model, asked, how)
+        read = (
+            cells_after(run.model, asked) if how == CELL else pooled_states(run.model, asked, how)
+        )
         predict = Predictor(read, batches)
         bar = tqdm(predict.each(run.backbone), "features", len(batches), **BAR)
         for index, found in enumerate(bar):

@@ -1,83 +1,166 @@
 """A trained run as an object to ask: labels for rows, log-probabilities of texts."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
 from gptjax.data.tasks.examples import to_split
+from gptjax.data.tasks.formats import encode
+from gptjax.data.tasks.splits import Example
+from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.tokenizer import Mode
 from gptjax.errors import UserError
 from gptjax.evaluation.given_rows import ADVICE, rows_of
 from gptjax.evaluation.held_units import Unit
+from gptjax.evaluation.inspection import Inspection
 from gptjax.evaluation.task_scores import predict_split
-from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.evaluation.writing import write
-from gptjax.runs.open import Run
+from gptjax.models.backbone import make_backbone, with_rows
+from gptjax.models.config import ModelConfig
+from gptjax.models.family import Family
+from gptjax.models.objective import is_text
+from gptjax.models.task_head import NUM_SPECIALS, head_features, head_logits
+from gptjax.runs.head import head_config
 from gptjax.runs.open import load as load_run
 from gptjax.runs.predictions import class_names
 
 TOKENS_AT_ONCE = 16  # that are drawn before their text is looked at
 
 
-@dataclass(frozen=True)
-class Model(Run):
+@dataclass(frozen=True, repr=False)
+class Model(Inspection):
     """A `Run` with what an evaluation script asks of it; on whatever devices jax has.
 
     Its parameters are jax arrays, so that a function that is traced may use them in every way.
     """
 
     def predict(
-        self, rows: Iterable[Mapping[str, Any] | str] | Any, batch_size: int = 32
-    ) -> list[dict[str, Any]]:
+        self,
+        rows: str | Mapping[str, Any] | Iterable[Mapping[str, Any] | str],
+        batch_size: int = 32,
+    ) -> Any:
         """Label rows with a fine-tuned run.
 
         Args:
             rows: each with the columns that the task was trained with, or with its parts alone
                 (`premise` and `hypothesis`, say); a label is not needed. Of a task with one text
-                strings will do. A pandas DataFrame is taken row by row.
+                strings will do. A pandas DataFrame is taken row by row. Or one of them alone.
             batch_size: rows at once, rounded up to a multiple of the devices.
 
         Returns:
             For each row ``prediction`` (the label's name, or a score) and ``probabilities`` by
-            label.
+            label; of one row alone not in a list.
 
         Raises:
             UserError: not a fine-tuned run, or a row lacks a part; names the row by its place in
                 ``rows``, from 0.
         """
+        if isinstance(rows, str | Mapping):
+            return self.predict([rows], batch_size)[0]
+        task, examples = self._examples(rows)
+        if not examples:
+            return []
+        scores = predict_split(self, examples, batch_size)
+        names, scored = class_names(task), task.scores is not None
+        answers: list[dict[str, Any]] = []
+        predictions = scores.predicted.tolist()
+        for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
+            answer = predicted if scored else task.labels[int(predicted)]
+            by_name = dict(zip(names, map(float, probabilities), strict=True))
+            answers.append({"prediction": answer, "probabilities": by_name})
+        return answers
+
+    def _examples(self, rows: Any) -> tuple[Task, Sequence[Example]]:
+        """The task, and given rows as its examples."""
         if self.task is None:
             path = self.folder.path
             raise UserError(f"{path}: a pre-trained run has no task; fine-tune it first")
         cells, task = rows_of(rows, self.task)
         if not cells:
-            return []
-        split = to_split(
-            cells,
-            task,
-            "rows",
-            source="rows",
-            fingerprint="",
-            strict=True,
-            labels=False,
-            required=(),
-            advice=ADVICE,
-        )
-        scores = predict_split(self, split.examples, batch_size)
-        names, scored = class_names(self.task), self.task.scores is not None
-        answers: list[dict[str, Any]] = []
-        predictions = scores.predicted.tolist()
-        for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
-            answer = predicted if scored else self.task.labels[int(predicted)]
-            by_name = dict(zip(names, map(float, probabilities), strict=True))
-            answers.append({"prediction": answer, "probabilities": by_name})
-        return answers
+            return self.task, ()
+        options: dict[str, Any] = {"source": "rows", "fingerprint": "", "advice": ADVICE}
+        options |= {"strict": True, "labels": False, "required": ()}
+        return self.task, to_split(cells, task, "rows", **options).examples
+
+    @property
+    def module(self) -> Family:
+        """The flax module of the backbone; ``module.apply(variables, tokens)`` gives its states.
+
+        Of a fine-tuned run its vocabulary has the special tokens too, after all others.
+        """
+        return make_backbone(self._extended)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What ``module.apply`` takes: ``{"params": …}``."""
+        if self.task is None:
+            return {"params": self.params}
+        rows = self.params["adapter"]["special_embedding"]
+        return {"params": with_rows(self.model, self.backbone, rows)}
+
+    @property
+    def _extended(self) -> ModelConfig:
+        added = 0 if self.task is None else NUM_SPECIALS
+        return replace(self.model, vocabulary_size=self.model.vocabulary_size + added)
+
+    def sequences(self, rows: Any) -> Int[Array, "R T"]:
+        """What a fine-tuned run reads of rows: tokens with the special ones, padded with 0.
+
+        Args:
+            rows: as of :meth:`predict`.
+
+        Returns:
+            int32 [R, T]. An example is one row of it, of similarity two rows, and of a choice a
+            row for each option; an option that is missing is a row of zeros.
+        """
+        task, examples = self._examples(rows)
+        encoded = encode(examples, task, self.tokenizer, self.model.context_length)
+        each, none = self._sequences_of_an_example(task), np.zeros(0, np.int32)
+        found = [
+            ids
+            for example in encoded.sequences
+            for ids in (*example.tokens, *[none] * (each - len(example.tokens)))
+        ]
+        tokens = np.zeros((len(found), max(map(len, found), default=1)), np.int32)
+        for row, ids in zip(tokens, found, strict=True):
+            row[: len(ids)] = ids
+        return jnp.asarray(tokens)
+
+    def head_logits(
+        self, states: Float[Array, "R T D"], tokens: Int[Array, "R T"]
+    ) -> Float[Array, "B C"]:
+        """Logits of a fine-tuned run's classes, or choices, from the states of its sequences.
+
+        Args:
+            states: what ``module.apply`` made of ``tokens``.
+            tokens: from :meth:`sequences`.
+
+        Raises:
+            UserError: the run is not fine-tuned.
+        """
+        if self.task is None:
+            raise UserError(
+                f"{self.folder.path}: a pre-trained run has no head; fine-tune it first"
+            )
+        size = self.model.vocabulary_size
+        head = head_config(self.task, fewer=self.task.format == "choice", shape=self.head)
+        each = self._sequences_of_an_example(self.task)
+        tokens = jnp.asarray(tokens).reshape(-1, each, tokens.shape[-1])
+        states = jnp.asarray(states).reshape(*tokens.shape, -1)
+        extract = (tokens == size + NUM_SPECIALS - 1).argmax(-1)
+        own = is_text(tokens, extract, size)
+        features = head_features(states, own, extract, self.head.pooling)
+        return head_logits(self.params["adapter"]["head"], features, head, None, extract > 0)
+
+    @staticmethod
+    def _sequences_of_an_example(task: Task) -> int:
+        return {"similarity": 2, "choice": task.num_classes}.get(task.format, 1)
 
     def generate(
         self,
@@ -130,19 +213,17 @@ class Model(Run):
             texts[number] += added
         return texts
 
-    def log_probability(
-        self, texts: Sequence[str], batch_size: int = 16
-    ) -> Float[np.ndarray, " N"]:
-        """The log-probability of each text in nats, each read as the beginning of a document.
+    def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
+        """Write one sample, and give its text as it grows, the prompt first.
 
-        A text longer than the context is read in windows that do not overlap.
-
-        Args:
-            texts: any; an empty one has probability 1.
-            batch_size: windows at once, rounded up to a multiple of the devices.
+        The options are those of :meth:`generate`, without ``num_samples``.
         """
-        found = token_log_probabilities(self, texts, batch_size)
-        return np.array([math.fsum(values) for values in found], np.float64)
+        stop = options.pop("stop", ())
+        options["stop"] = (stop,) if isinstance(stop, str) else stop
+        options["set_unit"] = (options.pop("set_unit", None) or {}).items()
+        for _, added, _ in write(self, prompt, **{"max_tokens": 100, **options}):
+            if added:
+                yield added
 
 
 def load(

@@ -40,6 +40,15 @@ def causal_attention(
     return jnp.concatenate(outputs, axis=2)
 
 
+def attention_weights(
+    q: Float[Array, "B H T d"], k: Float[Array, "B H T d"]
+) -> Float[Array, "B H T T"]:
+    """softmax(q kᵀ / sqrt(d)), float32: how much each position (row) takes of each before it."""
+    scores = _product("bhtd,bhsd->bhts", q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), k)
+    visible = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    return jax.nn.softmax(jnp.where(visible[None, None], scores, -jnp.inf), axis=-1)
+
+
 def _last_queries(
     q: Float[Array, "B H T d"],
     k: Float[Array, "B H S d"],

@@ -68,6 +68,21 @@ def layer_states(
     return found
 
 
+def attention_weights(
+    config: ModelConfig, params: PyTree, tokens: Tokens
+) -> Float[Array, "L B H T T"]:
+    """How much each position (row) takes of itself and those before it, float32; rows add to 1.
+
+    They are those without dropout, of every block and head.
+
+    Raises:
+        UserError: the model has no attention, or the rows are longer than the context.
+    """
+    module = make_backbone(config)
+    found: Array = module.apply({"params": params}, tokens, method="attention_weights")  # type: ignore[assignment]
+    return found
+
+
 def embed(config: ModelConfig, params: PyTree, tokens: Tokens) -> States:
     """What the first block reads of these tokens, without dropout."""
     found: Array = make_backbone(config).apply({"params": params}, tokens, method="embed")  # type: ignore[assignment]

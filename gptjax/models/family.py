@@ -80,6 +80,10 @@ class Family(nn.Module):
         """The parameters to apply, and output table and bias of the loss."""
         return params, *self.output(params)
 
+    def attention_weights(self, tokens: Tokens) -> Float[Array, "L B H T T"]:
+        """How much each position takes of each before it."""
+        raise UserError(f"{self.config.called} has no attention to look at")
+
     @nn.nowrap
     def row_width(self) -> int:
         """R, the numbers of a further token in ``with_rows``."""

@@ -175,12 +175,12 @@ def _read(
     maps = params["adapter"]["head"]
     if everywhere:
         return logits_everywhere(maps, found, head, keys[1]), found, table, bias
-    text = _is_text(tokens, extract, config.vocabulary_size)
+    text = is_text(tokens, extract, config.vocabulary_size)
     features = head_features(found, text, extract, head.shape.pooling)
     return head_logits(maps, features, head, keys[1], extract > 0), found, table, bias
 
 
-def _is_text(tokens: Array, extract: Array, size: int) -> Array:
+def is_text(tokens: Array, extract: Array, size: int) -> Array:
     """Where a sequence has tokens of its text: before its end, and none of the special ones."""
     before = jnp.arange(tokens.shape[-1])[None, None] < extract[..., None]
     return (tokens < size) & before

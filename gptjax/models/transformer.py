@@ -9,7 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from gptjax.errors import UserError
-from gptjax.models.attention import cached_attention, causal_attention, fused_attention
+from gptjax.models.attention import (
+    attention_weights,
+    cached_attention,
+    causal_attention,
+    fused_attention,
+)
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
@@ -142,6 +147,11 @@ class Attention(nn.Module):
         )
         return self._merge(cached_attention(q, cache.keys, cache.values, slot, first)), cache
 
+    def weights(self, x: States) -> Float[Array, "B H T T"]:
+        """How much each position takes of each before it."""
+        q, k, _ = self._heads(x)
+        return attention_weights(q, k)
+
     def _heads(self, x: States) -> list[Float[Array, "B H T _"]]:
         """Queries, keys and values, from one product."""
         heads = (*x.shape[:2], self.config.num_heads, self.config.head_width)
@@ -188,6 +198,10 @@ class Block(nn.Module):
         branch, cache = self.attention.extend(self._before(x), cache, slot, first)
         return self._rest(x, branch, None), cache
 
+    def weights(self, x: States) -> Float[Array, "B H T T"]:
+        """Those of the attention."""
+        return self.attention.weights(self._before(x))
+
     def _before(self, x: States) -> States:
         """What the attention reads."""
         return self.norm_1(x) if self.config.norm == "pre" else x
@@ -233,6 +247,15 @@ class Transformer(Family):
     def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
         """The states after each depth (`gptjax.models.backbone.layer_states`)."""
         return jnp.stack(self._depths(tokens, key))
+
+    def attention_weights(self, tokens: Tokens) -> Float[Array, "L B H T T"]:
+        """The weights of every block (`gptjax.models.backbone.attention_weights`)."""
+        self.config.check_length(tokens.shape[1])
+        x, found = self.embed(tokens), []
+        for block in self.blocks:
+            found.append(block.weights(x))
+            x = block(x, None)
+        return jnp.stack(found)
 
     def _depths(self, tokens: Tokens, key: RandomKey | None) -> list[States]:
         """What the first block reads, and what each block gives; the last is normalised at last."""

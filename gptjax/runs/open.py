@@ -3,6 +3,7 @@
 It is a run folder, or what others published (see `gptjax.runs.published`).
 """
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from gptjax.training.checkpoint import restore_params
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained model, ready to use.
 
@@ -59,6 +60,31 @@ class Run:
     def backbone(self) -> Any:
         """The parameters of the backbone, without a task head."""
         return self.params if self.task is None else self.params["backbone"]
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}: {value}" for name, value in self.about().items())
+        return f"<{type(self).__name__} {facts}>"
+
+    def _repr_html_(self) -> str:
+        cell = '<td style="text-align: left">'
+        rows = (
+            f"<tr>{cell}{html.escape(name)}</td>{cell}{html.escape(value)}</td></tr>"
+            for name, value in self.about().items()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def about(self) -> dict[str, str]:
+        """What a person would ask of it, in words, by name."""
+        size = self.model.num_parameters()
+        found = {
+            "run": str(self.folder.path),
+            "checkpoint": self.checkpoint,
+            "model": f"{self.model.called}, {self.model.describe()}",
+            "parameters": f"{size:,}",
+            "vocabulary": f"{self.tokenizer.size:,}",
+            "context": f"{self.model.context_length:,}",
+        }
+        return found if self.task is None else {**found, "task": self.task.name}
 
     @property
     def predicts_end(self) -> bool:

@@ -71,8 +71,7 @@ def test_the_python_object(tuned, pretrained):
     step = int(model.checkpoint.partition("/")[2])
     assert package.load(tuned, checkpoint=step).step == step
     assert package.load(tuned, str(step)).checkpoint == package.load(tuned, step).checkpoint
-    with pytest.raises(UserError, match=r"several texts are needed, and 'A sentence\.' is one"):
-        package.load(pretrained).log_probability("A sentence.")
+    assert package.load(pretrained).log_probability(texts[0]) == pytest.approx(found[0])
 
 
 def test_log_probabilities_are_those_of_the_model(pretrained):

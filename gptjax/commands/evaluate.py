@@ -88,9 +88,13 @@ class EvaluateConfig(TableOptions, Reading):
 
 def run(config: EvaluateConfig) -> Perplexity | Reconstruction | SplitScores:
     """Print perplexity per token and word, and bits per byte; or a task's metrics."""
+    return measure(config, config.open())
+
+
+def measure(config: EvaluateConfig, loaded: Run) -> Perplexity | Reconstruction | SplitScores:
+    """`run` of a run that is open."""
     if config.out is not None:
         folder_for_measurement(config.out)
-    loaded = config.open()
     if loaded.task is not None:
         return _task(config, loaded, loaded.task)
     if config.task is not None:

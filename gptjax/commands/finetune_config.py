@@ -16,10 +16,10 @@ from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import LARGEST, UserError, check_counts, check_settings, shown
 from gptjax.models.task_head import HeadPooling, HeadShape
-from gptjax.runs import open as runs
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import check_label_gain
+from gptjax.runs.own_config import load_config, read_table
 from gptjax.runs.published import is_published, short_name
 from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import ABSENT
@@ -281,7 +281,7 @@ def _over_source(
         source = str(newest)
     rate = _learning_rate(source, plain.optimizer.learning_rate)
     optimizer = replace(plain.optimizer, learning_rate=rate)
-    base = layer(replace(plain, model=runs.load_config(source, heads), optimizer=optimizer))
+    base = layer(replace(plain, model=load_config(source, heads), optimizer=optimizer))
     if init == "none":
         return replace(base, init="none", like=source)
     return replace(base, init=source, like=None)
@@ -289,7 +289,7 @@ def _over_source(
 
 def _learning_rate(source: str, default: float) -> float:
     """A quarter of the pre-training's, or that of a run that was fine-tuned already."""
-    table = {} if is_published(source) else runs.read_table(source)
+    table = {} if is_published(source) else read_table(source)
     if "optimizer" not in table:  # Others' models, whose settings are not known.
         return default
     share = 1 if "task" in table else LEARNING_RATE_SHARE

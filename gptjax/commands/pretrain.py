@@ -29,6 +29,7 @@ from gptjax.runs import memory
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import open_tokenizer
+from gptjax.runs.own_config import load_config
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import check_not_source, load_source
@@ -110,7 +111,7 @@ def _over_source(
         return named
     heads = given.heads if given.heads is not None else named.heads
     if own is None:
-        model = runs.load_config(init, heads)
+        model = load_config(init, heads)
     else:
         model = configs.read_resolved(PretrainConfig, own).model
     return layer(replace(PretrainConfig(), model=model))
@@ -128,8 +129,7 @@ def run(config: PretrainConfig) -> LanguageModelling:
     if config == PretrainConfig():
         say(BEGIN)
         raise UserError("pretrain: no option says what to train")
-    name = Path(config.config).stem if config.config else "default"
-    out = config.out if config.out is not None else f"runs/pretrain/{name}"
+    out = config.out if config.out is not None else str(default_out(config))
 
     def prepare(
         config: PretrainConfig, folder: RunFolder, resume: str
@@ -153,6 +153,11 @@ def run(config: PretrainConfig) -> LanguageModelling:
         return _problem(replace(config, corpus=text), tokenizer, source, sources)
 
     return train_run(config, out, prepare)
+
+
+def default_out(config: Selection) -> Path:
+    """runs/pretrain/NAME."""
+    return Path("runs/pretrain") / (Path(config.config).stem if config.config else "default")
 
 
 def _problem(

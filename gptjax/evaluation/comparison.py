@@ -11,7 +11,7 @@ from gptjax.data.tasks.task import Task
 from gptjax.errors import UserError
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import notices
-from gptjax.runs.open import load_task
+from gptjax.runs.own_config import load_task
 from gptjax.runs.predictions import read_predictions
 from gptjax.runs.results import Seeds, read_results
 from gptjax.runs.train import say

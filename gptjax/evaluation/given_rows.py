@@ -1,10 +1,11 @@
 """Rows that a script gives: mappings, strings or a DataFrame."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from gptjax.data.tables.format import Row
+from gptjax.data.tables.given import records
 from gptjax.data.tasks.match import Advice, Missing, resolve
 from gptjax.data.tasks.task import OPTIONAL, Task
 from gptjax.errors import UserError
@@ -25,7 +26,7 @@ def rows_of(given: Any, task: Task) -> tuple[list[Row], Task]:
     if isinstance(given, str | bytes | Mapping):
         kind = "a row" if isinstance(given, Mapping) else "a text"
         raise UserError(f"rows: {kind} alone; give a list of them, as in predict([row])")
-    values = _records(given)
+    values = records(given)
     rows = [
         Row(f"row {n}", _cells(value, n, task), ordered=not isinstance(value, Mapping))
         for n, value in enumerate(values)
@@ -34,15 +35,6 @@ def rows_of(given: Any, task: Task) -> tuple[list[Row], Task]:
         parts = {part: (part,) for part in task.parts}
         return rows, replace(task, columns={**task.columns, **parts}, named=frozenset())
     return rows, task
-
-
-def _records(given: Any) -> list[Any]:
-    if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a DataFrame of pandas
-        missing = given.isna()
-        return list(given.astype(object).where(~missing, None).to_dict("records"))
-    if not isinstance(given, Iterable):
-        raise UserError(f"rows: a {type(given).__name__}; give a list of rows")
-    return list(given)
 
 
 def _cells(value: Any, number: int, task: Task) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from gptjax.report.entries import Sources
 from gptjax.report.readers import add_results, add_tuned, incomplete, read_drawn, read_pretrained
 from gptjax.report.report import build
 from gptjax.runs.folder import RunFolder
-from gptjax.runs.open import read_table
+from gptjax.runs.own_config import read_table
 
 WITHOUT_CONFIG = "is of a run, but has no config.toml"
 INNER = ("checkpoints", "tokenizer", "tensorboard")  # parts of a run

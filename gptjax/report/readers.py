@@ -22,7 +22,7 @@ from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import check_results, notices
 from gptjax.runs.most_wrong import MostWrong, read_most_wrong
-from gptjax.runs.open import load_config, load_task, read_table
+from gptjax.runs.own_config import load_config, load_task, read_table
 from gptjax.runs.predictions import Predictions, read_predictions
 from gptjax.runs.train import say
 

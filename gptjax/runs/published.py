@@ -32,7 +32,7 @@ def published_folder(path: str | Path, *, weights: bool = True) -> Path:
 
 
 def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
-    """The config of a published model; ``num_heads`` as of `gptjax.runs.open.load_config`."""
+    """The config of a published model; ``num_heads`` as of `gptjax.runs.own_config.load_config`."""
     folder = published_folder(path, weights=False)
     if str(path).startswith(HUB):
         return hub.read_config(folder)

@@ -15,6 +15,7 @@ from gptjax.runs import identity
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import check_same_shape
+from gptjax.runs.own_config import load_config
 from gptjax.runs.published import HUB, OPENAI, is_published
 from gptjax.runs.train import say
 
@@ -49,7 +50,7 @@ def newest_run() -> Path:
 
 def load_source(model: ModelConfig, source: str, mode: Mode | None) -> runs.Run:
     """The model of ``source`` that a run begins with; its shape must be that of the settings."""
-    check_same_shape(model, runs.load_config(source, model.num_heads), source)
+    check_same_shape(model, load_config(source, model.num_heads), source)
     loaded = runs.load(source, num_heads=model.num_heads, mode=mode)
     if source.startswith(OPENAI) and model.num_heads is not None:
         size = model.width // model.num_heads
@@ -78,7 +79,7 @@ def open_source(
     if init != "none":
         loaded = load_source(model, source, mode)
         return loaded.tokenizer, loaded
-    check_same_shape(model, runs.load_config(source, model.num_heads), source)
+    check_same_shape(model, load_config(source, model.num_heads), source)
     if not is_published(source):
         for notice in identity.notices(RunFolder(Path(source))):
             say(f"notice: {notice}")

@@ -135,13 +135,11 @@ def fit(
         checkpoints: where to save and resume from; None keeps nothing.
         tracker: where metrics go; None keeps none.
         resume: "auto" (from the newest good checkpoint, if any), "never", or a checkpoint's number.
-        on_start: called on process 0 when all of this is accepted, before anything is written,
-            unless the run has finished already.
+        on_start: called on process 0 before anything is written, unless the run has finished.
         flops_per_token: of the model, for the share of the devices' peak that is reached.
 
     Raises:
-        UserError: the batch cannot be split over the devices; no room on the disk; the
-            checkpoint belongs to another run, or to a longer one.
+        UserError: the batch does not split over the devices, or disk or checkpoint do not fit.
         NoCheckpointError: there are checkpoints, but none is intact.
         NonFiniteError: a loss or gradient was not finite. No checkpoint holds its effect.
         Interrupted: SIGTERM or Ctrl-C, after saving.
@@ -156,9 +154,8 @@ def fit(
     del params
     own = tracker if parallel.is_main() else None
     programs = Programs(objective, optimizer, config.accumulate)
-    history = History.from_json(info)
     updates = Observer(batches, total, config.log_every, checkpoints, own, flops_per_token)
-    run = _Run(batches, config, total, best, checkpoints, own, history, state, programs, updates)
+    run = _Run(batches, config, total, best, checkpoints, own, state, info, programs, updates)
     run.start(notices, on_start)
     try:
         run.train(evaluate)
@@ -187,12 +184,13 @@ class _Run:
     best: Best
     checkpoints: Checkpoints | None
     tracker: Tracker | None
-    history: History
     state: TrainState
+    info: Mapping[str, Any]  # of the checkpoint that the run goes on from
     programs: Programs
     updates: Observer
 
     def __post_init__(self) -> None:
+        self.history = History.from_json(self.info)
         self.step = int(jax.device_get(self.state.progress.step))
         self._began = self.reaching = self.step
         self._saved = self.step  # the step of the newest checkpoint

@@ -16,6 +16,7 @@ from gptjax.runs import head as heads
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import file_digests
+from gptjax.runs.own_config import load_config
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from tests.recorded.replay import HERE
 
@@ -24,7 +25,7 @@ def copied(name: str, to: Path) -> RunFolder:
     """A copy of a recorded run, which records what runs do today."""
     shutil.copytree(HERE / name, to / name)
     folder = RunFolder(to / name)
-    shape = runs.load_config(folder.path).shape()
+    shape = load_config(folder.path).shape()
     folder.update_meta(identity={"model": shape}, files=file_digests(folder))
     return folder
 

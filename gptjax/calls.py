@@ -18,6 +18,7 @@ from gptjax.data.tables.given import as_path
 from gptjax.errors import UserError
 from gptjax.evaluation.model import Model, load
 from gptjax.files import make_folder
+from gptjax.help import short_names
 from gptjax.runs.open import Run
 from gptjax.runs.sweep_results import SweepResults
 
@@ -211,9 +212,7 @@ def _short_names(cls: type[Any], prefix: str = "") -> dict[str, str]:
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         if dataclasses.is_dataclass(hint):
             found |= _short_names(typing.cast(type[Any], hint), f"{prefix}{name}.")
-        for mark in getattr(hint, "__metadata__", ()):
-            for option in getattr(mark, "aliases", None) or ():
-                found[option.lstrip("-")] = f"{prefix}{name}"
+        found |= {option.lstrip("-"): f"{prefix}{name}" for option in short_names(hint)}
     return found
 
 

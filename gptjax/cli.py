@@ -27,10 +27,12 @@ COMMANDS = {
     "lm-eval": "EleutherAI's evaluation harness, with its own options",
     "compare": "the difference between two fine-tuned runs, with its interval",
     "report": "one HTML page of runs: curves, tables, figures",
+    "tasks": "the tasks that are known by name",
     "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",
     "import": "make a run of OpenAI's or the hub's weights",
     "export": "give a model to the hub's tools, or in OpenAI's format",
+    "completion": "let the shell complete commands and options",
     "doctor": "versions, devices, memory, disk and a 3-step run",
 }
 
@@ -77,7 +79,8 @@ def _run(words: list[str]) -> int:
         print(__version__)
         return 0
     # Not sooner: while this is imported, a signal already ends the process well.
-    from gptjax.config import cache_folder, nearest, parse
+    from gptjax.config import cache_folder, nearest
+    from gptjax.options import parse
 
     name, options = words[0], words[1:]
     if name not in COMMANDS:
@@ -94,7 +97,8 @@ def _run(words: list[str]) -> int:
             command.run(options)
             return 0
         defaults = getattr(command, "defaults", None)
-        command.run(parse(kind, options, prog=f"gptjax {name}", defaults=defaults))
+        short = importlib.import_module("gptjax.commands.short_help").HELP.get(name)
+        command.run(parse(kind, options, prog=f"gptjax {name}", defaults=defaults, short=short))
     except Interrupted as error:
         code = _fail(str(error), error.exit_code)
         advice = importlib.import_module("gptjax.commands.advice")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from gptjax import config
+from gptjax import config, options
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.models.lstm import LSTMConfig
@@ -89,7 +89,7 @@ def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
         assert given.section.rate == 0.25  # what was typed is known when the file is chosen
         return config.read(Root, tmp_path / "c.toml")
 
-    value = config.parse(Root, ["--section.rate", "0.25"], prog="x", defaults=defaults)
+    value = options.parse(Root, ["--section.rate", "0.25"], prog="x", defaults=defaults)
     assert value.section == Section(rate=0.25, steps=7)
 
 
@@ -100,7 +100,7 @@ def test_an_option_is_a_finite_number(number):
 
     for defaults in (None, base_of):
         with pytest.raises(UserError, match=r"`section\.rate=\S+`: it must be a finite number"):
-            config.parse(Root, [f"--section.rate={number}"], prog="x", defaults=defaults)
+            options.parse(Root, [f"--section.rate={number}"], prog="x", defaults=defaults)
 
 
 @pytest.mark.parametrize(
@@ -108,16 +108,16 @@ def test_an_option_is_a_finite_number(number):
     [("true", True), ("False", False), ("false", False), ("None", None), ("none", None)],
 )
 def test_yes_no_or_unsaid_in_any_case(word, value, capsys):
-    typed = config.parse(Root, ["--section.told", word], prog="test")
+    typed = options.parse(Root, ["--section.told", word], prog="test")
     assert typed.section.told is value
     with pytest.raises(SystemExit, match="2"):
-        config.parse(Root, ["--section.told", "maybe"], prog="test")
+        options.parse(Root, ["--section.told", "maybe"], prog="test")
     assert "'maybe' is none of True, False and None" in capsys.readouterr().err
 
 
 def test_an_unknown_option_exits_2_and_names_the_nearest(capsys):
     with pytest.raises(SystemExit) as caught:
-        config.parse(Root, ["--section.rat", "1"], prog="x")
+        options.parse(Root, ["--section.rat", "1"], prog="x")
     assert caught.value.code == 2
     assert "--section.rate" in capsys.readouterr().err
 
@@ -154,7 +154,7 @@ def parse_model(*words, **defaults):
     def over(given: Nothing):
         return Model(ModelConfig(**defaults))
 
-    return config.parse(Model, words, prog="x", defaults=over)
+    return options.parse(Model, words, prog="x", defaults=over)
 
 
 def read_model(tmp_path, text):

@@ -10,7 +10,7 @@ PACKAGE = Path(gptjax.__file__).parent
 
 # Lower may not import higher. Wings of one floor do not know each other.
 FLOORS = [
-    {"allocator", "batch", "config", "errors", "files", "finite", "variant"},
+    {"allocator", "batch", "config", "errors", "files", "finite", "help", "options", "variant"},
     {"models", "data", "training"},
     {"interchange"},
     {"runs"},

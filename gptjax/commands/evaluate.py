@@ -176,7 +176,8 @@ def _show(result: Perplexity | Reconstruction, accuracy: float) -> None:
     if isinstance(result, Perplexity):
         per_word = show_per_word(result.metrics(), "{:.3f}")
         print(f"  perplexity per token  {result.perplexity:12.3f}   {nats}")
-        print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
+        if per_word != "-":
+            print(f"  perplexity per word   {per_word:>12s}   (split at white space)")
         print(f"  bits per byte         {result.bits_per_byte:12.4f}")
     else:
         print(f"  reconstruction perplexity {result.reconstruction_perplexity:8.3f}   {nats}")

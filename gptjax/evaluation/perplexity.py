@@ -13,6 +13,8 @@ from gptjax.data.text.corpus import Corpus
 from gptjax.data.text.streams import WholeDocuments
 from gptjax.data.text.windows import Windows
 
+# Above so much, it says nothing that bits per byte do not say better.
+MOST_PER_WORD = 1e6
 # Above so many bytes, it is no word that stands between two spaces, but a sentence of Chinese.
 MOST_BYTES_PER_WORD = 40
 
@@ -104,20 +106,26 @@ def after_updates(
     return (
         f"validation perplexity after {step:,} updates: {found.perplexity:.2f} per token "
         f"(token frequencies alone: {unigram_perplexity:.2f}), "
-        f"{show_per_word(found.metrics())} per word, {found.bits_per_byte:.3f} bits per byte"
+        f"{_per_word(found.metrics())}{found.bits_per_byte:.3f} bits per byte"
     )
 
 
+def _per_word(metrics: Mapping[str, Any]) -> str:
+    shown = show_per_word(metrics)
+    return "" if shown == "-" else f"{shown} per word, "
+
+
 def show_per_word(metrics: Mapping[str, Any], form: str = "{:,.1f}") -> str:
-    """The perplexity per word for people: a dash where spaces are too few to make words."""
+    """The perplexity per word for people: a dash where it is a huge number, or spaces are too few
+    to make words."""
     value, words, size = (metrics.get(name) for name in ("word_perplexity", "words", "bytes"))
     if (
         value is None
-        or not math.isfinite(value)
+        or not value <= MOST_PER_WORD  # nor NaN
         or (size or 0) > MOST_BYTES_PER_WORD * (words or 1)
     ):
         return "-"
-    return form.format(value) if value < 1e12 else f"{value:.1e}"
+    return form.format(value)
 
 
 def perplexity(loss: float, corpus: Corpus, end_loss: float | None = None) -> Perplexity:

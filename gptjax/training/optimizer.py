@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float
 from optax import contrib
 
+from gptjax.config import alias
 from gptjax.errors import UserError, check_settings
 
 PyTree = Any
@@ -22,7 +23,7 @@ Schedule = Callable[[Any], Any]
 class OptimizerConfig:
     """Section `optimizer`. The defaults are GPT-1's pre-training (section 4.1 of the paper)."""
 
-    learning_rate: float = 2.5e-4
+    learning_rate: Annotated[float, alias("--lr")] = 2.5e-4
     """The highest learning rate, reached at the end of the warm-up."""
     warmup: float | None = None
     """Length of the linear warm-up from 0, in updates; below 1, as a fraction of all updates. None:

@@ -14,6 +14,7 @@ from gptjax import config as configs
 from gptjax.cli import main
 from gptjax.commands.pretrain import PretrainConfig, defaults
 from gptjax.errors import UserError
+from gptjax.options import parse
 from gptjax.runs import folder as run_folder
 from gptjax.runs import open as runs
 from gptjax.runs.train import fingerprint
@@ -333,18 +334,18 @@ def test_the_file_decides_before_an_option_is_judged(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("[model]\nnum_heads = 4\nattention_dropout = 0.0\n")
     words = ["--config", str(path), "--model.width", "256", "--model.attention", "fused"]
-    given = configs.parse(PretrainConfig, words, prog="x", defaults=defaults)
+    given = parse(PretrainConfig, words, prog="x", defaults=defaults)
     assert (given.model.width, given.model.attention) == (256, "fused")
 
 
 def test_typed_steps_replace_the_files_epochs(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("[train]\nepochs = 3\n")
-    given = configs.parse(
+    given = parse(
         PretrainConfig, ["--config", str(path), "--train.steps", "5"], prog="x", defaults=defaults
     )
     assert (given.train.steps, given.train.epochs) == (5, None)
-    given = configs.parse(PretrainConfig, ["--config", str(path)], prog="x", defaults=defaults)
+    given = parse(PretrainConfig, ["--config", str(path)], prog="x", defaults=defaults)
     assert (given.train.steps, given.train.epochs) == (None, 3)
 
 

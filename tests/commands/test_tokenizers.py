@@ -7,7 +7,7 @@ import pytest
 import gptjax as package
 from gptjax.cli import main
 from gptjax.commands.pretrain import PretrainConfig, defaults, from_table
-from gptjax.config import parse
+from gptjax.options import parse
 from tests.commands.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("own_cache")

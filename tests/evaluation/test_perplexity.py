@@ -146,9 +146,7 @@ def test_no_number_per_word_where_spaces_are_too_few():
 
     assert shown(1234.5) == "1,234.5"
     assert shown(98.25, form="{:.3f}") == "98.250"
-    assert shown(7e10) == "70,000,000,000.0", "a model that has learnt nothing, on English"
-    assert shown(1e90) == "1.0e+90"
-    assert {shown(value) for value in (None, math.nan, math.inf)} == {"-"}
+    assert {shown(value) for value in (None, math.nan, math.inf, 7e10, 1.1e6)} == {"-"}
     assert [shown(5.0, size=size) for size in (400, 401)] == ["5.0", "-"]
     assert shown(5.0, words=0) == "-"
     assert show_per_word({"word_perplexity": 5.0}) == "5.0", "of an old results.json"

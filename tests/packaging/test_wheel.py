@@ -136,8 +136,8 @@ def test_versions(copy, wheel, source_distribution, tmp_path):
 
 def test_what_the_wheel_says_of_itself(installed, wheel):
     assert installed("--version").strip() == version(wheel)
-    options = installed("pretrain", "--config", "tiny", "--help")
-    assert re.search(r"--model\.width INT\b[^-]*\(default: 128\)", options)
+    options = installed("pretrain", "--config", "tiny", "--help", "all")
+    assert re.search(r"--model\.width N\b[^-]*\(default: 128\)", options)
 
 
 def test_an_editable_install_serves_in_the_parent_of_a_clone_called_gptjax(copy, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gptjax import config as configs
+from gptjax import options
 from gptjax.commands import finetune_config, pretrain
 from gptjax.commands.sweep import COMMANDS
 from gptjax.errors import UserError
@@ -32,7 +33,7 @@ def parse(command: str, words: list[str]) -> Any:
     """The config of a command line."""
     module = {"pretrain": pretrain, "finetune": finetune_config}[command]
     cls = COMMANDS[command].config
-    return configs.parse(cls, words, prog=command, defaults=module.defaults)
+    return options.parse(cls, words, prog=command, defaults=module.defaults)
 
 
 def test_the_settings_are_those_of_the_command_line(pretrained, tmp_path):

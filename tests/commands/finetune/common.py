@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from gptjax import config as configs
+from gptjax import options
 from gptjax.commands import finetune_config
 from gptjax.commands.finetune_config import FinetuneConfig
 
@@ -69,4 +69,4 @@ def write_config(tmp_path, text):
 
 
 def defaults_of(*words):
-    return configs.parse(FinetuneConfig, words, prog="test", defaults=finetune_config.defaults)
+    return options.parse(FinetuneConfig, words, prog="test", defaults=finetune_config.defaults)

@@ -14,9 +14,9 @@ from gptjax.commands.finetune import defaults as finetune_defaults
 from gptjax.commands.finetune_config import FinetuneConfig
 from gptjax.commands.pretrain import PretrainConfig
 from gptjax.commands.pretrain import defaults as pretrain_defaults
-from gptjax.config import parse
 from gptjax.data.tables.given import as_path, records
 from gptjax.errors import UserError
+from gptjax.options import parse
 
 TEXTS = [f"The {a} {b} walked along the river.\nIt was {a}." for a in "abcdef" for b in "uvwxyz"]
 MODEL = {"vocabulary_size": 330, "context_length": 16, "num_layers": 1, "num_heads": 2, "width": 16}

@@ -144,7 +144,11 @@ def _lines(axes: Axes, figure: Figure) -> list[Any]:
         drawn += axes.plot(series.x, series.y, markersize=4.5, **style)
         if series.low is not None and series.high is not None:
             axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.18, lw=0)
-    if figure.log_x:
+    log_x, log_y = figure.logarithmic
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    if log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -215,13 +219,16 @@ def _name_ticks(axes: Axes, names: Sequence[str]) -> None:
 def _heatmap(axes: Axes, figure: Figure) -> list[Any]:
     """Draw it, a series a row; it has no legend."""
     values = np.array([series.y for series in figure.series], float)
-    low, high, colours = min(values.min(), 0.0), max(values.max(), 0.0), "Blues"
+    colour = values
+    if figure.shares:
+        colour = values / np.maximum(values.sum(1, keepdims=True), 1e-9)
+    low, high, colours = min(colour.min(), 0.0), max(colour.max(), 0.0), "Blues"
     if low < 0 < high:  # colours on both sides of a white zero
         high = max(-low, high)
         low, colours = -high, "PuOr_r"
-    elif low == high:
+    elif low == high or figure.shares:
         high = 1.0
-    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
+    image = axes.imshow(colour, cmap=colours, vmin=low, vmax=high, aspect="auto")
     _name_ticks(axes, _names(figure))
     axes.set_yticks(range(len(values)), [_short(series.label) for series in figure.series])
     axes.tick_params(length=0)
@@ -229,8 +236,8 @@ def _heatmap(axes: Axes, figure: Figure) -> list[Any]:
     whole = bool((values == values.round()).all())
     size = min(10.0, max(4.0, 27.5 / values.shape[1]))
     for (i, j), value in np.ndenumerate(values):
-        red, green, blue, _ = image.to_rgba(np.array(value))
-        colour = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "black"
+        red, green, blue, _ = image.to_rgba(np.array(colour[i, j]))
+        ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "black"
         shown = f"{int(value):,}" if whole else f"{value:.3g}"
-        axes.text(j, i, shown, ha="center", va="center", fontsize=size, color=colour)
+        axes.text(j, i, shown, ha="center", va="center", fontsize=size, color=ink)
     return []

@@ -58,6 +58,17 @@ class Series:
                 raise UserError(f"series {self.label!r}: {name} has a number that is not finite")
 
 
+def over_decades(values: Sequence[float]) -> bool:
+    """Whether a linear axis would press most of these numbers together at its lower end.
+
+    They are positive and span two decades, and half of them are below a tenth of the largest.
+    Numbers at equal distances, as those of a schedule, span decades, too, but lie well.
+    """
+    if not values or min(values) <= 0 or max(values) < 100 * min(values):
+        return False
+    return 10 * statistics.median(values) <= max(values) * (1 + 1e-9)
+
+
 def over_seeds(label: str, values: Mapping[Any, Sequence[Number]], source: str = "") -> Series:
     """Means over seeds and their sample standard deviation; one seed alone has no spread.
 
@@ -91,6 +102,8 @@ class Figure:
         series: what is drawn; of a heatmap its rows, from the top, all with the same ``x``.
         kind: lines over numbers, bars over names, or a heatmap with its numbers in the cells.
         log_x: a logarithmic axis, of lines.
+        shares: the colours of a heatmap are the shares of its rows' sums, and so mean the same in
+            every figure; else the largest number has the whole colour.
         levels: horizontal lines for reference, each with its label ("paper", "guessing").
         diagonal: label of the line y = x, of lines over numbers that should be equal; "" has none.
     """
@@ -105,6 +118,7 @@ class Figure:
     log_x: bool = False
     levels: tuple[tuple[str, Number], ...] = ()
     diagonal: str = ""
+    shares: bool = False
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -119,6 +133,20 @@ class Figure:
             raise UserError(f"figure {self.name}: log_x and diagonal are of lines")
         if self.kind == "heatmap" and len({series.x for series in self.series}) > 1:
             raise UserError(f"figure {self.name}: the rows of a heatmap have the same columns")
+        if self.shares and (
+            self.kind != "heatmap" or any(y < 0 for series in self.series for y in series.y)
+        ):
+            raise UserError(f"figure {self.name}: shares are of a heatmap of counts")
+
+    @property
+    def logarithmic(self) -> tuple[bool, bool]:
+        """Whether the axes are, x and y: as ``log_x`` says, and where values span decades."""
+        if self.kind != "lines" or self.diagonal:
+            return self.log_x, False
+        xs = [float(x) for series in self.series for x in series.x]
+        ys = [float(y) for one in self.series for y in (*one.y, *(one.low or ()))]
+        ys += [float(value) for _, value in self.levels]
+        return self.log_x or over_decades(xs), over_decades(ys)
 
 
 @dataclass(frozen=True)

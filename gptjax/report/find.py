@@ -12,6 +12,7 @@ from pathlib import Path
 from gptjax.errors import UserError
 from gptjax.report import figures
 from gptjax.report.entries import Sources
+from gptjax.report.order import natural
 from gptjax.report.readers import add_results, add_tuned, incomplete, read_drawn, read_pretrained
 from gptjax.report.report import build
 from gptjax.runs.folder import RunFolder
@@ -64,7 +65,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
     yield folder
     if RunFolder(folder).config.exists() or RunFolder(folder).seeds():
         return
-    for inner in sorted(folder.iterdir()):
+    for inner in sorted(folder.iterdir(), key=lambda inner: natural(inner.name)):
         if inner.is_dir() and not inner.name.startswith(".") and inner.name not in INNER:
             yield from _walk(inner, seen)
 

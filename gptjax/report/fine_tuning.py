@@ -11,13 +11,24 @@ from gptjax.errors import as_options
 from gptjax.report.classes import class_table
 from gptjax.report.entries import TunedRun
 from gptjax.report.figures import Figure, Table, mean_text, over_seeds
-from gptjax.report.predictions import of_predictions
-from gptjax.report.sections import Section, line_figures, slug, with_labels
+from gptjax.report.order import natural
+from gptjax.report.predictions import Predicted, confusions, of_predictions
+from gptjax.report.sections import (
+    FOLD,
+    MOST_LINES,
+    Section,
+    line_figures,
+    slug,
+    with_labels,
+    with_numbers,
+)
 from gptjax.runs.most_wrong import MOST_ROWS, cut
 
 VALID = "valid"
+MOST_OPEN = 2  # runs of a task whose details are not folded away
 WORST, TEXT = 10, 300  # examples that are shown of a run, and characters of their texts
 COLUMNS = ("metric", "split", "seeds", "examples", "median", "best")
+HEAD = ("task", "run", "mean ± std", "paper", *COLUMNS, "remarks")
 
 Labelled = Sequence[tuple[TunedRun, str]]
 """Runs of a task, and what each is called."""
@@ -31,7 +42,7 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
     tasks: dict[str, list[TunedRun]] = {}
     for run in runs:
         tasks.setdefault(run.task.name, []).append(run)
-    names = sorted(tasks, key=lambda name: (order.get(name, len(order)), name))
+    names = sorted(tasks, key=lambda name: (order.get(name, len(order)), natural(name)))
     grouped = [with_labels(tasks[name]) for name in names]
     rows = [row for group in grouped for row in _rows(group, first=True)]
     warnings = tuple(
@@ -40,7 +51,7 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
         for name in names
         if any(run.sample for run in tasks[name])
     )
-    remarks = any(cells[-1] for _, cells in rows)
+    columns, cells = with_numbers(HEAD, [cells for _, cells in rows], ("median", "best", "remarks"))
     table = Table(
         name="fine-tuning-table",
         title="Ours beside the paper's",
@@ -48,13 +59,13 @@ def sections(runs: Sequence[TunedRun]) -> Iterator[Section]:
         "the seeds, median and best. The checkpoint of each run is the one that was best on its "
         "validation split, so that figures on valid are flattered by that choice. The paper's "
         "model is larger, and was trained on more text.",
-        columns=("task", "run", "mean ± std", "paper", *COLUMNS, *(["remarks"] if remarks else [])),
-        rows=tuple(cells if remarks else cells[:-1] for _, cells in rows),
+        columns=columns,
+        rows=cells,
         sources=tuple(source for source, _ in rows),
     )
     yield Section("fine-tuning", "Fine-tuning", warnings=warnings, tables=(table,))
     for group in grouped:
-        yield _task(group)
+        yield from _task(group)
 
 
 def _rows(runs: Labelled, *, first: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -65,7 +76,9 @@ def _rows(runs: Labelled, *, first: bool) -> Iterator[tuple[str, tuple[str, ...]
                 values = _values(run, split, metric)
                 seeds = [seed.splits[split] for seed in run.seeds if split in seed.splits]
                 sizes = " or ".join(f"{n:,}" for n in sorted({one.examples for one in seeds}))
-                median, best = f"{statistics.median(values):.2f}", f"{max(values):.2f}"
+                median, best = "–", "–"
+                if len(values) > 1:
+                    median, best = f"{statistics.median(values):.2f}", f"{max(values):.2f}"
                 cells = (LABELS[metric], split, str(len(values)), sizes, median, best)
                 row: tuple[str, ...] = (label, mean_text(values, 2), *cells)
                 if first:
@@ -93,14 +106,60 @@ def _remarks(run: TunedRun, split: str) -> Iterator[str]:
         yield f"{collapsed} of {len(run.seeds)} seeds: every prediction is the same class"
 
 
-def _task(runs: Labelled) -> Section:
-    task = runs[0][0].task
-    predicted = [
+def _task(runs: Labelled) -> Iterator[Section]:
+    """A task's section, and below it what there is of each run."""
+    task, shown = runs[0][0].task, ranked(runs)
+    further = list(_rows(runs, first=False))
+    tables = [*_further(task, further), *class_table(task, _predicted(runs))]
+    together = [
+        list(_training(task, shown)),
+        *of_predictions(task, _predicted(shown)),
+    ]
+    # Of many runs the first figure of each kind has the best; the others are folded away.
+    first = [figures[0] for figures in together if figures]
+    others = [figure for figures in together for figure in figures[1:]]
+    figures = (*_metric_bars(task, shown), *first)
+    warnings = tuple(warning for run, label in runs for warning in _warnings(run, label))
+    name, text = f"task-{slug(task.name)}", _gaps(runs)
+    yield Section(name, task.name, 3, text, warnings, tuple(tables), figures)
+    if others:
+        title = f"{task.name}: curves of the other runs"
+        yield Section(f"{name}-others", title, FOLD, figures=tuple(others), folded=True)
+    for place, (run, label) in enumerate(shown):
+        worst = tuple(_most_wrong(run, label))
+        confused = tuple(confusions(task, _predicted([(run, label)])))
+        if worst or confused:
+            split = next(iter(run.seeds[0].splits))
+            value = mean_text(_values(run, split, task.metrics[0]), 2)
+            title = f"{label}: {LABELS[task.metrics[0]]} {value}"
+            folded = place > 0 and len(runs) > MOST_OPEN
+            part = f"{name}-{slug(label)}"
+            yield Section(part, title, FOLD, tables=worst, figures=confused, folded=folded)
+
+
+def ranked(runs: Labelled) -> Labelled:
+    """The best first, of more runs than a figure can show; fewer stay in their order."""
+    if len(runs) <= MOST_LINES:
+        return runs
+    return sorted(runs, key=lambda pair: -first_mean(pair[0]))
+
+
+def first_mean(run: TunedRun) -> float:
+    """The mean over the seeds of the task's first metric on the run's first split, in per cent."""
+    return statistics.fmean(_values(run, next(iter(run.seeds[0].splits)), run.task.metrics[0]))
+
+
+def _predicted(runs: Labelled) -> Predicted:
+    return [
         (run.origin.path, label, found)
         for run, label in runs
         if (found := [seed.predictions for seed in run.seeds if seed.predictions is not None])
     ]
-    text = []
+
+
+def _gaps(runs: Labelled) -> tuple[str, ...]:
+    """What the figures do not have, and why."""
+    text, predicted = [], _predicted(runs)
     unrecorded = [label for _, label, found in predicted if any(p.tokens is None for p in found)]
     if unrecorded:
         which = "these runs" if len(unrecorded) == len(runs) else ", ".join(unrecorded)
@@ -111,17 +170,23 @@ def _task(runs: Labelled) -> Section:
     absent = [label for run, label in runs if any(seed.predictions is None for seed in run.seeds)]
     if absent:
         text.append(f"Without predictions.tsv, and so in no figure of them: {', '.join(absent)}.")
-    rows = list(_rows(runs, first=False))
-    name, title = f"{slug(task.name)}-further-metrics", f"{task.name}: further metrics"
-    columns, caption = ("run", "mean ± std", *COLUMNS), "As in the table of all tasks."
-    cells, sources = tuple(cells for _, cells in rows), tuple(source for source, _ in rows)
-    further = (Table(name, title, caption, columns, cells, sources),) if rows else ()
-    worst = [table for run, label in runs for table in _most_wrong(run, label)]
-    tables = (*further, *class_table(task, predicted), *worst)
-    figures = (*_metric_bars(task, runs), *_training(task, runs), *of_predictions(task, predicted))
-    name = f"task-{slug(task.name)}"
-    warnings = tuple(warning for run, label in runs for warning in _warnings(run, label))
-    return Section(name, task.name, 3, tuple(text), warnings, tables, figures)
+    return tuple(text)
+
+
+def _further(task: Task, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[Table]:
+    """The task's other metrics."""
+    if rows:
+        columns, cells = with_numbers(
+            ("run", "mean ± std", *COLUMNS), [cells for _, cells in rows], ("median", "best")
+        )
+        yield Table(
+            name=f"{slug(task.name)}-further-metrics",
+            title=f"{task.name}: further metrics",
+            caption="As in the table of all tasks.",
+            columns=columns,
+            rows=cells,
+            sources=tuple(source for source, _ in rows),
+        )
 
 
 def _warnings(run: TunedRun, label: str) -> Iterator[str]:
@@ -184,8 +249,8 @@ def _metric_bars(task: Task, runs: Labelled) -> Iterator[Figure]:
     yield Figure(
         name=f"{slug(task.name)}-metric",
         title=f"{task.name}: {LABELS[metric]}{common}",
-        caption="Mean over the seeds; the error bars are the sample standard deviation, where "
-        "there are several seeds.",
+        caption="Mean over the seeds, of more than four runs the best first; the error bars are "
+        "the sample standard deviation, where there are several seeds.",
         x_label="",
         y_label=unit(metric),
         series=(over_seeds("ours", values, sources),),

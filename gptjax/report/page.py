@@ -1,63 +1,111 @@
-"""A report as one HTML page that needs no network and no script, and its pictures in a folder."""
+"""A report as one HTML page: no network, no other file, and everything readable without script."""
 
-import base64
-import html
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gptjax import __version__
-from gptjax.report.drawing import save_pictures
+from gptjax.report.colours import style
 from gptjax.report.figures import Figure, Table
-from gptjax.report.sections import Report, slug
+from gptjax.report.sections import FOLD, Report, Section, slug
+from gptjax.report.svg import legend, svg
 
 TITLE = "gptjax: report of runs"
-TEMPLATE = "report.html.jinja"
-# Above this a picture of points is smaller, and quicker to show, than one of paths.
-LARGEST_SVG = 300_000  # bytes
+TEMPLATE, STYLE, SCRIPT = "report.html.jinja", "report.css", "report.js"
 LONGEST_CELL = 60  # characters; what is longer is a text
+MANY = 6  # sources, above which they are folded away
+NARROW = 3  # columns that a phone has room for
 NUMERIC = re.compile(r"[-+–−]?[\d.,]*( ± [\d.]+)?( ?[%MhK]| min)?")
+LEADING = re.compile(r"[-+−]?[\d,]*\.?\d+")
+Resolve = Callable[[str], list[tuple[str, str | None]]]
+UNITS = {"M": 1e6, "K": 1e3, "h": 3600.0, "min": 60.0}
 
 
 def figures_folder(out: Path) -> Path:
-    """Where the pictures of a page lie: beside it, named after it."""
+    """Where pictures of the page's figures lie: beside it, named after it."""
     return out.with_name(f"{out.stem}-figures")
 
 
 def write(report: Report, out: Path) -> None:
-    """Write the pictures into `figures_folder`, and then the page, which is replaced whole."""
-    folder = figures_folder(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for figure in report.figures:
-        save_pictures(folder, figure)
+    """Write the page, which is replaced whole."""
     temporary = out.with_name(out.name + ".tmp")
-    temporary.write_text(page(report, folder), encoding="utf-8")
+    temporary.write_text(page(report), encoding="utf-8")
     os.replace(temporary, out)
 
 
-def page(report: Report, folder: Path) -> str:
-    """The page's HTML; ``folder`` beside it has the pictures of its figures."""
+def write_pictures(report: Report, folder: Path) -> None:
+    """Write every figure of the page as NAME.png and NAME.svg."""
+    from gptjax.report.drawing import save_pictures  # matplotlib takes long, a page does without
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in report.figures:
+        save_pictures(folder, figure)
+
+
+def page(report: Report) -> str:
+    """The page's HTML."""
     import jinja2
     from markupsafe import Markup
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    strict = jinja2.StrictUndefined
+    here = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     anchors = {o.path: f"runs-{n}-{slug(o.path)}" for n, o in enumerate(report.origins, 1)}
+    resolve = resolver(report, anchors)
+    sheet, script = ((here / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
+    functions = (source_of, pieces, told_by, numeric_columns, has_texts, sort_value, axis_labels)
     return environment.get_template(TEMPLATE).render(
         title=TITLE,
         version=__version__,
         report=report,
-        folder=folder.name,
         anchors=anchors,
         longest=LONGEST_CELL,
-        resolve=resolver(report, anchors),
-        picture=lambda figure: Markup(picture(figure, folder)),
-        **{one.__name__: one for one in (source_of, pieces, told_by, numeric_columns, has_texts)},
+        many=MANY,
+        narrow=NARROW,
+        style=Markup(style() + sheet),
+        script=Markup(script),
+        resolve=resolve,
+        names_lead=lambda table: names_lead(table, resolve),
+        picture=lambda figure: Markup(svg(figure, alternative(figure))),
+        legend=lambda figure: [(Markup(swatch), text) for swatch, text in legend(figure)],
+        folds=folds(report),
+        **{one.__name__: one for one in functions},
     )
+
+
+def folds(report: Report) -> list[tuple[Section, list[Section]]]:
+    """Each section with those of level 4 that belong to it."""
+    groups: list[tuple[Section, list[Section]]] = []
+    for section in report.sections:
+        if section.level == FOLD and groups:
+            groups[-1][1].append(section)
+        else:
+            groups.append((section, []))
+    return groups
+
+
+def axis_labels(figure: Figure) -> tuple[str, str]:
+    """The words at the axes, x and y; they say where a scale is logarithmic."""
+    labels = (figure.x_label, figure.y_label)
+    if figure.kind == "bars":
+        labels = (figure.y_label, "")  # bars lie
+    marks = (" (logarithmic)" if log else "" for log in figure.logarithmic)
+    x, y = (f"{label}{mark}" for label, mark in zip(labels, marks, strict=True))
+    return x, y
+
+
+def sort_value(cell: str) -> float | None:
+    """The number by which a cell of a column of numbers is sorted; None of one without."""
+    if (found := LEADING.match(cell)) is None:
+        return None
+    unit = cell.rpartition(" ")[2]
+    return float(found[0].replace(",", "").replace("−", "-")) * UNITS.get(unit, 1.0)
 
 
 def pieces(path: str) -> list[str]:
@@ -77,9 +125,16 @@ def source_of(figure: Figure) -> str:
     return ", ".join(dict.fromkeys(one.source for one in figure.series if one.source))
 
 
-def resolver(
-    report: Report, anchors: Mapping[str, str]
-) -> Callable[[str], list[tuple[str, str | None]]]:
+def names_lead(table: Table, resolve: Resolve) -> bool:
+    """Whether each row has the name of its run, which can be a link in the place of a column."""
+    sources = set(table.sources)
+    if "run" not in table.columns or len(sources) < 2:
+        return False
+    found = [resolve(source) for source in sources]
+    return all(len(paths) == 1 and paths[0][1] for paths in found)
+
+
+def resolver(report: Report, anchors: Mapping[str, str]) -> Resolve:
     """A function from a source (paths between commas) to each path and its entry's anchor.
 
     What lies below an entry belongs to it. After the first path, one in the same folder is shown
@@ -122,30 +177,3 @@ def alternative(figure: Figure) -> str:
     labels += [f"{label} (level)" for label, _ in figure.levels]
     over = f" over {figure.x_label}" if figure.x_label else ""
     return f"{figure.title}. {kind} of {figure.y_label}{over}: {'; '.join(labels)}."
-
-
-def picture(figure: Figure, folder: Path) -> str:
-    """The picture as a part of the page: its SVG, or where that is huge its PNG."""
-    words = html.escape(alternative(figure), quote=True)
-    svg = (folder / f"{figure.name}.svg").read_text(encoding="utf-8")
-    if len(svg) > LARGEST_SVG:
-        data = base64.b64encode((folder / f"{figure.name}.png").read_bytes()).decode()
-        return f'<img alt="{words}" src="data:image/png;base64,{data}">'
-    return inline(svg, figure.name, words)
-
-
-def inline(svg: str, name: str, words: str) -> str:
-    """Matplotlib's SVG for the inside of a page, where ids and styles are everybody's.
-
-    ``name`` goes before its ids, so that those of two figures differ; ``words`` are the
-    alternative text, escaped.
-    """
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}.\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}.\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}.\1)", svg)
-    start = re.compile(r'<svg([^>]*?) width="[^"]*" height="[^"]*"([^>]*)>')
-    added = f'role="img" aria-label="{words}" style="stroke-linejoin: round; stroke-linecap: butt"'
-    return start.sub(lambda found: f"<svg{found[1]}{found[2]} {added}>", svg, count=1)

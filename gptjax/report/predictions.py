@@ -18,14 +18,16 @@ Predicted = Sequence[tuple[str, str, list[Predictions]]]
 """Runs of a task: path, what each is called, and the predictions of its seeds."""
 
 
-def of_predictions(task: Task, predicted: Predicted) -> Iterator[Figure]:
-    """All figures of a task's predictions; of a scale agreement in the place of classes."""
-    yield from _lengths(task, predicted)
+def of_predictions(task: Task, predicted: Predicted) -> Iterator[list[Figure]]:
+    """What the runs' predictions show together, each in one figure or, of many runs, several.
+
+    Of a scale agreement stands in the place of calibration.
+    """
+    yield list(_lengths(task, predicted))
     if task.scores is None:
-        yield from _calibration(task, predicted)
-        yield from _confusions(task, predicted)
+        yield list(_calibration(task, predicted))
     else:
-        yield from _agreement(task, *task.scores, predicted)
+        yield list(_agreement(task, *task.scores, predicted))
 
 
 def _lengths(task: Task, predicted: Predicted) -> Iterator[Figure]:
@@ -91,7 +93,10 @@ def _calibration(task: Task, predicted: Predicted) -> Iterator[Figure]:
     )
 
 
-def _confusions(task: Task, predicted: Predicted) -> Iterator[Figure]:
+def confusions(task: Task, predicted: Predicted) -> Iterator[Figure]:
+    """Gold class by predicted class, a figure for each run; none of a scale."""
+    if task.scores is not None:
+        return
     names = class_names(task)
     for path, label, seeds in predicted:
         counts = np.sum([confusion(found) for found in seeds], axis=0).astype(float).tolist()
@@ -100,11 +105,13 @@ def _confusions(task: Task, predicted: Predicted) -> Iterator[Figure]:
         yield Figure(
             name=f"{slug(task.name)}-confusion-{slug(label)}",
             title=f"{task.name}: confusion of {label}",
-            caption=f"Examples by gold class and predicted class{several}.",
+            caption=f"Examples by gold class and predicted class{several}. The colour is the share "
+            "of the gold class, on one scale for all runs and tasks.",
             x_label="predicted",
             y_label="gold",
             series=tuple(Series(name, names, tuple(row), source=path) for name, row in rows),
             kind="heatmap",
+            shares=True,
         )
 
 

@@ -2,18 +2,19 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gptjax.evaluation.perplexity import Reconstruction, show_per_word
 from gptjax.models.objective import lm, num_parameters
 from gptjax.report.entries import PretrainedRun
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.readers import without_absolute
-from gptjax.report.sections import Section, line_figures, slug, with_labels
+from gptjax.report.sections import Section, line_figures, slug, with_labels, with_numbers
 
 SEEN = "million tokens seen (padding included)"
 LOSS = "loss, nats per token"
 MOST_POINTS = 400  # of a curve: more than a screen can show
+MOST_PER_WORD = 10_000  # above this it says no more than that the text has no such words
 QUALITY = ("perplexity", "per word", "bits per byte", "accuracy, %", "unigram perplexity")
 TRAINING = ("parameters", "updates", "tokens seen", "training")
 TIME = "The time is that of the updates, without evaluation, from their recorded speeds."
@@ -47,13 +48,18 @@ def _reconstructs(run: PretrainedRun) -> bool:
 
 def _models(runs: Labelled) -> Iterator[Table]:
     if runs:
+        columns, rows = with_numbers(
+            ("run", *QUALITY, *TRAINING),
+            [(label, *_quality(run), *_training(run)) for run, label in runs],
+            QUALITY,
+        )
         yield Table(
             name="pre-training-runs",
             title="Pre-trained runs",
             caption="Perplexity is of the whole validation text, each token counted once; beside "
             f"it what token frequencies alone come to. {TIME}",
-            columns=("run", *QUALITY, *TRAINING),
-            rows=tuple((label, *_quality(run), *_training(run)) for run, label in runs),
+            columns=columns,
+            rows=rows,
             sources=tuple(run.origin.path for run, _ in runs),
         )
 
@@ -117,11 +123,18 @@ def _quality(run: PretrainedRun) -> tuple[str, ...]:
 
     return (
         number("perplexity", "{:,.2f}"),
-        show_per_word(run.metrics),
+        per_word(run.metrics),
         number("bits_per_byte", "{:.3f}"),
         number("accuracy", "{:.1f}", 100),
         number("unigram_perplexity", "{:,.1f}"),
     )
+
+
+def per_word(metrics: Mapping[str, float]) -> str:
+    """The perplexity per word, where it is one that a person can read; bits per byte always are."""
+    if metrics.get("word_perplexity", math.inf) >= MOST_PER_WORD:
+        return "–"
+    return show_per_word(metrics).replace("-", "–")
 
 
 def _training(run: PretrainedRun) -> tuple[str, ...]:

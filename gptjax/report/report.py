@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from gptjax.data.tasks.metrics import LABELS
-from gptjax.evaluation.perplexity import Reconstruction, show_per_word
+from gptjax.evaluation.perplexity import Reconstruction
 from gptjax.report import fine_tuning, pretraining
 from gptjax.report.entries import EXPERIMENT, Drawn, Measured, Sources
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.fine_tuning import VALID
-from gptjax.report.sections import Report, Section, slug
+from gptjax.report.sections import Report, Section, slug, with_numbers
+from gptjax.report.summary import summary
 from gptjax.runs.results import TextEvaluation, ZeroShot
 
 N = TypeVar("N", Section, Figure, Table)
@@ -24,9 +25,11 @@ def build(sources: Sources) -> Report:
         *pretraining.sections(sources.pretrained),
         *fine_tuning.sections(sources.tuned),
         *_untrained(sources.measured),
-        *(_drawn(drawn) for drawn in sources.drawn if drawn.figures or drawn.tables),
+        *_told_apart([_drawn(one) for one in sources.drawn if one.figures or one.tables]),
     ]
-    return Report(_named_apart(sections), tuple(sources.origins), tuple(sources.left_out))
+    parts = _named_apart(sections)
+    said = summary(sources, {part.name for part in parts})
+    return Report(parts, tuple(sources.origins), tuple(sources.left_out), said)
 
 
 def _named_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
@@ -46,6 +49,14 @@ def _named_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
         return replace(own, figures=figures, tables=tuple(map(fresh, section.tables)))
 
     return tuple(map(renamed, sections))
+
+
+def _told_apart(sections: Sequence[Section]) -> Iterator[Section]:
+    """The same, those of one title with the end of the path that they came from."""
+    titles = Counter(section.title for section in sections)
+    for one in sections:
+        folder = one.text[0].removesuffix(".").rpartition("/")[2]
+        yield replace(one, title=f"{one.title} ({folder})") if titles[one.title] > 1 else one
 
 
 def _drawn(drawn: Drawn) -> Section:
@@ -125,14 +136,21 @@ def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
     rows = []
     for one in found.values():
         token, byte = (one.metrics[name] for name in ("perplexity", "bits_per_byte"))
-        numbers = (f"{one.examples:,}", f"{token:,.2f}", show_per_word(one.metrics), f"{byte:.3f}")
+        numbers = (
+            f"{one.examples:,}",
+            f"{token:,.2f}",
+            pretraining.per_word(one.metrics),
+            f"{byte:.3f}",
+        )
         rows.append((one.run, one.split, *numbers))
+    columns = ("model", "text", "tokens", "perplexity", "per word", "bits per byte")
+    columns, cells = with_numbers(columns, rows, ("per word",))
     return Table(
         name="perplexity-of-texts",
         title="Perplexity of texts",
         caption="Every token counted once.",
-        columns=("model", "text", "tokens", "perplexity", "per word", "bits per byte"),
-        rows=tuple(rows),
+        columns=columns,
+        rows=cells,
         sources=tuple(found),
     )
 

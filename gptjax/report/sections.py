@@ -9,6 +9,7 @@ from typing import TypeVar
 from gptjax.report.entries import Found, Origin
 from gptjax.report.figures import Figure, Series, Table
 
+FOLD = 4  # the level of a section that folds
 MOST_LINES = 4  # in a figure of several runs, so that each can be followed
 R = TypeVar("R", bound=Found)
 
@@ -20,11 +21,12 @@ class Section:
     Attributes:
         name: its anchor.
         title: its heading.
-        level: 2, or 3 for a part of the section before it.
+        level: 2, or 3 for a part of the section before it; 4, of a part's part, folds.
         text: paragraphs.
         warnings: what a reader has to know before the numbers.
         tables, figures: in this order.
         listings: at its end; titles, and texts with their line breaks, folded away.
+        folded: whether a section of level 4 is folded away until a reader opens it.
     """
 
     name: str
@@ -35,15 +37,35 @@ class Section:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     listings: tuple[tuple[str, str], ...] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the summary.
+
+    Attributes:
+        text: its words.
+        items: what it lists at its end.
+        section: the name of the section that has more of it, or "".
+    """
+
+    text: str
+    items: tuple[str, ...] = ()
+    section: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The whole page: its sections, the list of runs at its end, and what is not in it, and why."""
+    """The whole page: its sections, the list of runs at its end, and what is not in it, and why.
+
+    ``summary`` says in a few sentences what came out.
+    """
 
     sections: tuple[Section, ...]
     origins: tuple[Origin, ...]
     left_out: tuple[str, ...]
+    summary: tuple[Sentence, ...] = ()
 
     @property
     def figures(self) -> list[Figure]:
@@ -65,6 +87,18 @@ def with_labels(runs: Sequence[R]) -> list[tuple[R, str]]:
         common = os.path.commonpath(paths)
         labels = [os.path.relpath(path, common) if common else path for path in paths]
     return list(zip(runs, labels, strict=True))
+
+
+def with_numbers(
+    columns: Sequence[str], rows: Sequence[tuple[str, ...]], optional: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Columns and rows without the optional columns in which nothing but dashes stands."""
+    kept = [
+        place
+        for place, name in enumerate(columns)
+        if name not in optional or any(row[place] not in ("–", "") for row in rows)
+    ]
+    return tuple(columns[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows)
 
 
 def line_figures(

@@ -206,7 +206,7 @@ def _most_wrong(run: TunedRun, label: str) -> Iterator[Table]:
         measure = "the distance of the answer from the gold score"
     several = " of the first of these seeds" if len(run.seeds) > 1 else ""
     rows = [
-        (index, gold, prediction, f"{float(value):.3f}", *(cut(text, TEXT) for text in texts))
+        (index, gold, prediction, _wrong(float(value)), *(cut(text, TEXT) for text in texts))
         for index, gold, prediction, value, *texts in found.rows[:WORST]
     ]
     yield Table(
@@ -223,6 +223,11 @@ def _most_wrong(run: TunedRun, label: str) -> Iterator[Table]:
         rows=tuple(rows),
         sources=(run.origin.path,) * len(rows),
     )
+
+
+def _wrong(value: float) -> str:
+    """A probability or a distance; what is smaller than a thousandth has more digits."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.6f}"
 
 
 def unit(metric: str) -> str:

@@ -136,20 +136,15 @@ def _perplexities(found: Mapping[str, TextEvaluation]) -> Table:
     rows = []
     for one in found.values():
         token, byte = (one.metrics[name] for name in ("perplexity", "bits_per_byte"))
-        numbers = (
-            f"{one.examples:,}",
-            f"{token:,.2f}",
-            pretraining.per_word(one.metrics),
-            f"{byte:.3f}",
-        )
-        rows.append((one.run, one.split, *numbers))
-    columns = ("model", "text", "tokens", "perplexity", "per word", "bits per byte")
-    columns, cells = with_numbers(columns, rows, ("per word",))
+        numbers = (f"{token:,.2f}", pretraining.per_word(one.metrics), f"{byte:.3f}")
+        rows.append((one.run, one.split, f"{one.examples:,}", *numbers))
+    names = ("model", "text", "tokens", "perplexity", "per word", "bits per byte")
+    heads, cells = with_numbers(names, rows, ("per word",))
     return Table(
         name="perplexity-of-texts",
         title="Perplexity of texts",
         caption="Every token counted once.",
-        columns=columns,
+        columns=heads,
         rows=cells,
         sources=tuple(found),
     )

@@ -16,7 +16,7 @@ from gptjax.report.marks import (
 )
 
 NUMBERED = 16  # columns of a heatmap above which its cells have no room for numbers
-DEEP = 0.78  # the share of the whole colour from which numbers on it are light
+DEEP = 0.775  # the share of the whole colour from which numbers have the other ink
 
 
 def heatmap(figure: Figure) -> tuple[Number, list[str]]:

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from gptjax.evaluation.perplexity import Reconstruction, show_per_word
 from gptjax.models.objective import lm, num_parameters
@@ -109,12 +110,12 @@ def seconds(run: PretrainedRun) -> float:
     epochs = [0, *(record["epoch"] for record in train)]
     facts = run.data["train"]
     each = facts.get("predicted", facts["tokens"])  # in an epoch
-    lasted: float = sum(
+    parts = [
         (record["epoch"] - before) * each / record["tokens_per_second"]
         for before, record in zip(epochs[:-1], train, strict=True)
         if record["tokens_per_second"]
-    )
-    return lasted
+    ]
+    return math.fsum(parts)
 
 
 def _quality(run: PretrainedRun) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ def _quality(run: PretrainedRun) -> tuple[str, ...]:
     )
 
 
-def per_word(metrics: Mapping[str, float]) -> str:
+def per_word(metrics: Mapping[str, Any]) -> str:
     """The perplexity per word, where it is one that a person can read; bits per byte always are."""
     if metrics.get("word_perplexity", math.inf) >= MOST_PER_WORD:
         return "–"

@@ -141,13 +141,11 @@ def _best_perplexity(runs: Sequence[PretrainedRun]) -> str:
     labelled = with_labels(runs)
     values = [run.metrics["perplexity"] for run in runs]
     alone = [run.metrics.get("unigram_perplexity", math.nan) for run in runs]
-    texts = {
-        (facts.get("source"), facts["tokens"]) for run in runs if (facts := run.data.get("valid"))
-    }
+    texts = {_text_of(run) for run in runs}
     if len(runs) > 1 and len(texts) != 1:
         return (
-            f"Perplexities are from {min(values):,.2f} to {max(values):,.2f}, each on a text of "
-            f"its own, where token frequencies alone have {min(alone):,.1f} to {max(alone):,.1f}."
+            f"Perplexities are from {min(values):,.2f} to {max(values):,.2f}, on different texts "
+            f"or tokens; token frequencies alone have {min(alone):,.1f} to {max(alone):,.1f}."
         )
     place = values.index(min(values))
     beside = f", where token frequencies alone have {alone[place]:,.1f}"
@@ -155,6 +153,12 @@ def _best_perplexity(runs: Sequence[PretrainedRun]) -> str:
         f"Lowest perplexity: {values[place]:,.2f} by {labelled[place][1]}"
         f"{'' if math.isnan(alone[place]) else beside}."
     )
+
+
+def _text_of(run: PretrainedRun) -> tuple[str, int]:
+    """The validation text and how many tokens it is; the run itself where that is not recorded."""
+    facts = run.data.get("valid", {})
+    return facts.get("source", run.origin.path), facts.get("tokens", 0)
 
 
 def _what_is_next(sources: Sources) -> Sentence:

@@ -15,7 +15,7 @@ def experiment(tmp_path):
     return tmp_path / "experiment"
 
 
-def test_it_writes_a_page_and_its_pictures(experiment, tmp_path, capsys):
+def test_it_writes_a_page_and_on_request_its_pictures(experiment, tmp_path, capsys):
     unfinished = tmp_path / "runs" / "a"
     unfinished.mkdir(parents=True)
     (unfinished / "config.toml").write_text("[model]\n")
@@ -27,6 +27,11 @@ def test_it_writes_a_page_and_its_pictures(experiment, tmp_path, capsys):
     assert "runs/a: has no meta.json" in printed
     assert f"{out}: 2 entries, 2 figures" in printed
     assert out.read_text().startswith("<!DOCTYPE html>")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+    assert main([*words, "--pictures"]) == 0
+    assert f"2 figures, which are in {tmp_path / 'new' / 'page-figures'}/ too" in (
+        capsys.readouterr().out
+    )
     assert {path.name for path in (tmp_path / "new" / "page-figures").iterdir()} == {
         *("curve.png", "curve.svg", "d.png", "d.svg")
     }

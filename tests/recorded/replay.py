@@ -1,7 +1,9 @@
 """What is done with the recorded runs, by public commands alone: resumed, measured, reported.
 
 Each step gets a fresh copy of this folder as the current folder, and returns what it found as
-plain values. make.py notes them in expected.json, and tests/runs/test_recorded.py compares.
+plain values. make.py notes them in expected.json, and tests/runs/test_recorded.py compares. The
+rows of reports there are without what a report no longer says: perplexities per word above 10,000,
+the median and the best of one seed, and a run's path beside a name that leads to it.
 """
 
 import contextlib
@@ -95,7 +97,7 @@ class _Page(html.parser.HTMLParser):
 
 
 def _report(runs: str) -> Found:
-    printed = gptjax("report", "--runs", runs, "--out", "page/report.html")
+    printed = gptjax("report", "--runs", runs, "--out", "page/report.html", "--pictures")
     page = _Page()
     page.feed(Path("page/report.html").read_text(encoding="utf-8"))
     return {

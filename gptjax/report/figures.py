@@ -1,7 +1,8 @@
 """Figures and tables as data, in figures.json.
 
-What computes a figure writes its numbers and where they come from; how it looks is decided in
-`gptjax.report.drawing` alone, for pictures in a folder and for the page of `gptjax report`.
+What computes a figure writes its numbers and where they come from. How it looks is decided in
+`gptjax.report.drawing` for pictures in a folder, and in `gptjax.report.svg` for the page of
+`gptjax report`.
 """
 
 import dataclasses

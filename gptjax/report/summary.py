@@ -53,7 +53,7 @@ def _what_there_is(sources: Sources) -> Sentence:
     ]
     if not (known := [part for part in parts if part]):
         return Sentence("")
-    text = f"Here are {_joined(known)}"
+    text = f"This page has {_joined(known)}"
     left_out = len(sources.left_out)
     return Sentence(f"{text}; {left_out} more could not be shown." if left_out else f"{text}.")
 
@@ -67,7 +67,7 @@ def _what_came_out(sources: Sources) -> Sentence:
         what = "each task" if len(groups) > 1 else "the task"
         return Sentence(f"The best of {what}{rest}:", said, "fine-tuning")
     if models := [run for run in sources.pretrained if "perplexity" in run.metrics]:
-        return Sentence(_best_perplexity(models), section="pre-training")
+        return replace(_best_perplexity(models), section="pre-training")
     texts = [one.results for one in sources.measured if isinstance(one.results, TextEvaluation)]
     if known := [one for one in texts if "perplexity" in one.metrics]:
         best = min(known, key=lambda one: one.metrics["bits_per_byte"])
@@ -136,23 +136,27 @@ def commonest(run: TunedRun) -> float | None:
     return float(100 * np.unique(found.gold, return_counts=True)[1].max() / len(found.gold))
 
 
-def _best_perplexity(runs: Sequence[PretrainedRun]) -> str:
-    """The lowest perplexity of one text; of several texts, which do not compare, the range."""
-    labelled = with_labels(runs)
+def _best_perplexity(runs: Sequence[PretrainedRun]) -> Sentence:
+    """The lowest perplexity of one text; of several texts, which do not compare, each or the range.
+
+    Beside each stands what token frequencies alone come to.
+    """
+    told = [
+        f"{run.metrics['perplexity']:,.2f} by {label}" + _unigrams(run)
+        for run, label in with_labels(runs)
+    ]
     values = [run.metrics["perplexity"] for run in runs]
-    alone = [run.metrics.get("unigram_perplexity", math.nan) for run in runs]
-    texts = {_text_of(run) for run in runs}
-    if len(runs) > 1 and len(texts) != 1:
-        return (
-            f"Perplexities are from {min(values):,.2f} to {max(values):,.2f}, on different texts "
-            f"or tokens; token frequencies alone have {min(alone):,.1f} to {max(alone):,.1f}."
-        )
-    place = values.index(min(values))
-    beside = f", where token frequencies alone have {alone[place]:,.1f}"
-    return (
-        f"Lowest perplexity: {values[place]:,.2f} by {labelled[place][1]}"
-        f"{'' if math.isnan(alone[place]) else beside}."
-    )
+    if len({_text_of(run) for run in runs}) == 1 or len(runs) == 1:
+        return Sentence(f"Lowest perplexity: {told[values.index(min(values))]}.")
+    if len(runs) <= MOST_TASKS:
+        return Sentence("Perplexities, on different texts or tokens:", tuple(told))
+    ends = f"from {min(values):,.2f} to {max(values):,.2f}"
+    return Sentence(f"{len(runs)} perplexities, on different texts or tokens, are {ends}.")
+
+
+def _unigrams(run: PretrainedRun) -> str:
+    alone = run.metrics.get("unigram_perplexity")
+    return "" if alone is None else f", where token frequencies alone have {alone:,.1f}"
 
 
 def _text_of(run: PretrainedRun) -> tuple[str, int]:

@@ -22,7 +22,7 @@ def said(*folders):
 def test_three_sentences_say_what_came_out(report, answers):
     what, best, following = report.summary
     assert what.text == (
-        "Here are 1 pre-trained run, 4 fine-tuned runs (5 seeds) on 3 tasks, 1 task without "
+        "This page has 1 pre-trained run, 4 fine-tuned runs (5 seeds) on 3 tasks, 1 task without "
         "training and 1 set of figures of an experiment; 2 more could not be shown."
     )
     assert (best.text, best.section) == ("The best of each task:", "fine-tuning")
@@ -77,7 +77,7 @@ def test_perplexity_stands_beside_that_of_token_frequencies(tmp_path, losses, ex
     lines = [{"step": n, "split": "valid", "loss": loss} for n, loss in enumerate(losses)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     first, best, *following = said(folder)
-    assert first.text == "Here are 1 pre-trained run."
+    assert first.text == "This page has 1 pre-trained run."
     assert best.text == ("Lowest perplexity: 6.69 by a, where token frequencies alone have 20.0.")
     assert [expected in one.text for one in following] == ([True] if expected else [])
 
@@ -100,16 +100,20 @@ def test_perplexities_of_several_texts_are_not_compared(tmp_path):
     text = other.read_meta()["data"]["train"]
     other.update_meta(data={"train": text, "valid": {**text, "tokens": 7}})
     _, best, *_ = said(tmp_path)
-    assert best.text == (
-        "Perplexities are from 6.69 to 6.69, on different texts or tokens; token frequencies alone "
-        "have 20.0 to 20.0."
+    assert best.text == "Perplexities, on different texts or tokens:"
+    assert best.items == tuple(
+        f"6.69 by {name}, where token frequencies alone have 20.0" for name in "ab"
     )
+    for name in ("c", "d"):
+        made_runs.pretrained(tmp_path / name)
+    _, best, *_ = said(tmp_path)
+    assert best.text == "4 perplexities, on different texts or tokens, are from 6.69 to 6.69."
 
 
 def test_other_measurements_have_their_sentence(tmp_path):
     made_runs.zero_shot(tmp_path / "zero", "sst2", 0.7, 0.484)
     (what, best) = said(tmp_path)
-    assert what.text == "Here are 1 task without training."
+    assert what.text == "This page has 1 task without training."
     assert best.text.startswith("Without training the best is runs/a on sst2: 0.484, where 0 is")
     made_runs.perplexity(tmp_path / "wiki")
     assert said(tmp_path / "wiki")[1].text == (

@@ -29,7 +29,7 @@ def bars(figure: Figure) -> tuple[Number, list[str]]:
     room = 10 + max(width_of(rounded(y)) for one in figure.series for y in one.y)
     low, high = min(0.0, *values), max(0.0, *values)
     axis = Axis(low, high if high > low else low + 1, 2.0, WIDTH - room)
-    thick = 9 if len(figure.series) == 1 or apart(figure) else 7
+    thick = 9 if len(figure.series) == 1 or apart(figure) else 8
     rows: list[str] = []
     y: Number = 0
     for above, own in _groups(figure):
@@ -40,7 +40,7 @@ def bars(figure: Figure) -> tuple[Number, list[str]]:
         for place, number_of in own:
             colour = colour_of(0 if apart(figure) else place)
             rows.append(_bar(figure, figure.series[place], number_of, colour, axis, (y, thick)))
-            y += thick + 2
+            y += thick + 3
         y += 5
     ticks = axis.ticks(5)
     lines = "".join(f"M{px(axis.place(tick))} 0V{px(y)}" for tick in ticks)

@@ -1,5 +1,6 @@
 """Heatmaps for the page: a series a row, with the numbers in the cells where there is room."""
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 
@@ -16,6 +17,7 @@ from gptjax.report.marks import (
 )
 
 NUMBERED = 16  # columns of a heatmap above which its cells have no room for numbers
+LEAST_COLUMN = 11  # pixels that a name below a column needs
 DEEP = 0.775  # the share of the whole colour from which numbers have the other ink
 
 
@@ -25,7 +27,7 @@ def heatmap(figure: Figure) -> tuple[Number, list[str]]:
     labels = [_short(series.label) for series in figure.series]
     left = 6 + max(map(width_of, labels))
     width = (WIDTH - left - 4) / len(names)
-    height = max(10.0, min(34.0, width))
+    height = max(11.0, min(34.0, width))
     shown = [_short(name) for name in names]
     aslant = max(map(width_of, shown)) > width - 4
     parts = []
@@ -36,7 +38,8 @@ def heatmap(figure: Figure) -> tuple[Number, list[str]]:
             box = (left + column * width, y, width, height)
             parts.append(_cell(figure, series, names[column], column, box))
     bottom = len(labels) * height
-    for column, name in enumerate(shown):
+    each = math.ceil(LEAST_COLUMN / width)  # of narrow columns so many share a name
+    for column, name in list(enumerate(shown))[::each]:
         x = left + (column + 0.5) * width
         if aslant:
             turn = f' transform="rotate(-40 {px(x + 3)} {px(bottom + 11)})"'

@@ -3,6 +3,7 @@
 import html
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from test_figures import BARS, DIAGONAL, HEATMAP, LINES
@@ -10,7 +11,7 @@ from test_figures import BARS, DIAGONAL, HEATMAP, LINES
 from gptjax.report.axis import Axis, around, number
 from gptjax.report.colours import DARK, LIGHT
 from gptjax.report.figures import Figure, Series, over_decades
-from gptjax.report.heatmap import DEEP, heat
+from gptjax.report.heatmap import DEEP, LEAST_COLUMN, heat
 from gptjax.report.marks import COLOURS
 from gptjax.report.order import natural
 from gptjax.report.page import axis_labels
@@ -135,6 +136,16 @@ def test_colours_of_confusions_are_on_one_scale():
     shades = [re.findall(r'fill-opacity="([\d.]+)"', svg(one, "")) for one in (small, large)]
     assert shades[0] == shades[1] == ["0.750", "0.250", "0.000", "0.000"]
     assert tips(large)[0][-1] == "1,500 (75.0% of its row)"
+
+
+def test_names_below_many_columns_stand_apart():
+    names = tuple(f"class {n}" for n in range(40))
+    rows = tuple(Series(name, names, (1.0,) * 40) for name in names)
+    drawn = svg(Figure("f", "", "", "", "", rows, kind="heatmap"), "")
+    places = [float(x) for x in re.findall(r'<text class="end" x="([\d.]+)"[^>]*rotate', drawn)]
+    assert 5 < len(places) < 40
+    assert min(b - a for a, b in pairwise(places)) >= LEAST_COLUMN
+    assert drawn.count("<title>") == 1600  # the pointer still knows all of them
 
 
 def light_of(colour: tuple[float, ...]) -> float:

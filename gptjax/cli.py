@@ -19,7 +19,7 @@ COMMANDS = {
     "tokenizer": "train a tokenizer from text",
     "pretrain": "train a language model on text",
     "finetune": "train a pre-trained model on a task",
-    "sweep": "a grid of runs, with a table and a plot",
+    "sweep": "a grid of runs or a search, with a table and plots",
     "predict": "label new rows with a fine-tuned model",
     "evaluate": "perplexity of a text, or a task's metrics",
     "zeroshot": "a task's metrics without training on it",

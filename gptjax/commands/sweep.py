@@ -1,4 +1,4 @@
-"""`gptjax sweep`: a grid of runs, with a table and a plot."""
+"""`gptjax sweep`: a grid of runs or a search, with a table and plots."""
 
 import sys
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ PRETRAIN_METRICS = ("perplexity", "loss", "accuracy", "word_perplexity", "bits_p
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Run every combination of settings of a file, each in a run folder of its own.
+    """Run every combination of settings of a file, or search among them, each in its own folder.
 
     What has finished is not run again: after an interruption, a failed run or an addition to the
     file, the same command goes on.
@@ -37,7 +37,8 @@ class SweepConfig:
 
     file: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
     """TOML file: command = "pretrain" or "finetune"; [settings] of every run, [grid] with a list of
-    values for each setting that is searched, [variants.NAME] with settings to run the grid for;
+    values for each setting that is varied, [variants.NAME] with settings to run the grid for;
+    instead of these two [search] with what is drawn and [prune] with when a point is given up;
     metric and out where the defaults do not suit. Settings have the names of the options."""
     jobs: int = 1
     """Runs at a time, each with its share of the cores."""
@@ -84,7 +85,8 @@ def run(config: SweepConfig) -> SweepResults:
         print(warning, flush=True)
     # Not by what asks jax which process this is: the sweep must leave the accelerator to its runs.
     print(command_line("a page", "report", "--runs", out, "--out", "report.html"), file=sys.stderr)
-    failed = [point for point in results.points if point.status != "finished"]
+    # What a search has not run, has pruned, or what another machine runs has not failed.
+    failed = [point for point in results.points if point.status in ("failed", "interrupted")]
     if failed and all(point.status == "interrupted" for point in failed):
         names = ", ".join(point.folder for point in failed)
         raise Interrupted(f"{config.file}: {names}: interrupted; the same command goes on")

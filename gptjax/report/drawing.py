@@ -97,16 +97,19 @@ def draw(figure: Figure) -> Drawing:
     height = HEIGHT + 0.18 * -(-len(labels) // columns)
     if figure.kind == "heatmap":
         height = max(HEIGHT - 0.9, 1.4 + 0.36 * len(figure.series))
+    elif figure.kind == "bars" and _angle(_names(figure)) == 90:
+        height += 0.06 * max(len(_short(name)) for name in _names(figure))
     size = (WIDTH, height + 0.18 * (len(title) - 1))
     with _styled():
         drawing = Drawing(figsize=size, layout="constrained")
         axes = drawing.add_subplot()
-        drawn = {"lines": _lines, "bars": _bars, "heatmap": _heatmap}[figure.kind](axes, figure)
+        draw_kind = {"lines": _lines, "bars": _bars, "heatmap": _heatmap, "points": _points}
+        drawn = draw_kind[figure.kind](axes, figure)
         axes.set_title("\n".join(title))
         axes.set_xlabel("\n".join(textwrap.wrap(figure.x_label, 52)))
         axes.set_ylabel("\n".join(textwrap.wrap(figure.y_label, 36)))
         if figure.kind != "heatmap":
-            axes.grid(visible=True, axis="both" if figure.kind == "lines" else "y")
+            axes.grid(visible=True, axis="y" if figure.kind == "bars" else "both")
             if figure.diagonal:  # y = x as far as the series reach
                 values = [float(x) for series in figure.series for x in (*series.x, *series.y)]
                 ends = (min(values), max(values))
@@ -144,26 +147,65 @@ def _lines(axes: Axes, figure: Figure) -> list[Any]:
         drawn += axes.plot(series.x, series.y, markersize=4.5, **style)
         if series.low is not None and series.high is not None:
             axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.18, lw=0)
+    _scale(axes, figure)
+    return drawn
+
+
+def _points(axes: Axes, figure: Figure) -> list[Any]:
+    """Draw them; what stands for each series in the legend."""
+    drawn = []
+    names = _names(figure) if any(isinstance(x, str) for s in figure.series for x in s.x) else []
+    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    for series, (colour, marker) in zip(figure.series, styles, strict=False):
+        places = [names.index(_word(x)) for x in series.x] if names else series.x
+        style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "", "alpha": 0.7}
+        drawn += axes.plot(places, series.y, markersize=4.5, **style)
+    _scale(axes, figure)
+    if names:
+        _name_ticks(axes, names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+    return drawn
+
+
+def _scale(axes: Axes, figure: Figure) -> None:
+    """Make axes logarithmic, with numbers that people read and that have room beside each other."""
     log_x, log_y = figure.logarithmic
-    if log_y:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     if log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        if ticks := _spread_out({float(x) for series in figure.series for x in series.x}):
-            axes.set_xticks(ticks)
+        axes.set_xticks(_log_ticks({float(x) for series in figure.series for x in series.x}))
     elif all(isinstance(x, int) for series in figure.series for x in series.x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return drawn
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_yticks(_log_ticks({float(y) for series in figure.series for y in series.y}))
 
 
-def _spread_out(places: set[float]) -> list[float]:
-    """The places if a logarithmic axis has room for a number at each of them, or nothing."""
-    logs = np.log(sorted(places))
-    room = np.diff(logs) >= LEAST_GAP * np.ptp(logs)
-    return sorted(places) if room.all() else []
+def _log_ticks(places: set[float]) -> list[float]:
+    """Where a logarithmic axis has numbers: at all places, if there is room, or at round ones."""
+    if len(places) == 1:
+        return sorted(places)
+    low, high = min(places), max(places)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    powers = [10.0**n for n in decades]
+    halves = [digit * power for power in powers for digit in (1, 2, 5)]
+    singles = [digit * power for power in powers for digit in range(1, 10)]
+    # A range without round numbers has those at its ends.
+    for ticks in (sorted(places), halves, powers, singles, [low, high]):
+        within = [float(f"{x:.12g}") for x in ticks if low <= x <= high]
+        if len(within) > 1 and _have_room(within, low, high):
+            return within
+    return [low, high]
+
+
+def _have_room(ticks: Sequence[float], low: float, high: float) -> bool:
+    """Whether numbers at these places of a logarithmic axis do not touch."""
+    need = max(LEAST_GAP, 0.02 * (1 + max(len(f"{x:,g}") for x in ticks)))
+    gaps = np.diff(np.log(ticks)) / math.log(high / low)
+    return bool((gaps >= need).all())
 
 
 def _names(figure: Figure) -> list[str]:
@@ -207,13 +249,21 @@ def _short(name: str) -> str:
     return name if len(name) <= 28 else f"{name[:13]}…{name[-14:]}"
 
 
+def _angle(names: Sequence[str]) -> int:
+    """At which names stand below an axis so that they do not touch; aslant a dozen have room."""
+    if sum(len(name) + 2 for name in names) <= 48:
+        return 0
+    return 35 if len(names) <= 12 else 90
+
+
 def _name_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Names below the axis, aslant where they would not fit beside each other."""
+    """Names below the axis; of more than two dozen that stand upright the letters are smaller."""
     axes.set_xticks(range(len(names)), [_short(name) for name in names])
-    if sum(len(name) + 2 for name in names) > 48:
-        axes.tick_params(axis="x", labelrotation=35)
+    if angle := _angle(names):
+        size = 10.0 if angle == 35 else min(10.0, 240 / len(names))
+        axes.tick_params(axis="x", labelrotation=angle, labelsize=size)
         for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
+            label.set(ha="right", va="top" if angle == 35 else "center", rotation_mode="anchor")
 
 
 def _heatmap(axes: Axes, figure: Figure) -> list[Any]:

@@ -19,7 +19,7 @@ from gptjax.errors import UserError
 from gptjax.files import read_json
 
 FILE = "figures.json"
-Kind = Literal["lines", "bars", "heatmap"]
+Kind = Literal["lines", "bars", "heatmap", "points"]
 Number = int | float
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -31,7 +31,7 @@ class Series:
 
     Attributes:
         label: its name in the legend, or of the row.
-        x: [N], numbers, or names (of bars, of a heatmap's columns).
+        x: [N], numbers, or names (of bars, of points, of a heatmap's columns).
         y: [N], finite numbers.
         low, high: [N] each, the ends of the spread around ``y``; None draws none.
         source: the run or runs that it came from, as the user named them.
@@ -101,8 +101,9 @@ class Figure:
         caption: a sentence or two: what is seen, on how much data, what the spread is.
         x_label, y_label: of the axes, with units.
         series: what is drawn; of a heatmap its rows, from the top, all with the same ``x``.
-        kind: lines over numbers, bars over names, or a heatmap with its numbers in the cells.
-        log_x: a logarithmic axis, of lines.
+        kind: lines over numbers, bars over names, a heatmap with its numbers in the cells, or
+            points over numbers or names, which nothing joins.
+        log_x, log_y: a logarithmic axis, of lines and points.
         shares: the colours of a heatmap are the shares of its rows' sums, and so mean the same in
             every figure; else the largest number has the whole colour.
         levels: horizontal lines for reference, each with its label ("paper", "guessing").
@@ -117,6 +118,7 @@ class Figure:
     series: tuple[Series, ...]
     kind: Kind = "lines"
     log_x: bool = False
+    log_y: bool = False
     levels: tuple[tuple[str, Number], ...] = ()
     diagonal: str = ""
     shares: bool = False
@@ -125,13 +127,17 @@ class Figure:
         _check_name(self.name)
         if not self.series or not any(series.x for series in self.series):
             raise UserError(f"figure {self.name}: has nothing to draw")
-        if self.kind == "lines":
-            if any(isinstance(x, str) for series in self.series for x in series.x):
-                raise UserError(f"figure {self.name}: lines are over numbers, not over names")
-            if self.log_x and any(float(x) <= 0 for series in self.series for x in series.x):
-                raise UserError(f"figure {self.name}: a logarithmic axis is of positive numbers")
-        elif self.log_x or self.diagonal:
-            raise UserError(f"figure {self.name}: log_x and diagonal are of lines")
+        named = any(isinstance(x, str) for series in self.series for x in series.x)
+        if self.kind == "lines" and named:
+            raise UserError(f"figure {self.name}: lines are over numbers, not over names")
+        if self.kind not in ("lines", "points") and (self.log_x or self.log_y):
+            raise UserError(f"figure {self.name}: log_x and log_y are of lines and points")
+        if self.kind != "lines" and self.diagonal:
+            raise UserError(f"figure {self.name}: diagonal is of lines")
+        on_logs = [x for one in self.series for x in one.x] if self.log_x else []
+        on_logs += [y for one in self.series for y in one.y] if self.log_y else []
+        if any(isinstance(x, str) or x <= 0 for x in on_logs):
+            raise UserError(f"figure {self.name}: a logarithmic axis is of positive numbers")
         if self.kind == "heatmap" and len({series.x for series in self.series}) > 1:
             raise UserError(f"figure {self.name}: the rows of a heatmap have the same columns")
         if self.shares and (
@@ -141,13 +147,13 @@ class Figure:
 
     @property
     def logarithmic(self) -> tuple[bool, bool]:
-        """Whether the axes are, x and y: as ``log_x`` says, and where values span decades."""
-        if self.kind != "lines" or self.diagonal:
-            return self.log_x, False
-        xs = [float(x) for series in self.series for x in series.x]
+        """Whether the axes are, x and y: as is said, or where values span decades."""
+        if self.kind not in ("lines", "points") or self.diagonal:
+            return self.log_x, self.log_y
+        xs = [x for series in self.series for x in series.x if not isinstance(x, str)]
         ys = [float(y) for one in self.series for y in (*one.y, *(one.low or ()))]
         ys += [float(value) for _, value in self.levels]
-        return self.log_x or over_decades(xs), over_decades(ys)
+        return self.log_x or over_decades(list(map(float, xs))), self.log_y or over_decades(ys)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def has_texts(table: Table) -> bool:
 
 def alternative(figure: Figure) -> str:
     """What a reader hears who does not see the picture."""
-    kind = {"lines": "Lines", "bars": "Bars", "heatmap": "Heatmap"}[figure.kind]
+    kind = figure.kind.capitalize()
     labels = [one.label for one in figure.series if one.label]
     labels += [f"{label} (level)" for label, _ in figure.levels]
     over = f" over {figure.x_label}" if figure.x_label else ""

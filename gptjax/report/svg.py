@@ -41,7 +41,7 @@ MARKERS = (
 
 def svg(figure: Figure, words: str) -> str:
     """The drawing as an `svg` element; ``words`` are what a reader hears who does not see it."""
-    draw = {"lines": _lines, "bars": bars, "heatmap": heatmap}[figure.kind]
+    draw = {"lines": _lines, "points": _lines, "bars": bars, "heatmap": heatmap}[figure.kind]
     height, parts = draw(figure)
     label = html.escape(words, quote=True)
     return (
@@ -58,7 +58,9 @@ def legend(figure: Figure) -> list[tuple[str, str]]:
     for place, series in enumerate(figure.series):
         if apart(figure):
             break
-        inside = f'<path class="line" d="M0 6h30"/><path class="p" d="M15 6{_marker(place)}"/>'
+        inside = f'<path class="p" d="M15 6{_marker(place)}"/>'
+        if figure.kind == "lines":
+            inside = f'<path class="line" d="M0 6h30"/>{inside}'
         if figure.kind == "bars":
             inside = '<rect class="bar" x="9" width="12" height="12"/>'
         found.append((_swatch(colour_of(place), inside), series.label))
@@ -79,8 +81,11 @@ def _marker(place: int) -> str:
 
 
 def _lines(figure: Figure) -> tuple[Number, list[str]]:
+    """Lines, or points that nothing joins, which may be over names."""
     log_x, log_y = figure.logarithmic
-    xs = [float(x) for series in figure.series for x in series.x]
+    given = [x for series in figure.series for x in series.x]
+    names = list(dict.fromkeys(map(word, given))) if any(isinstance(x, str) for x in given) else []
+    xs = list(range(len(names))) if names else [float(x) for x in given]
     ys = [float(y) for one in figure.series for y in (*one.y, *(one.low or ()), *(one.high or ()))]
     if figure.diagonal:
         xs = ys = xs + ys
@@ -89,7 +94,9 @@ def _lines(figure: Figure) -> tuple[Number, list[str]]:
     numbers = vertical.ticks(5, ys if len(set(ys)) <= 5 else ())
     left = 8 + max(width_of(number(tick)) for tick in numbers)
     horizontal = around(xs, left, WIDTH - 8, log=log_x)
-    parts = list(_grid(horizontal, vertical, numbers, horizontal.ticks(5, xs)))
+    below = [(float(at), name) for at, name in enumerate(names)]
+    below = below or [(tick, number(tick)) for tick in horizontal.ticks(5, xs)]
+    parts = list(_grid(horizontal, vertical, numbers, below))
     if figure.diagonal:
         ends = [(horizontal.place(v), vertical.place(v)) for v in (min(xs), max(xs))]
         parts.append(f'<g class="level"><path class="line" d="{_path(ends)}"/></g>')
@@ -97,34 +104,37 @@ def _lines(figure: Figure) -> tuple[Number, list[str]]:
         y = px(vertical.place(float(value)))
         parts.append(level(place, label, value, f"M{px(left)} {y}H{WIDTH - 8}"))
     for place, series in enumerate(figure.series):
-        parts.append(_line(figure, series, place, horizontal, vertical))
+        own = [names.index(word(x)) if names else float(x) for x in series.x]
+        parts.append(_line(figure, series, place, list(map(horizontal.place, own)), vertical))
     return HEIGHT, parts
 
 
 def _grid(
-    horizontal: Axis, vertical: Axis, numbers: Sequence[Number], below: Sequence[Number]
+    horizontal: Axis,
+    vertical: Axis,
+    numbers: Sequence[Number],
+    below: Sequence[tuple[Number, str]],
 ) -> Iterator[str]:
-    """Lines at the numbers, and the numbers."""
+    """Lines at the numbers, and the numbers; below are words too."""
     top, bottom, left = vertical.end, vertical.start, horizontal.start
     rows = [f"M{px(left)} {px(vertical.place(tick))}H{px(horizontal.end)}" for tick in numbers]
-    columns = [f"M{px(horizontal.place(tick))} {px(top)}V{px(bottom)}" for tick in below]
+    columns = [f"M{px(horizontal.place(tick))} {px(top)}V{px(bottom)}" for tick, _ in below]
     yield f'<path class="grid" d="{"".join(rows + columns)}"/>'
     for tick in numbers:
         yield text_at(left - 5, vertical.place(tick) + 3.7, number(tick), "end")
-    for tick in below:
+    for tick, text in below:
         # A number at an end must not reach over the drawing's border.
-        half = width_of(number(tick)) / 2
+        half = width_of(text) / 2
         x = min(max(horizontal.place(tick), half), WIDTH - half)
-        yield text_at(x, bottom + 14, number(tick), "mid")
+        yield text_at(x, bottom + 14, text, "mid")
 
 
 def _path(points: Sequence[tuple[Number, Number]]) -> str:
     return "M" + "L".join(f"{px(x)} {px(y)}" for x, y in points)
 
 
-def _line(figure: Figure, series: Series, place: int, horizontal: Axis, vertical: Axis) -> str:
-    """A line with its band, and a title at each point."""
-    xs = [horizontal.place(float(x)) for x in series.x]
+def _line(figure: Figure, series: Series, place: int, xs: Sequence[Number], vertical: Axis) -> str:
+    """A line with its band, and a title at each point; ``xs`` are pixels."""
     points = list(zip(xs, (vertical.place(float(y)) for y in series.y), strict=True))
     parts = []
     if series.low is not None and series.high is not None:
@@ -133,8 +143,10 @@ def _line(figure: Figure, series: Series, place: int, horizontal: Axis, vertical
             for ends in (series.high, series.low)
         )
         parts.append(f'<path class="band" d="{_path([*above, *reversed(below)])}z"/>')
-    parts.append(f'<path class="line" d="{_path(points)}"/>')
-    kind = "p dense" if len(points) > DENSE else "p"
+    joined = figure.kind == "lines"
+    if joined:
+        parts.append(f'<path class="line" d="{_path(points)}"/>')
+    kind = "p dense" if joined and len(points) > DENSE else "p"
     for (x, y), given, value in zip(points, series.x, values_of(series), strict=True):
         told = tip(
             series.label,

@@ -7,7 +7,7 @@ from gptjax.runs.records import keyed
 
 Value = str | int | float | bool | None | tuple[str | int | float | bool, ...]
 """An option's value, as a TOML file may have it."""
-Status = Literal["waiting", "running", "finished", "failed", "interrupted"]
+Status = Literal["waiting", "running", "finished", "failed", "interrupted", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SweepPoint:
     """A run of a sweep, and what it came to."""
 
     variant: str  # its name, "" where the sweep has none
-    values: tuple[Setting, ...] = keyed("option")  # of the options of the grid
+    values: tuple[Setting, ...] = keyed("option")  # of the options of the grid or the search
     folder: str  # the name of its folder in the sweep's
     status: Status
     exit_code: int | None  # of its last process; None where none has ended
@@ -43,11 +43,12 @@ class SweepPoint:
     split: str | None
     sample: bool  # whether its data were the offline sample
     seconds: float  # that its processes took in all
+    step: int | None = None  # at which it was pruned
 
 
 @dataclass(frozen=True)
 class SweepResults:
-    """All runs of a sweep in the order of the grid, and the name of the best one."""
+    """All runs of a sweep in the order of the grid or the search, and the name of the best one."""
 
     command: str
     metric: str

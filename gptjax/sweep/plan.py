@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,13 @@ from gptjax import config as configs
 from gptjax.config import nearest
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.errors import UserError
-from gptjax.sweep.settings import Given, Runnable, Settings, configured, resolve
+from gptjax.sweep.settings import Given, Option, Runnable, Settings, configured, resolve
+from gptjax.sweep.space import Search, read_search
 
 # The files of a sweep as a whole, beside the folders of its runs.
 RESULTS, SUMMARY, FIGURES = "results.json", "summary.tsv", "figures.json"
 LOCK = ".lock"
+JOURNAL, STUDY_LOCK = "journal.log", ".journal.lock"  # of a search: what was tried
 LOWER_IS_BETTER = (
     *("perplexity", "loss", "word_perplexity", "bits_per_byte", "reconstruction_perplexity"),
 )
@@ -27,7 +29,7 @@ LONGEST_NAME = 150  # bytes; a file system takes 255, and logs and temporary fil
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid of runs, as a file or a script gives it.
+    """A grid of runs, or a search, as a file or a script gives it.
 
     Attributes:
         command: "pretrain" or "finetune".
@@ -36,6 +38,8 @@ class Sweep:
             or with dots.
         grid: option -> values; every combination is run.
         variants: name -> settings; the grid is run for each of them.
+        search: option -> how it is drawn, and when the search ends; instead of grid and variants.
+        prune: when a point of a search is given up; None never gives one up.
         metric: what the runs are judged by; None is the task's first metric, or the perplexity.
         source: what to call it in errors.
     """
@@ -45,6 +49,8 @@ class Sweep:
     settings: Settings = field(default_factory=dict)
     grid: Settings = field(default_factory=dict)
     variants: Mapping[str, Settings] = field(default_factory=dict)
+    search: Settings = field(default_factory=dict)
+    prune: Settings | None = None
     metric: str | None = None
     source: str = "sweep"
 
@@ -52,7 +58,8 @@ class Sweep:
 def read_sweep(path: str | Path, out: str | Path | None = None) -> Sweep:
     """A sweep from its TOML file; ``out`` is where its runs go instead of where the file says."""
     table = configs.read_table(path, "file of a sweep")
-    texts, sections = ("command", "out", "metric"), ("settings", "grid", "variants")
+    texts = ("command", "out", "metric")
+    sections = ("settings", "grid", "variants", "search", "prune")
     for key, value in table.items():
         if key not in texts + sections:
             raise UserError(f"{path}: unknown key {key!r}; {nearest(key, texts + sections)}")
@@ -71,7 +78,7 @@ class PlannedPoint:
     """A run that a sweep means."""
 
     variant: str  # its name, "" where the sweep has none
-    values: Settings  # option -> value, of the grid
+    values: Settings  # option -> value, of the grid or the search
     folder: Path  # its run folder
     table: Settings  # the content of its config file
     settings: Settings  # its whole config as a table, with what its file leaves to defaults
@@ -89,13 +96,19 @@ class PlannedPoint:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep, in order, and what they are judged by."""
+    """All runs of a sweep, in order, and what they are judged by.
+
+    The points of a search are those that were tried so far.
+    """
 
     sweep: Sweep
     command: Runnable
     points: tuple[PlannedPoint, ...]
-    axes: Mapping[str, str]  # option of the grid -> its short name, in order
+    axes: Mapping[str, str]  # option of the grid or the search -> its short name, in order
     metric: str
+    search: Search | None = None
+    # Of a search: the point with these values; a UserError if they cannot be together.
+    point: Callable[[Settings], PlannedPoint] | None = None
 
     @property
     def lower_is_better(self) -> bool:
@@ -133,22 +146,41 @@ def _make_plan(sweep: Sweep, commands: Mapping[str, Runnable]) -> Plan:
         raise UserError(f"has no command; write command = {' or '.join(map(repr, commands))}")
     if sweep.command not in commands:
         raise UserError(f"command = {sweep.command!r}; {nearest(sweep.command, list(commands))}")
-    if not sweep.grid and not sweep.variants:
-        raise UserError("has nothing to vary; write [grid] or [variants.NAME]")
     command = commands[sweep.command]
-    tables = {"grid": sweep.grid, "settings": sweep.settings}
-    tables |= {f"variants.{name}": table for name, table in sweep.variants.items()}
+    if sweep.search:
+        return _plan_search(sweep, command)
+    if sweep.prune is not None:
+        raise UserError("[prune] is for the points of a [search]; leave it out")
+    if not sweep.grid and not sweep.variants:
+        raise UserError("has nothing to vary; write [grid], [variants.NAME] or [search]")
+    return _plan_grid(sweep, command)
+
+
+def _resolved(sweep: Sweep, command: Runnable, tables: Settings) -> dict[str, Given]:
+    """The settings of each of these sections of the file."""
     sections: dict[str, Given] = {}
     for where, table in tables.items():
         with _named(where):
             sections[where] = resolve(table, sweep.command, command.config)
+    return sections
+
+
+def _check_apart(sections: Mapping[str, Given], varied: Mapping[Option, Any], where: str) -> None:
+    """What is varied is given nowhere else."""
+    for section, given in sections.items():
+        if both := [given[option][0] for option in given if option in varied]:
+            raise UserError(f"{both[0]} is in [{section}] and in [{where}]; leave one of them out")
+
+
+def _plan_grid(sweep: Sweep, command: Runnable) -> Plan:
+    tables = {"grid": sweep.grid, "settings": sweep.settings}
+    tables |= {f"variants.{name}": table for name, table in sweep.variants.items()}
+    sections = _resolved(sweep, command, tables)
     grid = sections.pop("grid")
     for name, values in grid.values():
         if not isinstance(values, list | tuple) or not values:
             raise UserError(f"grid: {name} = {values!r}: give a list of one or more values")
-    for where, given in sections.items():
-        if both := [given[option][0] for option in given if option in grid]:
-            raise UserError(f"{both[0]} is in [{where}] and in [grid]; leave one of them out")
+    _check_apart(sections, grid, "grid")
     settings = sections.pop("settings")
     others = list(sections.values())  # of the variants, in their order
     axes = _short_names([name for name, _ in grid.values()])
@@ -156,16 +188,61 @@ def _make_plan(sweep: Sweep, commands: Mapping[str, Runnable]) -> Plan:
     for variant, own in zip(sweep.variants or [""], others or [{}], strict=True):
         for values in itertools.product(*(values for _, values in grid.values())):
             shown = dict(zip(axes, values, strict=True))
-            name = _folder_name(variant, {axes[key]: value for key, value in shown.items()})
             given = {**settings, **own, **dict(zip(grid, shown.items(), strict=True))}
-            with _named(name):
-                table, seeds, config = configured(command, given)
-                metrics.append(command.check(config))
-            whole = configs.to_table(config)
-            points.append(PlannedPoint(variant, shown, sweep.out / name, table, whole, seeds))
+            point, known = _checked(_point(sweep, command, axes, variant, shown, given), command)
+            points.append(point)
+            metrics.append(known)
     metric = _metric(sweep, metrics)
     _check_paths(points, metric)
     return Plan(sweep, command, tuple(points), axes, metric)
+
+
+def _plan_search(sweep: Sweep, command: Runnable) -> Plan:
+    for name in ("grid", "variants"):
+        if getattr(sweep, name):
+            advice = "write OPTION = {choice = […]} under [search] instead"
+            raise UserError(f"has [search] and [{name}]; leave one of them out, or {advice}")
+    settings = _resolved(sweep, command, {"settings": sweep.settings})["settings"]
+    search = read_search(sweep.search, sweep.prune, sweep.command, command.config)
+    varied = {axis.option: axis.name for axis in search.axes}
+    _check_apart({"settings": settings}, varied, "search")
+    axes = _short_names(list(varied.values()))
+
+    def make(values: Settings) -> tuple[PlannedPoint, Any]:
+        given = {option: (name, values[name]) for option, name in varied.items()}
+        return _point(sweep, command, axes, "", values, {**settings, **given})
+
+    ends = [_checked(make(values), command) for values in search.corners()]
+    for values in search.first:
+        _checked(make(values), command)
+    metric = _metric(sweep, [known for _, known in ends])
+    _check_paths([point for point, _ in ends], metric)
+    return Plan(sweep, command, (), axes, metric, search, lambda values: make(values)[0])
+
+
+def _point(
+    sweep: Sweep,
+    command: Runnable,
+    axes: Mapping[str, str],
+    variant: str,
+    values: Settings,
+    given: Given,
+) -> tuple[PlannedPoint, Any]:
+    """A point and its config; ``values`` are those that its folder is named by."""
+    name = _folder_name(variant, {axes[key]: value for key, value in values.items()})
+    with _named(name):
+        table, seeds, config = configured(command, given)
+    whole = configs.to_table(config)
+    return PlannedPoint(variant, values, sweep.out / name, table, whole, seeds), config
+
+
+def _checked(
+    made: tuple[PlannedPoint, Any], command: Runnable
+) -> tuple[PlannedPoint, tuple[str, ...]]:
+    """A point whose run can start, and the metrics of its results."""
+    point, config = made
+    with _named(point.name):
+        return point, command.check(config)
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -42,7 +42,7 @@ class Launch:
 
     words: tuple[str, ...]  # those after `gptjax`
     log: Path  # the file that its output goes to, after what is there
-    lock: int  # a file descriptor that it keeps open, and with it the lock on the sweep's folder
+    lock: int  # a file descriptor that it keeps open, and with it the lock of the sweep
     cores: Cores = None  # those that it may use; None leaves the choice to the system
     memory: float | None = None  # its share of an accelerator's memory; None leaves it to jax
 
@@ -93,35 +93,49 @@ def shares(jobs: int) -> list[Cores]:
 
 
 def run_all(
-    launches: Mapping[int, Launch], jobs: int, start: Start, *, on_start: OnStart, on_end: OnEnd
+    launches: Iterable[tuple[int, Launch]],
+    jobs: int,
+    start: Start,
+    *,
+    on_start: OnStart,
+    on_end: OnEnd,
+    gives_up: Callable[[int], bool] = lambda number: False,
 ) -> bool:
     """Run all processes in their order, so many jobs at a time; say whether all have been run.
+
+    The next of the numbered launches is asked for when it can start. A process that is given up,
+    by its number, is sent SIGTERM.
 
     SIGTERM and Ctrl-C stop all: what runs is sent SIGTERM, upon which it saves, and nothing else is
     started. Whatever happens, no process outlives this call. Cores and memory are shared out here.
     """
-    waiting = list(launches.items())[::-1]
+    waiting, more = iter(launches), True
     memory = MEMORY_SHARE / jobs if jobs > 1 else None
     free = shares(jobs)[::-1]
     running: dict[int, tuple[Process, Cores, float]] = {}  # by number; the time is when it started
-    told = False
+    told: set[int] = set()
     try:
         with StopRequest(lambda: "stopping the runs, which save their state") as stop:
-            while running or (waiting and not stop.requested):
-                while waiting and free and not stop.requested:
-                    (number, launch), cores = waiting.pop(), free.pop()
+            while running or (more and not stop.requested):
+                while more and free and not stop.requested:
+                    entry = next(waiting, None)
+                    if entry is None:
+                        more = False
+                        break
+                    (number, launch), cores = entry, free.pop()
                     on_start(number)
                     process = start(replace(launch, cores=cores, memory=memory))
                     running[number] = (process, cores, time.monotonic())
-                if stop.requested and not told:
-                    told = True
-                    for process, _, _ in running.values():
-                        process.send_signal(signal.SIGTERM)
+                for number in running.keys() - told:
+                    if stop.requested or gives_up(number):
+                        told.add(number)
+                        running[number][0].send_signal(signal.SIGTERM)
                 ended = [n for n, (process, _, _) in running.items() if process.poll() is not None]
-                if not ended:
+                if running and not ended:
                     time.sleep(POLL_SECONDS)
                 for number in ended:
                     process, cores, since = running.pop(number)
+                    told.discard(number)
                     free.append(cores)
                     now = time.monotonic()
                     others = [now - other for _, _, other in running.values()]

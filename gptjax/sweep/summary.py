@@ -3,7 +3,7 @@
 import csv
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +12,7 @@ from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.errors import UserError
 from gptjax.files import read_json
 from gptjax.report import drawing
-from gptjax.report.figures import Figure, Table, mean_text, over_seeds
+from gptjax.report.figures import Figure, Series, Table, mean_text, over_seeds
 from gptjax.runs import results as kinds
 from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder, write_json
@@ -32,10 +32,13 @@ class Note:
     exit_code: int | None = None
     error: str = ""
     seconds: float = 0.0
+    step: int | None = None  # at which the point was pruned
 
     def write(self, point: PlannedPoint, **changes: Any) -> None:
         """Write it beside the run folder, with these changes."""
         fields = {**vars(self), **changes}
+        if fields["step"] is None:
+            del fields["step"]
         write_json(point.beside(".json"), {**fields, "seconds": round(fields["seconds"], 1)})
 
 
@@ -46,8 +49,11 @@ def read_note(point: PlannedPoint) -> Note:
         return Note(settings=point.settings)
     try:
         found = Note(**read_json(path))
-        status, types = found.status in get_args(sweeps.Status), (dict, str, int | None, str)
-        values = (found.settings, found.status, found.exit_code, found.error)
+        status, types = (
+            found.status in get_args(sweeps.Status),
+            (dict, str, int | None, str, int | None),
+        )
+        values = (found.settings, found.status, found.exit_code, found.error, found.step)
         if not status or not all(map(isinstance, values, types)):
             raise TypeError("a field is of another type")
         return replace(found, seconds=float(found.seconds))
@@ -72,7 +78,7 @@ def read_finished(point: PlannedPoint) -> Finished | None:
 
 def collect(plan: Plan) -> sweeps.SweepResults:
     """What all runs have come to so far, in the order of the grid; of equals the first is best."""
-    points = tuple(_read_point(point, plan.metric) for point in plan.points)
+    points = tuple(read_point(point, plan.metric) for point in plan.points)
     choose = min if plan.lower_is_better else max
     best = choose(_compared(points), key=lambda point: point.mean or 0.0, default=None)
     name = best.folder if best else None
@@ -84,7 +90,8 @@ def _compared(points: Iterable[sweeps.SweepPoint]) -> list[sweeps.SweepPoint]:
     return [p for p in points if p.mean is not None and math.isfinite(p.mean)]
 
 
-def _read_point(point: PlannedPoint, metric: str) -> sweeps.SweepPoint:
+def read_point(point: PlannedPoint, metric: str) -> sweeps.SweepPoint:
+    """What a run has come to so far."""
     note = read_note(point)
     results = read_finished(point)
     by_seed: dict[int, float] = {}
@@ -114,6 +121,7 @@ def _read_point(point: PlannedPoint, metric: str) -> sweeps.SweepPoint:
         split=results.split if results else None,
         sample=bool(results and results.data.sample),
         seconds=round(note.seconds, 1),
+        step=None if results else note.step,
     )
 
 
@@ -150,7 +158,7 @@ def _names(plan: Plan, point: sweeps.SweepPoint) -> list[str]:
 def measured(plan: Plan, point: sweeps.SweepPoint) -> str:
     """The metric for people: mean and spread, or how it stands with the run."""
     if point.mean is None:
-        return point.status
+        return point.status + ("" if point.step is None else f" at step {point.step:,}")
     return mean_text(_values(plan, point), 1 if plan.scale == 100 else 3)
 
 
@@ -179,9 +187,17 @@ def table(plan: Plan, results: sweeps.SweepResults) -> str:
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
-def save_figures(plan: Plan, results: sweeps.SweepResults) -> None:
-    """Write figures.json, and the plot as PNG and SVG if a run has finished."""
-    drawn = [figure(plan, results)] if results.best is not None else []
+def save_figures(
+    plan: Plan, results: sweeps.SweepResults, importances: Mapping[str, float] | None = None
+) -> None:
+    """Write figures.json, and the plots as PNG and SVG if a run has finished.
+
+    A search has a plot for each option, and one of the ``importances`` of its options, if there
+    are some.
+    """
+    drawn = [] if results.best is None else [figure(plan, results)]
+    if drawn and plan.search is not None:
+        drawn = _scatter(plan, results, importances or {})
     heads, *rows = map(tuple, _rows(plan, results, " (best)"))
     sources = tuple(str(plan.sweep.out / point.folder) for point in results.points)
     name, title, caption = f"{plan.metric}-table", _title(plan), _caption(plan, results)
@@ -208,15 +224,25 @@ def _caption(plan: Plan, results: sweeps.SweepResults) -> str:
     if seeds != [1]:
         counts = " or ".join(map(str, seeds))
         text += f" Mean of {counts} seeds, with their sample standard deviation."
-    if missing := len(results.points) - len(done):
+    pruned = sum(point.status == "pruned" for point in results.points)
+    if pruned:
+        text += f" {pruned} of {len(results.points)} runs were pruned."
+    if missing := len(results.points) - len(done) - pruned:
         text += f" {missing} of {len(results.points)} runs are missing."
     return text + "".join(f" {warning}." for warning in warnings(plan, results))
 
 
 def warnings(plan: Plan, results: sweeps.SweepResults) -> list[str]:
     """What must be said beside the numbers: that they are of the offline sample."""
-    sampled = [p for p, found in zip(plan.points, results.points, strict=True) if found.sample]
+    sampled = [_planned(plan, found) for found in results.points if found.sample]
     return [SAMPLE_WARNING.format(task=name) for name in _tasks(sampled)]
+
+
+def _planned(plan: Plan, found: sweeps.SweepPoint) -> PlannedPoint:
+    """The point that a result is of; the plan of a search may not have it yet."""
+    if plan.point is not None:
+        return plan.point({one.option: one.value for one in found.values})
+    return next(point for point in plan.points if point.name == found.folder)
 
 
 def figure(plan: Plan, results: sweeps.SweepResults) -> Figure:
@@ -248,4 +274,57 @@ def figure(plan: Plan, results: sweeps.SweepResults) -> Figure:
         series=tuple(series),
         kind="lines" if numeric else "bars",
         log_x=numeric and min(axis) > 0 and max(axis) > LOG_SPAN * min(axis),
+    )
+
+
+def _scatter(
+    plan: Plan, results: sweeps.SweepResults, importances: Mapping[str, float]
+) -> list[Figure]:
+    """Of a search: the metric of every point over each option, and the options' importances."""
+    assert plan.search is not None
+    done, caption, figures = _compared(results.points), _caption(plan, results), []
+    y = [plan.scale * point.mean for point in done if point.mean is not None]
+    log_y = plan.lower_is_better and min(y) > 0 and max(y) > LOG_SPAN * min(y)
+    for number, axis in enumerate(plan.search.axes):
+        short = plan.axes[axis.name]
+        x = [point.values[number].value for point in done]
+        numbers = [one for one in x if isinstance(one, int | float) and type(one) is not bool]
+        if numeric := len(numbers) == len(x):
+            series = Series("", tuple(numbers), tuple(y), source=str(plan.sweep.out))
+        else:
+            order = list(map(text_of, axis.values))  # in which names stand below the axis
+            named = sorted(zip(map(text_of, x), y, strict=True), key=lambda p: order.index(p[0]))
+            names, heights = tuple(name for name, _ in named), tuple(height for _, height in named)
+            series = Series("", names, heights, source=str(plan.sweep.out))
+        spans = numeric and min(numbers) > 0 and max(numbers) > LOG_SPAN * min(numbers)
+        figures.append(
+            Figure(
+                name=f"{plan.metric}-{short}",
+                title=_title(plan),
+                caption=caption,
+                x_label=short.replace("_", " "),
+                y_label=f"{plan.label} (×100)" if plan.scale == 100 else plan.label,
+                series=(series,),
+                kind="points",
+                log_x=spans and axis.kind != "integer",
+                log_y=log_y,
+            )
+        )
+    if importances:
+        figures.append(_importances(plan, importances, len(done)))
+    return figures
+
+
+def _importances(plan: Plan, importances: Mapping[str, float], count: int) -> Figure:
+    names = tuple(plan.axes[name].replace("_", " ") for name in importances)
+    shares = tuple(100 * share for share in importances.values())
+    what = "Each option's share in what sets the best points apart (PED-ANOVA)"
+    return Figure(
+        name=f"{plan.metric}-importances",
+        title=f"{_title(plan)}: what mattered",
+        caption=f"{what}, of {count} points; of few points it says little.",
+        x_label="option",
+        y_label="importance (%)",
+        series=(Series("", names, shares, source=str(plan.sweep.out)),),
+        kind="bars",
     )

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.commands.conftest import TINY, last_step, metrics
 
 FILE = """
@@ -94,3 +96,55 @@ def test_killed_and_continued(books, environment, gptjax_until, tmp_path):
         {"train.seed": 2},
     ]
     assert (out / "perplexity.svg").stat().st_size > 1000
+
+
+SEARCH = """
+command = "pretrain"
+out = "{out}"
+[settings]
+data = "{books}"
+train.steps = 40
+checkpoint.every = 10
+{tiny}
+[search]
+trials = 2
+optimizer.learning_rate = {{log_uniform = [1e-5, 1e-2]}}
+[[search.first]]
+optimizer.learning_rate = 2e-3
+"""
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on(books, environment, gptjax_until, tmp_path):
+    """Its run was alive by the lock on its log; once that is free, the run goes on from there."""
+    out, file = tmp_path / "out", tmp_path / "rates.toml"
+    settings = [line for line in as_settings(TINY).splitlines() if "learning-rate" not in line]
+    file.write_text(SEARCH.format(out=out, books=books, tiny="\n".join(settings)))
+    first, words = out / "learning_rate=0.002", ["sweep", str(file)]
+    assert gptjax_until(words, lambda: last_step(first) >= 15, signal.SIGKILL) == -signal.SIGKILL
+    with (out / "learning_rate=0.002.log").open() as log:
+        for _ in range(300):
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+        else:
+            raise AssertionError("a run outlives its search")
+    stopped = last_step(first)
+    assert 15 <= stopped < 40
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    records = [record for record in metrics(first) if record["split"] == "train"]
+    assert [record["step"] for record in records] == list(range(1, 41))
+    summary = json.loads((out / "results.json").read_text())
+    assert [point["status"] for point in summary["points"]] == ["finished", "finished"]
+    assert summary["points"][0]["folder"] == first.name
+    assert (out / "perplexity-learning_rate.svg").stat().st_size > 1000

@@ -1,6 +1,7 @@
 """Figures and tables: there and back, what is drawn, and what is refused."""
 
 import json
+import math
 import re
 
 import pytest
@@ -45,6 +46,7 @@ HEATMAP = Figure(
     kind="heatmap",
 )
 DIAGONAL = Figure("d", "T", "", "x", "y", (Series("s", (0.0, 1.0), (0.5, 2.0)),), diagonal="equal")
+LEVEL = (Series("s", (1, 2), (0.0, 0.0)),)
 TABLE = Table("table", "T", "C", ("a", "b"), (("1", "2 ± 3"), ("–", "<b>")), ("runs/a", ""))
 
 
@@ -105,8 +107,41 @@ def test_a_logarithmic_axis_has_a_number_at_each_place_with_room():
 
     assert numbers(30, 100, 300, 1000, 4905) == ["30", "100", "300", "1,000", "4,905"]
     assert numbers(100, 300) == ["100", "300"]  # less than a decade
-    assert numbers(30, 900, 1000) == ["100", "1,000"]
+    assert numbers(30, 900, 1000) == ["50", "100", "200", "500", "1,000"]
     assert numbers(100) == ["100"]
+    # Where there are too many places, round numbers stand for them, as many as have room.
+    assert numbers(*(1e-5 * 1.05**i for i in range(140))) == ["1e-05", "0.0001", "0.001"]
+    assert numbers(*(1e-4 + 1e-5 * i for i in range(40))) == ["0.0001", "0.0002"]
+    assert numbers(*(3.3e-4 + 1e-6 * i for i in range(60))) == ["0.00033", "0.000389"]
+
+
+def test_points_stand_where_their_numbers_or_names_are():
+    series = (Series("", (0.001, 0.1, 0.001), (1.0, 100.0, 5.0)),)
+    (axes,) = draw(Figure("f", "", "", "", "", series, "points", log_x=True, log_y=True)).axes
+    (drawn,) = axes.lines
+    assert list(drawn.get_xdata()) == [0.001, 0.1, 0.001]
+    assert list(drawn.get_ydata()) == [1.0, 100.0, 5.0]
+    assert drawn.get_linestyle() == "None"
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert {1.0, 5.0, 100.0} <= set(axes.get_yticks())
+    named = (Series("", ("pre", "post", "pre"), (1.0, 2.0, 3.0)),)
+    (axes,) = draw(Figure("f", "", "", "", "", named, "points")).axes
+    assert list(axes.lines[0].get_xdata()) == [0, 1, 0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["pre", "post"]
+
+
+@pytest.mark.parametrize("count", [6, 12, 13, 24, 40])
+def test_many_names_below_bars_do_not_touch(count):
+    names = tuple(f"a rather long name {i}" for i in range(count))
+    series = (Series("", names, tuple(map(float, range(count)))),)
+    drawing = draw(Figure("f", "", "", "", "", series, "bars"))
+    drawing.draw_without_rendering()
+    labels = drawing.axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == list(names)
+    # Lines at an angle are as far apart as its sine makes of the room of a bar.
+    places = [label.get_window_extent().x1 for label in labels]
+    room = (places[-1] - places[0]) / (count - 1) * math.sin(math.radians(labels[0].get_rotation()))
+    assert labels[0].get_fontsize() * drawing.dpi / 72 <= room
 
 
 def test_bars_stand_over_their_names():
@@ -166,6 +201,10 @@ def test_an_axis_of_whole_numbers_has_no_halves():
         (lambda: Figure("A b", "", "", "", "", LINES.series), "no name of a figure"),
         (lambda: Figure("f", "", "", "", "", BARS.series), "not over names"),
         (lambda: Figure("f", "", "", "", "", DIAGONAL.series, log_x=True), "of positive numbers"),
+        (lambda: Figure("f", "", "", "", "", BARS.series, "points", log_x=True), "of positive num"),
+        (lambda: Figure("f", "", "", "", "", LEVEL, "points", log_y=True), "of positive numbers"),
+        (lambda: Figure("f", "", "", "", "", BARS.series, "bars", log_y=True), "lines and points"),
+        (lambda: Figure("f", "", "", "", "", LEVEL, "points", diagonal="="), "diagonal is of lin"),
         (lambda: Figure("f", "", "", "", "", BARS.series, kind="heatmap"), "the same columns"),
         (lambda: Table("t", "", "", ("a",), (("1", "2"),), ("",)), "has not 1 cells"),
         (lambda: Table("t", "", "", ("a",), (("1",),), ()), "0 sources for 1 rows"),

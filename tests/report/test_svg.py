@@ -187,3 +187,16 @@ def test_names_are_in_the_order_of_their_numbers():
         *("at-1e-5", "at-0.00025", "at-0.001", "b", "Run-2", "run-2", "run-10"),
     ]
     assert math.isinf(natural("1e999")[0][1])  # a hash may look like that, and still has a place
+
+
+def test_points_over_names_are_joined_by_nothing():
+    series = (Series("done", ("adam", "muon", "adam"), (80.0, 70.0, 90.0)),)
+    figure = Figure("points", "Points", "A caption.", "update", "perplexity", series, kind="points")
+    drawn = svg(figure, "words")
+    assert 'class="line"' not in drawn
+    places = re.findall(r'class="p" d="M([\d.]+) ([\d.]+)', drawn)
+    assert len(places) == 3
+    assert places[0][0] == places[2][0] != places[1][0]
+    assert ">adam<" in drawn
+    assert ">muon<" in drawn
+    assert "perplexity: 70" in drawn or "perplexity 70" in drawn

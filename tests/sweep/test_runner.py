@@ -14,8 +14,10 @@ from gptjax.errors import Interrupted, UserError
 from gptjax.runs.folder import write_json
 from gptjax.runs.sweep_results import SweepPoint
 from gptjax.sweep.plan import Sweep, make_plan
+from gptjax.sweep.points import judge, last_line
 from gptjax.sweep.processes import Launch, shares
-from gptjax.sweep.runner import judge, last_line, run_plan, time_left
+from gptjax.sweep.progress import time_left
+from gptjax.sweep.runner import run_plan
 from tests.sweep.conftest import (
     Player,
     config_of,

@@ -18,7 +18,7 @@ from gptjax.evaluation.comparison import Comparison, compare, read_group
 from gptjax.report.figures import Series, mean_text, over_seeds
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.sweep_results import SweepPoint
-from gptjax.sweep.plan import Sweep
+from gptjax.sweeps.plan import Sweep
 
 RESAMPLES = 2000
 TASKS_FILE = Path(__file__).with_name("small-tasks.toml")

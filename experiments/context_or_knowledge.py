@@ -45,7 +45,7 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import shape_fingerprint
 from gptjax.runs.results import LanguageModelling, read_as
-from gptjax.sweep.plan import Sweep
+from gptjax.sweeps.plan import Sweep
 
 SHUFFLED, SNIPPETS = "shuffled sentences", "snippets"
 WORDS = {PRETRAINED: "books", SHUFFLED: SHUFFLED, SNIPPETS: SNIPPETS, UNTRAINED: "nothing"}

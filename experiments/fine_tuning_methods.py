@@ -36,7 +36,7 @@ from gptjax.commands.sweep import run_sweep
 from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Table, markdown
 from gptjax.runs.open import load_config
-from gptjax.sweep.plan import Sweep
+from gptjax.sweeps.plan import Sweep
 
 SCRATCH, FULL, LAST, CHAIN = "from scratch", "full", "last", "chain-thaw"
 DISCR, STLR, COS = "discr", "stlr", "cos"

@@ -36,7 +36,7 @@ from script import start
 from gptjax.commands.sweep import run_sweep
 from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Table, markdown, mean_text
-from gptjax.sweep.plan import Sweep
+from gptjax.sweeps.plan import Sweep
 
 SCRATCH, LM, SA, JOINT = "from scratch", "LM-LSTM", "SA-LSTM", "joint"
 GAIN = " + gain"

@@ -16,7 +16,7 @@ FLOORS = [
     {"runs"},
     {"evaluation"},
     {"report"},
-    {"sweep"},
+    {"sweeps"},
     {"commands"},
     {"cli", "calls"},
     {"__main__", "__init__"},  # what users see: the command and the package's names
@@ -26,7 +26,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 DATA = ["tokenizers", "tables", "text", "tasks"]
 # A command knows no other command, but for these: fine-tuning's options, its end and its learning
 # curves have rooms of their own, and a sweep hands the configs and checks of the commands that it
-# runs to `gptjax.sweep`.
+# runs to `gptjax.sweeps`.
 COMMANDS = {
     ("commands.finetune", "commands.finetune_config"),
     ("commands.finetune", "commands.finetune_results"),
@@ -133,7 +133,7 @@ def test_the_checks_see_a_violation(tmp_path):
     assert violations({"data.text.corpus": {"models.transformer"}})
     assert violations({"data.text.corpus": {"data.tasks.table"}})
     assert violations({"training.loop": {"runs.open"}})
-    assert violations({"sweep.plan": {"commands.finetune"}})
+    assert violations({"sweeps.plan": {"commands.finetune"}})
     assert violations({"commands.generate": {"commands.pretrain"}})
     assert not violations({"data.text.corpus": {"data.tokenizers.tokenizer"}})
     assert circles({"runs.open": {"runs.folder"}, "runs.folder": {"runs.open"}})

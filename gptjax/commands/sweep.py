@@ -17,11 +17,11 @@ from gptjax.evaluation.perplexity import Reconstruction
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.start import ABSENT, newest_run
 from gptjax.runs.sweep_results import SweepPoint, SweepResults
-from gptjax.sweep import summary
-from gptjax.sweep.plan import RESULTS, Sweep, make_plan, read_sweep
-from gptjax.sweep.processes import Start, start_process
-from gptjax.sweep.runner import run_plan
-from gptjax.sweep.settings import Runnable
+from gptjax.sweeps import summary
+from gptjax.sweeps.plan import RESULTS, Sweep, make_plan, read_sweep
+from gptjax.sweeps.processes import Start, start_process
+from gptjax.sweeps.runner import run_plan
+from gptjax.sweeps.settings import Runnable
 from gptjax.training.loop import total_steps
 
 PRETRAIN_METRICS = ("perplexity", "loss", "accuracy", "word_perplexity", "bits_per_byte")

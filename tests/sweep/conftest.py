@@ -20,7 +20,7 @@ from gptjax.runs.results import (
     Spread,
     write_results,
 )
-from gptjax.sweep.processes import Launch
+from gptjax.sweeps.processes import Launch
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from gptjax.commands.sweep import COMMANDS
 from gptjax.errors import UserError, as_options
-from gptjax.sweep.plan import Plan, Sweep, _short_names, read_sweep
-from gptjax.sweep.plan import make_plan as plan_of
+from gptjax.sweeps.plan import Plan, Sweep, _short_names, read_sweep
+from gptjax.sweeps.plan import make_plan as plan_of
 
 SHORT = {"train.steps": 3}
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from gptjax import __version__
-from gptjax.sweep.processes import Launch, shares, start_process
+from gptjax.sweeps.processes import Launch, shares, start_process
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

@@ -13,11 +13,11 @@ from gptjax.commands.sweep import COMMANDS, SweepConfig, run_sweep
 from gptjax.errors import Interrupted, UserError
 from gptjax.runs.folder import write_json
 from gptjax.runs.sweep_results import SweepPoint
-from gptjax.sweep.plan import Sweep, make_plan
-from gptjax.sweep.points import judge, last_line
-from gptjax.sweep.processes import Launch, shares
-from gptjax.sweep.progress import time_left
-from gptjax.sweep.runner import run_plan
+from gptjax.sweeps.plan import Sweep, make_plan
+from gptjax.sweeps.points import judge, last_line
+from gptjax.sweeps.processes import Launch, shares
+from gptjax.sweeps.progress import time_left
+from gptjax.sweeps.runner import run_plan
 from tests.sweep.conftest import (
     Player,
     config_of,

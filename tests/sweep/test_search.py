@@ -18,11 +18,11 @@ from gptjax.commands.sweep import COMMANDS, run_sweep
 from gptjax.errors import FailedRunsError, Interrupted, UserError
 from gptjax.report import figures
 from gptjax.runs.folder import write_json
-from gptjax.sweep import curves, searcher
-from gptjax.sweep.plan import Sweep, make_plan
-from gptjax.sweep.runner import run_plan
-from gptjax.sweep.space import Prune
-from gptjax.sweep.study import Study, cut_torn_line
+from gptjax.sweeps import curves, searcher
+from gptjax.sweeps.plan import Sweep, make_plan
+from gptjax.sweeps.runner import run_plan
+from gptjax.sweeps.space import Prune
+from gptjax.sweeps.study import Study, cut_torn_line
 from tests.sweep.conftest import Player, config_of, finish_pretraining, option, read
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

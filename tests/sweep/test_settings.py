@@ -11,9 +11,9 @@ from gptjax import options
 from gptjax.commands import finetune_config, pretrain
 from gptjax.commands.sweep import COMMANDS
 from gptjax.errors import UserError
-from gptjax.sweep.plan import Plan, PlannedPoint, Sweep
-from gptjax.sweep.plan import make_plan as plan_of
-from gptjax.sweep.settings import flatten, options_of
+from gptjax.sweeps.plan import Plan, PlannedPoint, Sweep
+from gptjax.sweeps.plan import make_plan as plan_of
+from gptjax.sweeps.settings import flatten, options_of
 
 
 def make_plan(sweep: Sweep) -> Plan:

@@ -10,9 +10,9 @@ import pytest
 from gptjax.commands.pretrain import PretrainConfig
 from gptjax.commands.sweep import COMMANDS, run_sweep
 from gptjax.errors import UserError
-from gptjax.sweep.plan import Plan, make_plan, read_sweep
-from gptjax.sweep.settings import Option
-from gptjax.sweep.space import KINDS, Axis, Limits, Prune, Search, read_search
+from gptjax.sweeps.plan import Plan, make_plan, read_sweep
+from gptjax.sweeps.settings import Option
+from gptjax.sweeps.space import KINDS, Axis, Limits, Prune, Search, read_search
 from tests.sweep.conftest import Player
 
 RATE = {"optimizer.learning_rate": {"uniform": [0.0, 1.0]}, "trials": 3}
@@ -158,7 +158,7 @@ def test_the_ends_and_all_of_a_space():
 def test_without_optuna_a_grid_runs_and_a_search_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     for name in ("study", "searcher"):
-        monkeypatch.delitem(sys.modules, f"gptjax.sweep.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"gptjax.sweeps.{name}", raising=False)
     path = tmp_path / "s.toml"
     path.write_text(FILE)
     with pytest.raises(UserError, match=r"needs Optuna.*pip install 'gptjax\[search\]'"):

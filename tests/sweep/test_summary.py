@@ -8,9 +8,9 @@ import pytest
 from gptjax.commands.sweep import COMMANDS
 from gptjax.report import figures
 from gptjax.runs.sweep_results import SeedValue, SweepResults
-from gptjax.sweep import summary
-from gptjax.sweep.plan import Plan, Sweep, make_plan
-from gptjax.sweep.summary import Note
+from gptjax.sweeps import summary
+from gptjax.sweeps.plan import Plan, Sweep, make_plan
+from gptjax.sweeps.summary import Note
 from tests.sweep.conftest import finish_pretraining, finish_seeds, read
 
 

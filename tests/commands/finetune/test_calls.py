@@ -155,7 +155,7 @@ def test_a_table_stands_below_the_settings():
         (lambda: package.finetune("none", "sst2", [{"a": object()}]), "cannot be written as JSON"),
         (lambda: package.evaluate("nowhere", "x.txt"), "nowhere: no run folder"),
         (lambda: package.evaluate("nowhere", "x.txt", strde=3), "did you mean 'stride'"),
-        (lambda: calls.sweep({"command": "pretrain"}), "give `out`"),
+        (lambda: package.sweep({"command": "pretrain"}), "give `out`"),
     ],
 )
 def test_errors_are_those_of_the_command_line(call, message, tmp_path, monkeypatch):
@@ -198,7 +198,7 @@ def test_a_sweep_of_a_table(tmp_path):
         },
         "grid": {"train": {"seed": [1]}},
     }
-    found = calls.sweep(table, out=tmp_path / "sweep")
+    found = package.sweep(table, out=tmp_path / "sweep")
     (point,) = found.points
     assert point.status == "finished"
 

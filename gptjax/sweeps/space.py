@@ -11,7 +11,7 @@ from typing import Any
 from gptjax import config as configs
 from gptjax.config import nearest
 from gptjax.errors import UserError, check_counts, check_settings
-from gptjax.sweep.settings import Given, Option, Settings, flatten, options_of, resolve
+from gptjax.sweeps.settings import Given, Option, Settings, flatten, options_of, resolve
 
 KINDS = ("log_uniform", "uniform", "integer", "choice")
 EXAMPLE = "{log_uniform = [LOW, HIGH]}, or uniform, integer, or {choice = [VALUE, …]}"

@@ -11,10 +11,10 @@ from gptjax import config as configs
 from gptjax.errors import Interrupted, UserError
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.sweep_results import Status, SweepResults
-from gptjax.sweep.plan import LOCK, Plan, PlannedPoint
-from gptjax.sweep.progress import say
-from gptjax.sweep.settings import flatten
-from gptjax.sweep.summary import read_finished, read_note
+from gptjax.sweeps.plan import LOCK, Plan, PlannedPoint
+from gptjax.sweeps.progress import say
+from gptjax.sweeps.settings import flatten
+from gptjax.sweeps.summary import read_finished, read_note
 
 STOPPED = (Interrupted.exit_code, -signal.SIGTERM, -signal.SIGINT)
 

@@ -4,12 +4,12 @@ from collections.abc import Collection
 
 from gptjax.errors import UserError
 from gptjax.runs.sweep_results import SweepResults
-from gptjax.sweep import summary
-from gptjax.sweep.plan import Plan
-from gptjax.sweep.points import check_unchanged, interrupted, judge, locked, take_over, words
-from gptjax.sweep.processes import Launch, Start, run_all, start_process
-from gptjax.sweep.progress import End, Progress
-from gptjax.sweep.summary import read_finished
+from gptjax.sweeps import summary
+from gptjax.sweeps.plan import Plan
+from gptjax.sweeps.points import check_unchanged, interrupted, judge, locked, take_over, words
+from gptjax.sweeps.processes import Launch, Start, run_all, start_process
+from gptjax.sweeps.progress import End, Progress
+from gptjax.sweeps.summary import read_finished
 
 
 def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResults:
@@ -26,7 +26,7 @@ def run_plan(plan: Plan, jobs: int, start: Start = start_process) -> SweepResult
     if jobs < 1:
         raise UserError(f"`jobs={jobs}`: it must be at least 1")
     if plan.search is not None:
-        from gptjax.sweep.searcher import run_search  # needs the extra `search`
+        from gptjax.sweeps.searcher import run_search  # needs the extra `search`
 
         return run_search(plan, jobs, start)
     return _run_grid(plan, jobs, start)

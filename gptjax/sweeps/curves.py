@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gptjax.errors import UserError
 from gptjax.runs.folder import RunFolder
-from gptjax.sweep.plan import Plan, PlannedPoint
+from gptjax.sweeps.plan import Plan, PlannedPoint
 
 WATCH_SECONDS = 2.0  # between two looks at a run that is going on
 FALLBACK = "loss"  # is measured while every run trains

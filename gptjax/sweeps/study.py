@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gptjax.errors import UserError
-from gptjax.sweep.plan import JOURNAL, STUDY_LOCK
-from gptjax.sweep.settings import Settings
-from gptjax.sweep.space import Axis, plain
+from gptjax.sweeps.plan import JOURNAL, STUDY_LOCK
+from gptjax.sweeps.settings import Settings
+from gptjax.sweeps.space import Axis, plain
 
 try:
     import optuna

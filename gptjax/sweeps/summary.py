@@ -16,8 +16,8 @@ from gptjax.report.figures import Figure, Series, Table, mean_text, over_seeds
 from gptjax.runs import results as kinds
 from gptjax.runs import sweep_results as sweeps
 from gptjax.runs.folder import RunFolder, write_json
-from gptjax.sweep.plan import RESULTS, SUMMARY, Plan, PlannedPoint, text_of
-from gptjax.sweep.settings import Settings
+from gptjax.sweeps.plan import RESULTS, SUMMARY, Plan, PlannedPoint, text_of
+from gptjax.sweeps.settings import Settings
 
 Finished = kinds.LanguageModelling | kinds.TaskRun | kinds.Seeds
 LOG_SPAN = 4  # an axis whose values span more than this factor is logarithmic

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gptjax import config as configs
 from gptjax.runs.sweep_results import Status, SweepPoint, SweepResults
-from gptjax.sweep import summary
-from gptjax.sweep.plan import Plan
-from gptjax.sweep.summary import read_note
+from gptjax.sweeps import summary
+from gptjax.sweeps.plan import Plan
+from gptjax.sweeps.summary import read_note
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from gptjax import config as configs
 from gptjax.config import nearest
 from gptjax.data.tasks.metrics import LABELS
 from gptjax.errors import UserError
-from gptjax.sweep.settings import Given, Option, Runnable, Settings, configured, resolve
-from gptjax.sweep.space import Search, read_search
+from gptjax.sweeps.settings import Given, Option, Runnable, Settings, configured, resolve
+from gptjax.sweeps.space import Search, read_search
 
 # The files of a sweep as a whole, beside the folders of its runs.
 RESULTS, SUMMARY, FIGURES = "results.json", "summary.tsv", "figures.json"

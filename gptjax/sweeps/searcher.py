@@ -11,16 +11,16 @@ from pathlib import Path
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.runs.lock import LOCK
 from gptjax.runs.sweep_results import SweepResults
-from gptjax.sweep import summary
-from gptjax.sweep.curves import GivenUp, Watch
-from gptjax.sweep.plan import Plan, PlannedPoint
-from gptjax.sweep.points import check_unchanged, interrupted, judge, locked, take_over, words
-from gptjax.sweep.processes import Launch, Start, run_all
-from gptjax.sweep.progress import End, Progress, say
-from gptjax.sweep.settings import Settings
-from gptjax.sweep.space import Search, plain
-from gptjax.sweep.study import Study, Tried
-from gptjax.sweep.summary import read_finished
+from gptjax.sweeps import summary
+from gptjax.sweeps.curves import GivenUp, Watch
+from gptjax.sweeps.plan import Plan, PlannedPoint
+from gptjax.sweeps.points import check_unchanged, interrupted, judge, locked, take_over, words
+from gptjax.sweeps.processes import Launch, Start, run_all
+from gptjax.sweeps.progress import End, Progress, say
+from gptjax.sweeps.settings import Settings
+from gptjax.sweeps.space import Search, plain
+from gptjax.sweeps.study import Study, Tried
+from gptjax.sweeps.summary import read_finished
 
 DRAWS = 100  # without a point that is new and can run
 

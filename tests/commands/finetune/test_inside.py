@@ -1,6 +1,8 @@
 """What the Python object tells from the inside, against the module itself."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -182,3 +184,23 @@ def test_a_model_without_attention_says_so():
     params = backbone.init_backbone(config, jax.random.key(0))
     with pytest.raises(UserError, match="an LSTM has no attention to look at"):
         backbone.attention_weights(config, params, jnp.zeros((1, 2), int))
+
+
+def test_the_blocks_of_the_docs_run(run, tuned):
+    """Those that need no data; each goes on with the names of the ones before."""
+    page = (Path(__file__).parents[3] / "docs/python.md").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r"```python\n(.*?)```", page[page.index("## The model itself") :], re.DOTALL
+    )
+    assert len(blocks) == 4
+    names = {"gptjax": package, "run": run, "tuned": package.load(tuned)}
+    first, head, silenced, bridge = blocks
+    exec(first, names)
+    expected = names["states"]
+    assert names["logits"].shape[-1] == run.model.vocabulary_size
+    exec(bridge, names)
+    np.testing.assert_allclose(names["states"], expected, **CLOSE)
+    exec(silenced, names)
+    assert not np.allclose(names["silenced"].logits("The"), run.logits("The"))
+    exec(head, names)
+    assert names["logits"].shape == (2, 2)

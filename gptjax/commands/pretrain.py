@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,11 +204,23 @@ def _problem(
         earlier={"corpus": (train.earlier,)},
         order=order(config.corpus),
         facts={"train": _facts(train, batches), "valid": _facts(valid, whole)},
+        write=partial(_write, config.model, tokenizer, seed),
         flops_per_token=None if config.train.unfreeze else flops_per_token(config.model),
         config=config,
         params=None if source is None else lambda: source.params,
         source=None if source is None else source.params,
     )
+
+
+def _write(
+    model: ModelConfig, tokenizer: Tokenizer, seed: int, params: Any, count: int
+) -> list[str]:
+    """Texts of a model in training, given its replicated parameters."""
+    run = runs.Run(RunFolder(Path()), model, tokenizer, parallel.fetch(params), 0, "")
+    (texts,) = continuations(
+        run, [""], max_tokens=60, temperature=1.0, top_k=40, top_p=1.0, num_samples=count, seed=seed
+    )
+    return texts
 
 
 def _tokenizer(

@@ -6,7 +6,6 @@ Pre-training and fine-tuning give it what differs: a `Problem`, and what is made
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -15,8 +14,7 @@ from gptjax import __version__
 from gptjax import config as configs
 from gptjax.batch import Batches, Objective
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.errors import UserError, as_options
-from gptjax.models import backbone
+from gptjax.errors import as_options
 from gptjax.models.objective import num_parameters
 from gptjax.runs.folder import Provenance, RunFolder, open_folder
 from gptjax.runs.head import backbone_fingerprint
@@ -29,6 +27,7 @@ from gptjax.runs.identity import (
     shape_fingerprint,
 )
 from gptjax.runs.lock import only_run
+from gptjax.runs.optimizer import check_same_stages, make, stages
 from gptjax.runs.records import to_plain
 from gptjax.runs.settings import C, RunConfig
 from gptjax.runs.status import Status, recorded
@@ -37,15 +36,8 @@ from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import Checkpoints, has_checkpoint
 from gptjax.training.history import Best
 from gptjax.training.loop import FitResult, fit, total_steps
-from gptjax.training.optimizer import (
-    Optimizer,
-    check_warmup,
-    make_optimizer,
-    resolve_update,
-    settle_warmup,
-)
+from gptjax.training.optimizer import check_warmup, settle_warmup
 from gptjax.training.screen import SCREEN
-from gptjax.training.stages import Stage, make_staged_optimizer, read_stages
 from gptjax.training.tracking import Tracker
 from gptjax.training.weights_and_biases import Identity
 
@@ -89,6 +81,8 @@ class Problem(Generic[Outcome]):
     trainable: Callable[[PyTree], PyTree] | None = None
     untouched: bool = False  # no gradients of the others are computed
     flops_per_token: float | None = None  # of an update, where all of the model is trained
+    # Replicated parameters and how many -> texts that the model writes.
+    write: Callable[[PyTree, int], list[str]] | None = None
     on_start: Callable[[], None] | None = None  # writes further files when the run is accepted
 
 
@@ -126,7 +120,7 @@ def train_run(
         train = config.train
         parallel.check_batch_size(train.batch_size, train.accumulate, "train.batch_size")
         steps = total_steps(train, 1)
-        _stages(config)  # refuses what is no range
+        stages(config)  # refuses what is no range
         if train.steps is not None:
             check_warmup(config.optimizer, steps)
         with only_run(out):
@@ -134,7 +128,7 @@ def train_run(
             before = None
             if resume != "never":
                 before = configs.read_resolved(type(config), folder.config)
-                _check_same_stages(before, config)
+                check_same_stages(before, config)
             problem = prepare(configs.settled(config, before), folder, resume)
             if parallel.is_one_of_several():
                 _check_same_content(problem)
@@ -194,7 +188,9 @@ def _train(
 ) -> Trained:
     train, fingerprints = config.train, _fingerprints(config, problem)
     steps = total_steps(train, len(problem.batches))
-    optimizer = _optimizer(config, problem, steps)
+    optimizer = make(
+        config, steps, len(problem.batches), problem.trainable, untouched=problem.untouched
+    )
     kept = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints, problem.earlier)
     if resume != "never":
         check_data(folder, fingerprints, problem.earlier, problem.facts)
@@ -229,13 +225,19 @@ def _train(
 
     identity = _identity(config, folder, problem.called)
     with Tracker(folder.path, config.tracking, identity) as tracker:
+
+        def evaluate(params: PyTree) -> Mapping[str, float]:
+            if problem.write is not None and config.tracking.samples and parallel.is_main():
+                tracker.keep(problem.write(params, config.tracking.samples))
+            return problem.evaluate(params)
+
         result = fit(
             problem.objective,
             problem.batches,
             train,
             optimizer,
             params=None if problem.params is None else problem.params(),
-            evaluate=problem.evaluate,
+            evaluate=evaluate,
             best=problem.best,
             checkpoints=kept,
             tracker=tracker,
@@ -244,43 +246,6 @@ def _train(
             flops_per_token=problem.flops_per_token,
         )
     return _trained(folder, result)
-
-
-def _optimizer(config: RunConfig, problem: Problem[Any], steps: int) -> Optimizer:
-    """For one stage, or for those of `train.unfreeze`."""
-    train, depths = config.train, partial(backbone.groups, config.model)
-    matrices = partial(backbone.matrices, config.model)
-    update = resolve_update(config.optimizer, config.model.fidelity)
-    if not train.unfreeze:
-        make = partial(make_optimizer, update, steps, problem.trainable, depths=depths)
-        return make(matrices=matrices, untouched=problem.untouched)
-    assert train.epochs is not None
-    return make_staged_optimizer(
-        update,
-        _stages(config),
-        train.epochs,
-        len(problem.batches),
-        depths,
-        config.highest_depth,
-        restart_schedule=train.restart_schedule,
-        matrices=matrices,
-    )
-
-
-def _stages(config: RunConfig) -> list[Stage]:
-    words, epochs = config.train.unfreeze, config.train.epochs or 0
-    return read_stages(words, epochs, config.highest_depth, head=config.HAS_HEAD)
-
-
-def _check_same_stages(before: RunConfig, now: RunConfig) -> None:
-    """Refuse to go on with other stages: the optimiser's state is theirs."""
-    for name in ("unfreeze", "restart_schedule"):
-        old, new = getattr(before.train, name), getattr(now.train, name)
-        if old != new:
-            raise UserError(
-                f"train.{name} was {old} when the run was started, and is {new}: go on with what "
-                "it was, or start anew in another `out`"
-            )
 
 
 def _fingerprints(config: RunConfig, problem: Problem[Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import os
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,17 @@ class EventFile(GrowingFile):
         """Write the numbers of a step by their tags."""
         values = [{"tag": tag, "simple_value": number} for tag, number in scalars.items()]
         self.append(self._record(step=step, summary={"value": values}))
+
+    def add_texts(self, tag: str, texts: Sequence[str], step: int) -> None:
+        """Write texts, Markdown, as the text plug-in shows them."""
+        size = {"dim": [{"size": len(texts)}]}
+        strings = [text.encode("utf-8", errors="replace") for text in texts]
+        value = {
+            "tag": tag,
+            "metadata": {"plugin_data": {"plugin_name": "text"}},
+            "tensor": {"dtype": "DT_STRING", "tensor_shape": size, "string_val": strings},
+        }
+        self.append(self._record(step=step, summary={"value": [value]}))
 
     def _record(self, **content: Any) -> bytes:
         """An event as the format TFRecord frames it: length, its CRC, the event, its CRC."""

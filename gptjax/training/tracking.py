@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,8 +13,10 @@ from pathlib import Path
 from statistics import median_high
 from typing import Any
 
+import tomli_w
 from tqdm import tqdm
 
+from gptjax.errors import check_counts
 from gptjax.training.growing import EventFile, GrowingFile
 from gptjax.training.profile import Trace, read_window
 from gptjax.training.screen import SCREEN
@@ -38,12 +40,16 @@ class TrackingConfig:
     """The project they are sent to."""
     progress: bool = True
     """Show progress: a bar on a terminal, otherwise a line now and then."""
+    samples: int = 0
+    """Texts that are written at each evaluation of pre-training, into metrics.jsonl, TensorBoard
+    and Weights & Biases."""
     profile: str | None = None
     """Updates FROM:TO, counted from 0 with TO excluded, of which jax's profiler writes a trace to
     `profile/` in the run folder."""
 
     def __post_init__(self) -> None:
         self.window()
+        check_counts(self, "tracking", "samples", least=0)
 
     def window(self) -> range:
         """The updates of the trace; of none it is empty."""
@@ -74,6 +80,7 @@ class Tracker:
         self._bar: tqdm | None = None
         self._failed: set[Path] = set()  # what it was said of
         self._total = 0
+        self._kept: list[str] = []
         self._last_line = -math.inf
         self._forecast_made = False
         self._first: tuple[int, float] | None = None  # step and time of the first progress
@@ -98,6 +105,7 @@ class Tracker:
             self._metrics.append(b"")
         if self._config.tensorboard:
             self._tensorboard = EventFile(self._folder / "tensorboard", step)
+            self._texts("settings", [_as_code(self._identity.settings)], step)
         if self._config.wandb:
             project = self._config.wandb_project
             self._wandb = WeightsAndBiases(self._folder, project, self._identity, self.message)
@@ -133,9 +141,30 @@ class Tracker:
                 self._tensorboard.add(scalars, step)
         if self._wandb is not None:
             self._wandb.log(scalars, step)
+        if split == "valid" and self._kept:
+            self._log_samples(step)
         if split != "train":
             shown = ", ".join(f"{name} {x:.4g}" for name, x in numbers.items())
             self.message(f"step {step}: {split} {shown}")
+
+    def keep(self, samples: Sequence[str]) -> None:
+        """Texts of the model, which are recorded with the next evaluation."""
+        self._kept = list(samples)
+
+    def _log_samples(self, step: int) -> None:
+        samples, self._kept = self._kept, []
+        assert self._metrics is not None
+        record = {"step": step, "split": "samples", "samples": samples}
+        with self._file_may_fail(self._metrics):
+            self._metrics.append(json.dumps(record).encode() + b"\n")
+        self._texts("samples", samples, step)
+        if self._wandb is not None:
+            self._wandb.log_texts("samples", samples, step)
+
+    def _texts(self, tag: str, texts: Sequence[str], step: int) -> None:
+        if self._tensorboard is not None:
+            with self._file_may_fail(self._tensorboard):
+                self._tensorboard.add_texts(tag, texts, step)
 
     def progress(self, step: int, loss: float, tokens_per_second: float) -> None:
         """Show that a training step is done."""
@@ -238,6 +267,11 @@ class Tracker:
                     f"{file.path}: cannot be written ({error.strerror}); the run goes on, and "
                     "tries again with each number"
                 )
+
+
+def _as_code(settings: Mapping[str, Any]) -> str:
+    """Settings as TensorBoard shows them: Markdown, a table of TOML."""
+    return f"```toml\n{tomli_w.dumps(dict(settings))}```"
 
 
 def cut_back(path: Path, step: int) -> tuple[int, list[int]]:

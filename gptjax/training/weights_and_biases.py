@@ -1,7 +1,7 @@
 """A run at Weights & Biases; what fails there never stops the run."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,16 @@ class WeightsAndBiases:
         if self._run is not None:
             with self._may_fail():
                 self._run.log(dict(scalars), step=step)
+
+    def log_texts(self, name: str, texts: Sequence[str], step: int) -> None:
+        """Send texts as a table of a step."""
+        if self._run is not None:
+            with self._may_fail():
+                import wandb
+
+                rows = [[step, text] for text in texts]
+                table = wandb.Table(columns=["step", "text"], data=rows)
+                self._run.log({name: table}, step=step)
 
     def finish(self) -> None:
         """Wait until everything is sent, but not for long. May be called twice."""

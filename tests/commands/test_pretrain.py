@@ -378,3 +378,16 @@ def test_two_processes_train_as_one(books, gptjax, two_processes, tmp_path):
     assert "2 × cpu" in printed[0]
     assert "perplexity" not in printed[1]  # process 0 alone talks
     assert os.listdir(tmp_path / "two" / "checkpoints" / "last")
+
+
+def test_samples_are_written_at_each_evaluation(options, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["--train.steps", "4", "--train.evaluate-every", "2", "--tracking.samples", "2"]
+    assert main([*options, *words, "--out", str(run)]) == 0
+    records = metrics(run)
+    written = [record for record in records if record["split"] == "samples"]
+    assert [record["step"] for record in written] == [2, 4]
+    assert all(len(record["samples"]) == 2 for record in written)
+    assert main(["report", "--runs", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    assert main([*options, "--tracking.samples", "-1", "--out", str(tmp_path / "no")]) == 2
+    assert "tracking.samples is -1" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from gptjax.training.tracking import Tracker, TrackingConfig, cut_back
+from gptjax.training.weights_and_biases import Identity
 
 QUIET = TrackingConfig(tensorboard=False, progress=False)
 
@@ -161,3 +162,35 @@ def test_waiting_is_shown_with_its_seconds(tmp_path, capsys, monkeypatch):
         assert "compiling:   0%|" in capsys.readouterr().err
         tracker.progress(1, 2.5, 1.0)
     assert "compiling" not in capsys.readouterr().err.splitlines()[-1]
+
+
+def texts_of(folder):
+    """By tag the texts of TensorBoard's text plug-in."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "text":
+                    found[value.tag, event.step] = [x.decode() for x in value.tensor.string_val]
+            data = data[16 + length :]
+    return found
+
+
+def test_texts_are_recorded_with_the_evaluation_that_follows(tmp_path):
+    identity = Identity(settings={"train": {"seed": 7}})
+    with Tracker(tmp_path, TrackingConfig(progress=False), identity) as tracker:
+        tracker.start(0, 10)
+        tracker.keep(["a text\nof two lines", "é"])
+        tracker.log(record(1))
+        tracker.log({"step": 2, "split": "valid", "loss": 0.5})
+        tracker.log({"step": 4, "split": "valid", "loss": 0.4})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    samples = {"step": 2, "split": "samples", "samples": ["a text\nof two lines", "é"]}
+    assert [line for line in lines if line["split"] == "samples"] == [samples]
+    found = texts_of(tmp_path / "tensorboard")
+    assert found["samples", 2] == samples["samples"]
+    assert found["settings", 0] == ["```toml\n[train]\nseed = 7\n```"]
+    assert len(found) == 2

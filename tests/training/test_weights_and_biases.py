@@ -1,5 +1,6 @@
 """The real package, without a network: what it is told, and that it can never stop a run."""
 
+import json
 import subprocess
 import sys
 
@@ -93,3 +94,15 @@ def test_a_failure_on_the_way_is_one_line_too(tmp_path, step):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 9
     (told,) = done.stderr.splitlines()
     assert told.startswith("wandb failed, the run goes on without it: ")
+
+
+def test_texts_are_a_table(tmp_path):
+    with Tracker(tmp_path, WITH_WANDB) as tracker:
+        tracker.start(0, 10)
+        tracker.keep(["one", "two"])
+        tracker.log({"step": 3, "split": "valid", "loss": 0.5})
+    (run,) = wandb_files.read(tmp_path)
+    tables = list(tmp_path.glob("wandb/offline-run-*/files/media/table/samples*.json"))
+    assert len(tables) == 1
+    assert json.loads(tables[0].read_text())["data"] == [[3, "one"], [3, "two"]]
+    assert any("valid/loss" in line for line in run["history"])

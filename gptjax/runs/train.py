@@ -187,10 +187,9 @@ def _train(
     status: Status,
 ) -> Trained:
     train, fingerprints = config.train, _fingerprints(config, problem)
-    steps = total_steps(train, len(problem.batches))
-    optimizer = make(
-        config, steps, len(problem.batches), problem.trainable, untouched=problem.untouched
-    )
+    each, untouched = len(problem.batches), problem.untouched
+    steps = total_steps(train, each)
+    optimizer = make(config, steps, each, problem.trainable, untouched=untouched)
     kept = Checkpoints(folder.checkpoints, config.checkpoint, fingerprints, problem.earlier)
     if resume != "never":
         check_data(folder, fingerprints, problem.earlier, problem.facts)
@@ -223,21 +222,14 @@ def _train(
             data=dict(problem.facts),
         )
 
-    identity = _identity(config, folder, problem.called)
-    with Tracker(folder.path, config.tracking, identity) as tracker:
-
-        def evaluate(params: PyTree) -> Mapping[str, float]:
-            if problem.write is not None and config.tracking.samples and parallel.is_main():
-                tracker.keep(problem.write(params, config.tracking.samples))
-            return problem.evaluate(params)
-
+    with Tracker(folder.path, config.tracking, _identity(config, folder, problem)) as tracker:
         result = fit(
             problem.objective,
             problem.batches,
             train,
             optimizer,
             params=None if problem.params is None else problem.params(),
-            evaluate=evaluate,
+            evaluate=_watched(problem, config.tracking.samples, tracker),
             best=problem.best,
             checkpoints=kept,
             tracker=tracker,
@@ -246,6 +238,21 @@ def _train(
             flops_per_token=problem.flops_per_token,
         )
     return _trained(folder, result)
+
+
+def _watched(
+    problem: Problem[Any], samples: int, tracker: Tracker
+) -> Callable[[PyTree], Mapping[str, float]]:
+    """The evaluation, with so many texts of the model for the tracker."""
+    write = problem.write
+    if write is None or not samples or not parallel.is_main():
+        return problem.evaluate
+
+    def evaluate(params: PyTree) -> Mapping[str, float]:
+        tracker.keep(write(params, samples))
+        return problem.evaluate(params)
+
+    return evaluate
 
 
 def _fingerprints(config: RunConfig, problem: Problem[Any]) -> dict[str, str]:
@@ -258,11 +265,11 @@ def _fingerprints(config: RunConfig, problem: Problem[Any]) -> dict[str, str]:
     }
 
 
-def _identity(config: RunConfig, folder: RunFolder, called: str) -> Identity:
+def _identity(config: RunConfig, folder: RunFolder, problem: Problem[Any]) -> Identity:
     """task/name/seed, and task/name of the runs that differ by the seed alone."""
     path, seed = folder.path.resolve(), config.train.seed
     name = path.parent.name if path.name == f"seed-{seed}" else path.name
-    group = f"{called}/{name}"
+    group = f"{problem.called}/{name}"
     return Identity(f"{group}/{seed}", group, configs.to_table(config))
 
 

@@ -248,9 +248,7 @@ def flops_per_token(config: ModelConfig, *, attention: bool = True, output: bool
     weights: int = sum(leaf.size for leaf, is_matrix in kept if is_matrix)
     if output:
         weights += config.vocabulary_size * config.width
-    scores = config.num_layers * config.width * config.context_length
-    with_scores = attention and config.kind == "transformer"
-    return 6.0 * weights + (12.0 * scores if with_scores else 0.0)
+    return 6.0 * weights + (12.0 * config.attention_scores() if attention else 0.0)
 
 
 def names_of(params: PyTree) -> list[str]:

@@ -73,6 +73,10 @@ class ModelConfig(Variant):
                 "a smaller vocabulary_size, context_length, num_layers or width"
             )
 
+    def attention_scores(self) -> int:
+        """L × D × T, the products of the scores of attention per token; 0 without attention."""
+        return 0
+
     def num_parameters(self) -> int:
         """How many parameters the backbone has, by arithmetic; of any family at least its table."""
         return self.vocabulary_size * self.width

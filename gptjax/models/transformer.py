@@ -76,6 +76,9 @@ class TransformerConfig(ModelConfig):
                 "or model.attention to einsum"
             )
 
+    def attention_scores(self) -> int:
+        return self.num_layers * self.width * self.context_length
+
     def num_parameters(self) -> int:
         width, hidden = self.width, self.hidden_width
         attention = 4 * width**2 + 4 * width

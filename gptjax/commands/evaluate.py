@@ -88,6 +88,8 @@ class EvaluateConfig(TableOptions, Reading):
 
 def run(config: EvaluateConfig) -> Perplexity | Reconstruction | SplitScores:
     """Print perplexity per token and word, and bits per byte; or a task's metrics."""
+    if config.out is not None:  # before the run is opened, which takes a while
+        folder_for_measurement(config.out)
     return measure(config, config.open())
 
 

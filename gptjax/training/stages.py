@@ -119,7 +119,7 @@ def make_staged_optimizer(
         schedule = _restarted(config, firsts, ends)
     else:
         schedule = make_schedule(config, ends[-1])
-    direction = optax.chain(*moments_and_decay(config, matrices))
+    direction = moments_and_decay(config, matrices)
     made = []
     until = [*(stage.first for stage in stages[1:]), epochs]
     for number, (stage, end) in enumerate(zip(stages, until, strict=True), start=1):
@@ -140,7 +140,7 @@ def _describe(number: int, count: int, stage: Stage, end: int, highest: int) -> 
 
 def _of_stage(
     config: OptimizerConfig,
-    direction: optax.GradientTransformation,
+    direction: Sequence[optax.GradientTransformation],
     own: Collection[int],
     depths: Callable[[PyTree], PyTree],
     highest: int,
@@ -157,7 +157,7 @@ def _of_stage(
     factors = layer_factors(list(range(highest + 1)), config.layer_decay)
     groups = {}
     for depth, factor in enumerate(factors):
-        transformation = optax.chain(direction, optax.scale(-factor))
+        transformation = optax.chain(*direction, optax.scale(-factor))
         if config.update == "released":
             # Its correction of the bias is of the updates of this depth, unlike the schedule.
             correction = optax.scale_by_schedule(corrected(lambda _: 1.0, config))

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from toy import ToyBatches, objective
 
@@ -256,3 +257,13 @@ def test_stages_and_their_programs_are_told(tmp_path, capsys):
     ):
         assert line in said
     assert said.count("  1 program compiled in ") == 3
+
+
+def test_the_state_has_the_shape_that_interrupted_runs_have_saved():
+    params = objective().init(jax.random.key(0))
+    state, schedule = staged(["0:"], 1).init(params)
+    for depth in state.inner_states.values():
+        adam, decay, scale = depth.inner_state
+        assert {"mu", "nu", "count"} == set(adam._fields)
+        assert (decay, scale) == (optax.EmptyState(), optax.EmptyState())
+    assert schedule._fields == ("count",)

@@ -105,7 +105,8 @@ class Tracker:
             self._metrics.append(b"")
         if self._config.tensorboard:
             self._tensorboard = EventFile(self._folder / "tensorboard", step)
-            self._texts("settings", [_as_code(self._identity.settings)], step)
+            if self._identity.settings:
+                self._texts("settings", [_as_code(self._identity.settings)], step)
         if self._config.wandb:
             project = self._config.wandb_project
             self._wandb = WeightsAndBiases(self._folder, project, self._identity, self.message)

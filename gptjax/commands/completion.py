@@ -5,6 +5,7 @@ import keyword
 import os
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,18 +50,18 @@ def run(config: CompletionConfig) -> None:
 
 
 def _options() -> dict[str, list[str]]:
-    """The options of every command."""
-    folder = Path(__file__).parent
+    """The options of every command; of one whose extra is not installed its help alone."""
     found: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*.py")):
-        name = path.stem.rstrip("_") if keyword.iskeyword(path.stem.rstrip("_")) else path.stem
-        module = importlib.import_module(f"gptjax.commands.{path.stem}")
-        if path.stem.startswith("_") or not hasattr(module, "run"):
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem.startswith("_") or "\ndef run(config" not in path.read_text(encoding="utf-8"):
             continue
-        kind = typing.get_type_hints(module.run).get("config")
-        if kind is not None:
-            own = [] if kind == list[str] else option_names(kind)
-            found[name.replace("_", "-")] = ["--help", *own]
+        stem = path.stem.rstrip("_")
+        name = (stem if keyword.iskeyword(stem) else path.stem).replace("_", "-")
+        found[name] = ["--help"]
+        with suppress(UserError):
+            module = importlib.import_module(f"gptjax.commands.{path.stem}")
+            kind = typing.get_type_hints(module.run)["config"]
+            found[name] += [] if kind == list[str] else option_names(kind)
     return found
 
 

@@ -71,7 +71,8 @@ def finetune(
     """Train a pre-trained model on a task, as `gptjax finetune` does.
 
     Args:
-        run: the pre-trained run (`init`), opened or its name; None is the newest one.
+        run: the pre-trained run (`init`), opened or its name; None is the newest one. It is opened
+            anew at its best checkpoint: other parameters of an opened one are not taken.
         task: the name of a task, a task file, or the table of one.
         data: where the task's files are, rows, a DataFrame or a `datasets.Dataset`; or a mapping of
             splits to these.

@@ -5,6 +5,7 @@
 #   make finetune TASK=… [DATA=…] [INIT=…] [OUT=…] [ARGS=…]        make check     make clean
 #   make evaluate RUN=… DATA=… [TASK=…]                            make bench
 #   make generate RUN=… PROMPT=…                                   make doctor
+#   make docs (the docs as a site: build/site)
 #   make parity (beside transformers and PyTorch, which it installs)
 #   make reliability [HOURS=…] [SEED=…] [OUT=…] (kills, damage, full disks, mutated inputs)
 #
@@ -13,7 +14,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity reliability bench bench-parity clean
+.PHONY: help setup pretrain finetune evaluate generate tokenizer doctor test check lint parity reliability bench bench-parity docs clean
 
 # The first Python of at least 3.11 that runs (a name on the PATH may be a shim that does not).
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -47,12 +48,13 @@ SHOW := | awk '/^ *Downloading / {print "  downloading " $$2, $$3, $$4; fflush()
 BASE := .venv/.installed-$(ACCELERATOR)
 DEV := .venv/.installed-$(ACCELERATOR)-dev
 PARITY := .venv/.installed-$(ACCELERATOR)-parity
+DOCS := .venv/.installed-$(ACCELERATOR)-docs
 # The build of jax comes with an extra, the CPU's with none.
 extra_gpu := [gpu]
 extra_tpu := [tpu]
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,12p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,13p'
 
 setup: $(BASE)
 	@echo "ready: .venv/bin/gptjax --help (or, after source .venv/bin/activate, gptjax --help)"
@@ -78,6 +80,11 @@ $(DEV): $(BASE)
 $(PARITY): $(BASE)
 	@echo "installing PyTorch and transformers for comparisons $(which)"
 	@set -o pipefail; $(INSTALL) $(VERSIONS) --editable '.[parity]' $(SHOW)
+	@touch $@
+
+$(DOCS): $(BASE)
+	@echo "installing what builds the docs site $(which)"
+	@set -o pipefail; $(INSTALL) $(VERSIONS) --editable '.[docs]' $(SHOW)
 	@touch $@
 
 FORCE:
@@ -139,6 +146,12 @@ reliability: $(DEV)
 
 bench-parity: $(DEV) $(PARITY)
 	@.venv/bin/python experiments/benchmark.py $(ARGS)
+
+# Search needs a server: no browser lets a page of a file read another file.
+docs: $(DOCS)
+	@.venv/bin/python docs/site.py build
+	@.venv/bin/zensical build --strict --clean --config-file build/zensical.toml
+	@echo "read it: .venv/bin/python -m http.server --directory build/site"
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -19,18 +19,16 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import finetune_benchmark
+import generation_benchmark
 import interchange_benchmark
 import jax
-import numpy as np
 import step_benchmark
 import tyro
 
 from gptjax.data.text.embedded import embedded_documents
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
-from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.models.decode import sample
 from gptjax.training import parallel
 from gptjax.training.profile import peak_flops
 
@@ -63,7 +61,11 @@ class BenchmarkConfig:
     """About how long a turn lasts, in seconds; at least one step."""
 
     new_tokens: int = 64
-    """Length of a generated text, in tokens; 0 leaves generation out."""
+    """Length of a generated text, in tokens, written by GPT-1's and GPT-2's sizes; 0 leaves
+    generation out."""
+
+    rows: tuple[int, ...] = (1, 16)
+    """Texts that are generated together."""
 
     tokenizer: bool = True
     """Whether to measure tokenising."""
@@ -75,7 +77,7 @@ class BenchmarkConfig:
     """Whether to measure pre-training steps."""
 
     interchange: bool = True
-    """Whether to measure loading others' models, GPT-1's tokenizer, and generation of one row."""
+    """Whether to measure loading others' models and GPT-1's tokenizer."""
 
     gpt1_tokenizer: str | None = None
     """Folder with GPT-1's published BPE files; None leaves its tokenizer out."""
@@ -113,23 +115,6 @@ def parse_size(text: str, config: BenchmarkConfig) -> tuple[ModelConfig, int]:
     return model, batch
 
 
-def generation_speed(
-    model: ModelConfig, params: Any, batch_size: int, prompt: int, count: int
-) -> float:
-    """Tokens per second of greedy generation, all rows together, without compiling."""
-    tokens = np.ones((batch_size, prompt), np.int32)
-    options = (np.int32(-1), np.float32(0), np.int32(0), np.float32(1))
-
-    def run() -> None:
-        first, key = np.zeros(batch_size, np.int32), jax.random.key(0)
-        sample(model, params, tokens, first, key, *options, max_tokens=count).block_until_ready()
-
-    run()
-    start = time.perf_counter()
-    run()
-    return batch_size * count / (time.perf_counter() - start)
-
-
 def tokenizing_speed() -> float:
     """Tokens per second of encoding the embedded corpus with a vocabulary of 8,000."""
     texts = [text for _, text in embedded_documents()]
@@ -140,7 +125,7 @@ def tokenizing_speed() -> float:
 
 
 def measure(size: str, config: BenchmarkConfig, compare: bool) -> None:
-    """A training step of a size, and generation, printed."""
+    """A training step of a size, printed."""
     model, batch_size = parse_size(size, config)
     step_benchmark.measure(
         size,
@@ -152,16 +137,6 @@ def measure(size: str, config: BenchmarkConfig, compare: bool) -> None:
         compare=compare,
         peak=config.peak_flops or peak_flops(),
     )
-    if not config.new_tokens:
-        return
-    shape = (8, 16, config.new_tokens)  # rows, tokens of the prompt, new tokens
-    speed = generation_speed(model, init_backbone(model, jax.random.key(0)), *shape)
-    row = {"generated/s": speed}
-    if compare:
-        import pytorch_gpt1
-
-        row["generation vs PyTorch"] = speed / pytorch_gpt1.generation_speed(model, *shape)
-    show(row)
 
 
 def comparable(config: BenchmarkConfig) -> bool:
@@ -208,11 +183,18 @@ def run(config: BenchmarkConfig) -> None:
         print(f"preparing {count:,} rows for fine-tuning: {seconds:.1f} s")
     if config.tokenizer:
         print(f"tokenising: {tokenizing_speed():,.0f} tokens/s")
-    if config.interchange and config.new_tokens:
-        for line in interchange_benchmark.lines(
-            compare, config.blocks, config.new_tokens, config.gpt1_tokenizer
-        ):
+    if config.interchange:
+        for line in interchange_benchmark.lines(config.gpt1_tokenizer):
             print(line, flush=True)
+    if config.new_tokens:
+        generation_benchmark.measure(
+            (("GPT-1", generation_benchmark.GPT1), ("GPT-2", generation_benchmark.GPT2)),
+            config.dtypes,
+            config.rows,
+            count=config.new_tokens,
+            blocks=config.blocks,
+            compare=compare,
+        )
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from instruments import RandomBatches, compilations
 
+from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
+from gptjax.models.decode import sample
 from gptjax.models.objective import lm
 from gptjax.training import parallel
 from gptjax.training.loop import TrainConfig, fit
@@ -52,6 +56,24 @@ def looping(model: Mapping[str, Any], batch_size: int, steps: int) -> Callable[[
     batches = RandomBatches(config.vocabulary_size, batch_size, config.context_length)
     bare, _ = gptjax_step(config, batches)
     return lambda turns: outside_share(config, batch_size, bare, steps, turns)
+
+
+def generating(
+    model: Mapping[str, Any], rows: int, prompt: int, count: int
+) -> Callable[[int], None]:
+    """Greedy generation from random parameters, all rows together."""
+    config = ModelConfig(**model)
+    params = jax.jit(partial(init_backbone, config))(jax.random.key(0))
+    tokens, first = np.ones((rows, prompt), np.int32), np.zeros(rows, np.int32)
+    options = (np.int32(-1), np.float32(0), np.int32(0), np.float32(1))
+
+    def run(texts: int) -> None:
+        for _ in range(texts):
+            key = jax.random.key(0)
+            written = sample(config, params, tokens, first, key, *options, max_tokens=count)
+            written.block_until_ready()
+
+    return run
 
 
 def gptjax_step(

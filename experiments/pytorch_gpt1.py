@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     OpenAIGPTConfig,
     OpenAIGPTForSequenceClassification,
     OpenAIGPTLMHeadModel,
@@ -181,19 +183,31 @@ def make_step(
     return step
 
 
-def generation_speed(config: ModelConfig, batch_size: int, prompt: int, count: int) -> float:
-    """Tokens per second of greedy generation, all rows together.
+def generating(
+    model: Mapping[str, Any], rows: int, prompt: int, count: int
+) -> Callable[[int], None]:
+    """Greedy generation, all rows together; GPT-2 where the config's norms come first.
 
-    transformers keeps no key-value cache for this model: each token costs a full forward pass.
+    transformers keeps no key-value cache for GPT-1: each token costs a full forward pass.
     """
-    model = make_model(config, "eager").eval()
-    tokens = torch.randint(0, config.vocabulary_size, (batch_size, prompt), device=device())
+    logging.set_verbosity_error()
+    config = ModelConfig(**model)
+    network: Any = OpenAIGPTLMHeadModel(make_config(config))
+    if config.norm == "pre":
+        shape = {"n_embd": config.width, "n_layer": config.num_layers, "n_head": config.num_heads}
+        shape |= {"vocab_size": config.vocabulary_size, "n_positions": config.context_length}
+        network = GPT2LMHeadModel(GPT2Config(**shape))
+    network = network.to(device(), getattr(torch, config.dtype)).eval()
+    tokens = torch.ones((rows, prompt), dtype=torch.long, device=device())
     options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-    with torch.inference_mode():
-        model.generate(tokens, max_new_tokens=2, **options)
-        start = time.perf_counter()
-        model.generate(tokens, max_new_tokens=count, **options)
-    return batch_size * count / (time.perf_counter() - start)
+
+    def run(texts: int) -> None:
+        with torch.inference_mode():
+            for _ in range(texts):
+                mask = torch.ones_like(tokens)
+                network.generate(tokens, attention_mask=mask, max_new_tokens=count, **options)
+
+    return run
 
 
 def _sdpa(module: Attention) -> Callable[..., list[Any]]:

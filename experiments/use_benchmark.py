@@ -3,7 +3,8 @@
     .venv/bin/python experiments/use_benchmark.py --gpt1-tokenizer FOLDER --text book.txt
 
 A GPT-1 of random weights with the published tokenizer is written once, in the hub's format, and
-both sides open it. Each side is a process of its own; they take turns. Needs the ``parity`` extra.
+both sides open it. Each side is a process of its own; they take turns. PyTorch's products are at
+their widest (`step_benchmark.widest`). Needs the ``parity`` extra.
 The last rows have no opponent: they are what a user waits for.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import their_use
 from script import start
+from step_benchmark import widest
 from turns import Side, take_turns
 
 from gptjax.models.config import ModelConfig
@@ -74,7 +76,7 @@ def compare(work: str, given: Mapping[str, Any], blocks: int) -> tuple[str, ...]
     """The row of a piece of work."""
     with ExitStack() as stack:
         ours = Side(f"our_use:{work}", given, keeps_memory=True)
-        theirs = Side(f"their_use:{work}", given)
+        theirs = Side(f"their_use:{work}", given, environment=stack.enter_context(widest()))
         sides = {"ours": stack.enter_context(ours), "theirs": stack.enter_context(theirs)}
         turns = take_turns(sides, blocks, seconds=0)
     mine, other = turns["ours"], turns["theirs"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gptjax.commands.advice import suggest
+from gptjax.config import read_table
 from gptjax.data.tasks.task import Format
 from gptjax.data.tokenizers.bpe import Gpt1Tokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
@@ -14,16 +15,18 @@ from gptjax.errors import UserError
 from gptjax.interchange import export as hub_export
 from gptjax.interchange import openai as openai_files
 from gptjax.interchange import openai_mlstm
-from gptjax.interchange.model_card import Measured, card
+from gptjax.interchange.model_card import Measured, Provenance, card
 from gptjax.models.mlstm import MLSTMConfig
 from gptjax.models.task_head import USUAL
 from gptjax.models.transformer import TransformerConfig
+from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import Opening, Run
 from gptjax.runs.predictions import class_names
-from gptjax.runs.published import is_published
+from gptjax.runs.published import HUB, is_published
 from gptjax.runs.results import LanguageModelling, TaskRun, read_as, read_results
 from gptjax.runs.train import say
 
+HUB_DATA = "hub:"
 HEADS: Mapping[Format, hub_export.HeadKind] = {
     "classification": "single",
     "entailment": "single",
@@ -44,6 +47,11 @@ class ExportConfig(Opening):
     """hf: config.json, model.safetensors, tokenizer, generation_config.json and a model card.
     openai: params_shapes.json, ten arrays and the tokenizer's files, or of a multiplicative LSTM
     of bytes fifteen arrays; of a fine-tuned model the backbone alone."""
+    license: str | None = None
+    """Licence of the model, in the hub's words, such as apache-2.0; the card has it."""
+    base_model: str | None = None
+    """The model on the hub that this one was trained from; the card has it. None: what the run
+    says of it."""
 
 
 def run(config: ExportConfig) -> Path:
@@ -87,6 +95,7 @@ def run(config: ExportConfig) -> Path:
         results=_results(loaded),
         head=head,
         exact=isinstance(loaded.tokenizer, Gpt1Tokenizer) and loaded.tokenizer.mode == "exact",
+        provenance=_provenance(loaded, config),
     )
     (out / "README.md").write_text(text, encoding="utf-8")
     print(f"written to {out}: transformers loads it as {name} (see its README.md)")
@@ -95,7 +104,34 @@ def run(config: ExportConfig) -> Path:
         suggest("try it", "generate", *words, "--prompt", "The ")
     else:
         say(f"  load it:     cat {shlex.quote(str(out / 'README.md'))}")
+    say(f"  share it:    hf upload USER/NAME {shlex.quote(str(out))}")
+    if config.license is None:
+        say("  The card names no licence: --license apache-2.0, for example, would.")
     return out
+
+
+def _provenance(loaded: Run, config: ExportConfig) -> Provenance:
+    base = config.base_model or _base_model(str(loaded.source or loaded.folder.path))
+    dataset = loaded.task.hub.id if loaded.task is not None and loaded.task.hub else None
+    if loaded.task is None:
+        source = loaded.folder.read_meta().get("data", {}).get("train", {}).get("source", "")
+        if str(source).startswith(HUB_DATA):
+            dataset = str(source).removeprefix(HUB_DATA).split(":")[0].split("@")[0]
+    return Provenance(config.license, base, dataset)
+
+
+def _base_model(run: str) -> str | None:
+    """The model on the hub at the beginning of a run's line of ancestors, by its identifier."""
+    for _ in range(8):  # a run that began with itself has no beginning
+        if is_published(run):
+            name = run.removeprefix(HUB)
+            return name if run.startswith(HUB) and not Path(name).exists() else None
+        file = RunFolder(Path(run)).config
+        before = read_table(file, "config file").get("init") if file.exists() else None
+        if not isinstance(before, str) or before == "none":
+            return None
+        run = before
+    return None
 
 
 def _mode(tokenizer: Tokenizer) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ def by_class(gold: np.ndarray, predicted: np.ndarray, task: Task) -> tuple[Class
     """What is measured of each class, in the order of the labels; None of a task without classes.
 
     Args:
-        gold, predicted: [N], numbers of classes.
+        gold: [N], numbers of classes.
+        predicted: the same of the answers.
         task: says what the classes are.
     """
     if not task.has_classes:

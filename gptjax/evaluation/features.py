@@ -19,7 +19,6 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from tqdm import tqdm
 
 from gptjax.batch import Batch
 from gptjax.config import cache_folder
@@ -36,6 +35,7 @@ from gptjax.models.pooling import Pooling, pool
 from gptjax.runs.head import backbone_fingerprint
 from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Run
+from gptjax.screen import progress_bar
 from gptjax.training.evaluation import Predictor
 
 CELL: Literal["cell"] = "cell"
@@ -44,7 +44,7 @@ Kind = Literal["last", "mean", "max", "cell"]
 FORMAT = 1
 CHECKSUM = ".crc"
 # None: no bar where nobody sees it.
-BAR: dict[str, Any] = {"unit": "batch", "mininterval": 0.5, "disable": None, "leave": False}
+BAR: dict[str, Any] = {"unit": "batch", "mininterval": 0.5, "leave": False}
 
 
 @dataclass(frozen=True)
@@ -226,11 +226,12 @@ def _compute(
             cells_after(run.model, asked) if how == CELL else pooled_states(run.model, asked, how)
         )
         predict = Predictor(read, batches)
-        bar = tqdm(predict.each(run.backbone), "features", len(batches), **BAR)
-        for index, found in enumerate(bar):
-            members = batches.members(0, index)
-            for number, array in enumerate(maps):
-                array[members] = found[: len(members), number]
+        with progress_bar(len(batches), desc="features", **BAR) as bar:
+            for index, found in enumerate(predict.each(run.backbone)):
+                members = batches.members(0, index)
+                for number, array in enumerate(maps):
+                    array[members] = found[: len(members), number]
+                bar.update()
         for array in maps:
             array.flush()
         for (layer, path), array in zip(files.items(), maps, strict=True):

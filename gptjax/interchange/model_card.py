@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptjax.interchange.export import Head
+from huggingface_hub import EvalResult, ModelCardData
+
+from gptjax.interchange.export import Head, HeadKind
 from gptjax.models.transformer import TransformerConfig
 
 LANGUAGE = """
@@ -51,10 +53,41 @@ CHOICE = """
 Context and question are tokenized by themselves and put together as tokens, so that no text joins
 them exactly. `gptjax_predict.py` does, and says how.
 """
+HERE = """
+gptjax opens it, too: `gptjax.load("hf:FOLDER")` in Python, `--run hf:FOLDER` for a command.
+"""
 FAST = """
 **The tokenizer here is not the original's.** The model was trained with GPT-1's exact tokenizer
 (ftfy, spaCy's words); this folder has the hub's fast one, which cuts some texts otherwise.
 """
+
+# By the kind of head; None: a language model. The hub's names of what a model is for.
+PIPELINES: Mapping[HeadKind | None, str] = {
+    None: "text-generation",
+    "single": "text-classification",
+    "choice": "multiple-choice",
+    "sum": "sentence-similarity",
+}
+# The hub's names of metrics, where they are not ours.
+METRICS = {
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "macro_f1": "f1",
+    "weighted_f1": "f1",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What it comes from, in the hub's names."""
+
+    license: str | None = None
+    """The hub's identifier of a licence, such as apache-2.0."""
+    base_model: str | None = None
+    """The model on the hub that it was trained from."""
+    dataset: str | None = None
+    """The dataset on the hub that it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -77,27 +110,33 @@ def card(
     results: Sequence[Measured],
     head: Head | None,
     exact: bool,
+    provenance: Provenance = Provenance(),
 ) -> str:
     """The text of a model card.
 
     Args:
         title: the run's name.
         name: the class in transformers that loads it.
-        config, checkpoint, meta: the model's config, its checkpoint, and the run's meta.json.
+        config: the model's config.
+        checkpoint: its checkpoint.
+        meta: the run's meta.json.
         results: what was measured, empty if nothing was.
         head: what fine-tuning added, or None.
         exact: whether it was trained with GPT-1's exact tokenizer.
+        provenance: what it comes from.
     """
     kind = "GPT-1" if config.norm == "post" else "GPT-2"
     lines = [
-        f"---\nlibrary_name: transformers\ntags: [gptjax, {kind.lower()}]\n---\n",
+        f"---\n{metadata(title, kind, results, head, provenance).to_yaml()}\n---\n",
         f"# {title}\n",
         f"A {kind}: {config.num_layers} blocks of width {config.width}, {config.num_heads} heads, "
         f"context {config.context_length}, {config.vocabulary_size:,} tokens. Exported by gptjax "
         f"(trained at commit {meta.get('commit') or 'unknown'}), checkpoint `{checkpoint}`.\n",
+        "## Use\n",
         f"transformers loads it as `{name}`.\n",
         f"```python{_use(head)}```",
         *_explained(head),
+        *([HERE] if head is None else []),
     ]
     lines += [FAST] if exact else []
     lines += ["## Training", "", f"Command: `{meta.get('command', 'unknown')}`", ""]
@@ -109,7 +148,58 @@ def card(
             size = facts.get("examples", facts.get("tokens", 0))
             unit = "examples" if "examples" in facts else "tokens"
             lines.append(f"- {split}: {facts['source']} ({size:,} {unit})")
-    return "\n".join([*lines, "", "## Results", "", *_table(results)]) + "\n"
+    lines += ["", "## Results", "", *_table(results), "", "## Limits", ""]
+    return "\n".join([*lines, *_limits(config, head), "", "## Licence", "", _license(provenance)])
+
+
+def metadata(
+    title: str,
+    kind: str,
+    results: Sequence[Measured],
+    head: Head | None,
+    provenance: Provenance,
+) -> ModelCardData:
+    """The table at the top of a card, which the hub reads."""
+    pipeline = PIPELINES[head.kind if head else None]
+    found = [
+        EvalResult(
+            task_type=pipeline,
+            dataset_type=(head and provenance.dataset) or one.task,
+            dataset_name=one.task,
+            dataset_split=one.split,
+            metric_type=METRICS.get(metric, metric),
+            metric_name=metric,
+            metric_value=value,
+        )
+        for one in results
+        for metric, value in one.metrics.items()
+    ]
+    return ModelCardData(
+        library_name="transformers",
+        model_name=title,
+        pipeline_tag=pipeline,
+        tags=["gptjax", kind.lower()],
+        license=provenance.license,
+        base_model=provenance.base_model,
+        datasets=provenance.dataset,
+        eval_results=found or None,
+    )
+
+
+def _limits(config: TransformerConfig, head: Head | None) -> list[str]:
+    lines = [f"- It reads {config.context_length} tokens at most."]
+    if head is None:
+        lines.append("- It continues texts. What it writes may be false, and may offend.")
+    else:
+        lines.append("- It gives one of its answers to any row, also to one that has none of them.")
+    lines.append("- It was measured on the data above, and on no other text.")
+    return lines
+
+
+def _license(provenance: Provenance) -> str:
+    if provenance.license is None:
+        return "None was named. Ask the author before you use the model.\n"
+    return f"`{provenance.license}`\n"
 
 
 def _use(head: Head | None) -> str:

@@ -1,5 +1,6 @@
 """Scaled dot-product attention: over whole sequences, fused, and over a cache."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from gptjax.models.dropout import keep_mask
+from gptjax.models.layers import by_rows, turned
 
 
 def causal_attention(
@@ -30,14 +32,10 @@ def causal_attention(
     words = None
     if key is not None and rate > 0:
         words = jax.random.bits(key, (len(starts), 2), jnp.uint32)
-    outputs = []
-    for i, start in enumerate(starts):
-        end = min(start + size, length)
-        block_words = None if words is None else words[i]
-        outputs.append(
-            _last_queries(q[:, :, start:end], k[:, :, :end], v[:, :, :end], block_words, rate)
-        )
-    return jnp.concatenate(outputs, axis=2)
+    if q.dtype == jnp.float32:
+        return _blocks(q, k, v, words, rate, size)[0]
+    # The heads are an axis that was moved.
+    return _narrow(by_rows(q), by_rows(k), by_rows(v), words, rate, size)
 
 
 def attention_weights(
@@ -49,27 +47,41 @@ def attention_weights(
     return jax.nn.softmax(jnp.where(visible[None, None], scores, -jnp.inf), axis=-1)
 
 
+Saved = tuple[Array, Array]
+"""Of a block of queries the weights before dropout, and what its output was divided by."""
+
+
+def _blocks(
+    q: Array, k: Array, v: Array, words: Array | None, rate: float, size: int
+) -> tuple[Float[Array, "B H T d"], list[Saved]]:
+    """Attention block by block; q is scaled already. In float32 the gradients are autodiff's."""
+    outputs, saved = [], []
+    for i, (start, end) in enumerate(_spans(q.shape[2], size)):
+        block_words = None if words is None else words[i]
+        out, *more = _last_queries(
+            q[:, :, start:end], k[:, :, :end], v[:, :, :end], block_words, rate
+        )
+        outputs.append(out)
+        saved.append((more[0], more[1]))
+    return jnp.concatenate(outputs, axis=2), saved
+
+
+def _spans(length: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+
 def _last_queries(
     q: Float[Array, "B H T d"],
     k: Float[Array, "B H S d"],
     v: Float[Array, "B H S d"],
     words: UInt32[Array, " 2"] | None,
     rate: float,
-) -> Float[Array, "B H T d"]:
-    """Attention of the last T of S positions; q is scaled already.
+) -> tuple[Float[Array, "B H T d"], Float[Array, "B H T S"], Float[Array, "B H T"]]:
+    """Attention of the last T of S positions, and what the gradient needs, both float32.
 
     The weights are never normalised: dividing the output by their sum, and by the probability
-    of keeping them, costs d products in place of S. In float32 the gradients are autodiff's.
+    of keeping them, costs d products in place of S.
     """
-    if q.dtype == jnp.float32:
-        return _weighted(q, k, v, words, rate)[0]
-    return _narrow(q, k, v, words, rate)
-
-
-def _weighted(
-    q: Array, k: Array, v: Array, words: Array | None, rate: float
-) -> tuple[Array, Array, Array]:
-    """The output, the weights before dropout, and what the output was divided by; both float32."""
     queries, length = q.shape[2], k.shape[2]
     scores = _product("bhtd,bhsd->bhts", q, k)
     visible = jnp.arange(length)[None] <= jnp.arange(length - queries, length)[:, None]
@@ -83,27 +95,61 @@ def _weighted(
     return (out / total[..., None]).astype(v.dtype), powers, total
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _narrow(q: Array, k: Array, v: Array, words: Array | None, rate: float) -> Array:
-    """`_last_queries` in a narrow type.
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _narrow(q: Array, k: Array, v: Array, words: Array | None, rate: float, size: int) -> Array:
+    """`_blocks` in a narrow type.
 
     Autodiff would make its products out of float32 operands, because the sums are float32. Here
     the operands are narrow there, too, and the sums are float32.
     """
-    return _weighted(q, k, v, words, rate)[0]
+    return _blocks(q, k, v, words, rate, size)[0]
 
 
 def _narrow_forward(
-    q: Array, k: Array, v: Array, words: Array | None, rate: float
+    q: Array, k: Array, v: Array, words: Array | None, rate: float, size: int
 ) -> tuple[Array, tuple[Any, ...]]:
-    out, powers, total = _weighted(q, k, v, words, rate)
-    return out, (q, k, v, words, powers.astype(q.dtype), total, out)
+    out, saved = _blocks(q, k, v, words, rate, size)
+    kept = [(powers.astype(q.dtype), total) for powers, total in saved]
+    return out, (q, k, v, words, kept, out)
 
 
 def _narrow_backward(
-    rate: float, saved: tuple[Any, ...], g: Array
+    rate: float, size: int, saved: tuple[Any, ...], g: Array
 ) -> tuple[Array, Array, Array, None]:
-    q, k, v, words, powers, total, out = saved
+    q, k, v, words, kept, out = saved
+    spans = _spans(q.shape[2], size)
+    found = []
+    for i, (start, end) in enumerate(spans):
+        q_block, out_block, g_block = (x[:, :, start:end] for x in (q, out, g))
+        seen = (k[:, :, :end], v[:, :, :end])
+        block_words = None if words is None else words[i]
+        found.append(
+            _block_gradients(q_block, out_block, g_block, *seen, *kept[i], block_words, rate)
+        )
+    queries, keys, values = zip(*found, strict=True)
+
+    def add_up(parts: Sequence[Array]) -> Array:
+        """Of parts over the first positions, each longer than the one before."""
+        sums = []
+        for i, (start, end) in enumerate(spans):
+            sums.append(sum(part[:, :, start:end] for part in parts[i:]))
+        return jnp.concatenate(sums, axis=2).astype(q.dtype)
+
+    return jnp.concatenate(queries, axis=2).astype(q.dtype), add_up(keys), add_up(values), None
+
+
+def _block_gradients(
+    q: Float[Array, "B H T d"],
+    out: Float[Array, "B H T d"],
+    g: Float[Array, "B H T d"],
+    k: Float[Array, "B H S d"],
+    v: Float[Array, "B H S d"],
+    powers: Float[Array, "B H T S"],
+    total: Float[Array, "B H T"],
+    words: UInt32[Array, " 2"] | None,
+    rate: float,
+) -> tuple[Float[Array, "B H T d"], Float[Array, "B H S d"], Float[Array, "B H S d"]]:
+    """The gradients of q, k and v, float32, of `_last_queries` with the output ``out``."""
     wide, narrow = jnp.float32, q.dtype
     g_out = g.astype(wide) / total[..., None]
     # Of the sum of the weights, by which the output was divided.
@@ -116,9 +162,9 @@ def _narrow_backward(
         g_total = g_total * (1 - rate)
     g_scores = (powers.astype(wide) * (g_powers + g_total[..., None])).astype(narrow)
     g_q = _product("bhts,bhsd->bhtd", g_scores, k)
-    g_k = _product("bhts,bhtd->bhsd", g_scores, q)
-    g_v = _product("bhts,bhtd->bhsd", weights, g_out)
-    return g_q.astype(narrow), g_k.astype(narrow), g_v.astype(narrow), None
+    g_k = _product("bhst,bhtd->bhsd", turned(g_scores), q)
+    g_v = _product("bhst,bhtd->bhsd", turned(weights), g_out)
+    return g_q, g_k, g_v
 
 
 _narrow.defvjp(_narrow_forward, _narrow_backward)

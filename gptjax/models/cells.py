@@ -39,7 +39,8 @@ def after_rows(
     each begins with what the one before it left: the same as one pass, in a part of the memory.
 
     Args:
-        config, params: of the backbone, which has cells.
+        config: the backbone, which has cells.
+        params: its parameters.
         tokens: int32, padded on the right.
         lengths: int32, at least 1; the tokens of each row.
     """

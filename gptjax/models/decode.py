@@ -41,7 +41,8 @@ def generate(
     context_length tokens are read.
 
     Args:
-        config, params: the model.
+        config: the model.
+        params: its parameters.
         prompts: token ids, at least one each; lengths may differ.
         key: a typed key, for the draws.
         max_tokens: the most tokens to add to each prompt.

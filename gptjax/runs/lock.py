@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gptjax.errors import UserError, explain
+from gptjax.screen import SCREEN
 from gptjax.training import parallel
-from gptjax.training.screen import SCREEN
 
 LOCK = ".lock"  # holds the host and the process that hold it
 

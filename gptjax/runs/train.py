@@ -31,13 +31,13 @@ from gptjax.runs.optimizer import check_same_stages, make, stages
 from gptjax.runs.records import to_plain
 from gptjax.runs.settings import C, RunConfig
 from gptjax.runs.status import Status, recorded
+from gptjax.screen import SCREEN
 from gptjax.training import parallel, processes
 from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import Checkpoints, has_checkpoint
 from gptjax.training.history import Best
 from gptjax.training.loop import FitResult, fit, total_steps
 from gptjax.training.optimizer import check_warmup, settle_warmup
-from gptjax.training.screen import SCREEN
 from gptjax.training.tracking import Tracker
 from gptjax.training.weights_and_biases import Identity
 

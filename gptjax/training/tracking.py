@@ -17,9 +17,9 @@ import tomli_w
 from tqdm import tqdm
 
 from gptjax.errors import check_counts
+from gptjax.screen import SCREEN, progress_bar, shows_bars
 from gptjax.training.growing import EventFile, GrowingFile
 from gptjax.training.profile import Trace, read_window
-from gptjax.training.screen import SCREEN
 from gptjax.training.weights_and_biases import Identity, WeightsAndBiases
 
 FORECAST_AFTER = 5  # updates
@@ -110,15 +110,10 @@ class Tracker:
         if self._config.wandb:
             project = self._config.wandb_project
             self._wandb = WeightsAndBiases(self._folder, project, self._identity, self.message)
-        if self._config.progress and SCREEN.isatty():
+        if self._config.progress and shows_bars():
             # The time left is by the mean pace, which evaluations are a part of.
-            self._bar = tqdm(
-                total=total,
-                initial=step,
-                unit="step",
-                file=SCREEN,
-                dynamic_ncols=True,
-                smoothing=0,
+            self._bar = progress_bar(
+                total, initial=step, unit="step", dynamic_ncols=True, smoothing=0
             )
 
     def log(self, record: Mapping[str, Any]) -> None:

@@ -41,13 +41,11 @@ def test_attentions_gradients_are_those_of_float32_but_for_rounding(rate):
         assert np.sqrt((error**2).mean()) < 0.006 * jnp.sqrt((other**2).mean())
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_no_product_of_a_narrow_model_has_wide_operands(platform, norm):
-    """In the whole of an update's gradient; the sums are float32."""
+def gradient_of_a_narrow_model(norm, length):
+    """The function, and shapes to trace it with."""
     config = ModelConfig(
         vocabulary_size=60,
-        context_length=200,
+        context_length=length,
         num_layers=1,
         num_heads=2,
         width=32,
@@ -57,8 +55,8 @@ def test_no_product_of_a_narrow_model_has_wide_operands(platform, norm):
     problem = lm(config)
     params = jax.eval_shape(problem.init, jax.random.key(0))
     batch = Batch(
-        np.zeros((4, 1, 201), np.int32),
-        np.ones((4, 1, 201), np.float32),
+        np.zeros((4, 1, length + 1), np.int32),
+        np.ones((4, 1, length + 1), np.float32),
         np.zeros((4, 1), np.int32),
         np.ones((4, 1), np.float32),
         np.ones(4, np.float32),
@@ -66,8 +64,41 @@ def test_no_product_of_a_narrow_model_has_wide_operands(platform, norm):
     gradient = jax.jit(
         jax.grad(lambda p, b: problem.loss(p, b, jax.random.key(0, impl="rbg"), ())[0].loss)
     )
-    program = gradient.trace(params, batch).lower(lowering_platforms=(platform,)).as_text()
+    return gradient, (params, batch)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_no_product_of_a_narrow_model_has_wide_operands(platform, norm):
+    """In the whole of an update's gradient; the sums are float32."""
+    gradient, shapes = gradient_of_a_narrow_model(norm, 200)
+    program = gradient.trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
     products = re.findall(r"stablehlo\.dot_general .* : \(tensor<(\S+)>, tensor<(\S+)>\)", program)
     assert len(products) > 20
     wide = [pair for pair in products if any(operand.endswith("xf32") for operand in pair)]
     assert not wide
+    # Nothing is turned in memory that a product can take as it is.
+    assert not re.search(r"optimization_barrier %\S+ : tensor<\d+xbf16>", program)
+
+
+def operands(compiled):
+    """The types of the operands of each product of a compiled program."""
+    text = compiled.as_text()
+    types = dict(re.findall(r"%(\S+) = (\w+)\[", text))
+    pairs = re.findall(r" dot\(%(\S+), %(\S+?)\)", text)
+    return [(types[one], types[other]) for one, other in pairs]
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_a_cpu_multiplies_narrow_numbers_where_it_can(norm):
+    """XLA's CPU compiler widens the operands of a product whose left side it finds turned."""
+
+    def plain(x, y):
+        return jnp.matmul(x, y, preferred_element_type=jnp.float32)
+
+    square = jax.ShapeDtypeStruct((64, 64), jnp.bfloat16)
+    able = operands(jax.jit(plain).lower(square, square).compile()) == [("bf16", "bf16")]
+    gradient, shapes = gradient_of_a_narrow_model(norm, 256)
+    found = operands(gradient.lower(*shapes).compile())
+    assert len(found) > 20
+    assert ("f32" in {kind for pair in found for kind in pair}) is not able

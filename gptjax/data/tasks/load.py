@@ -43,7 +43,8 @@ def load_task_data(
         data: nothing (the hub, or else the sample), ("hub",), ("hub:ID_OR_FOLDER",), ("sample",),
             (FOLDER or FILE,), or several SPLIT=PATH.
         task: the task.
-        strict, reading: see `gptjax.data.tasks.examples.to_split`.
+        strict: see `gptjax.data.tasks.examples.to_split`.
+        reading: see there.
         folder: where a task file's own files lie; used when ``data`` is empty.
 
     Raises:

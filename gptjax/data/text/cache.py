@@ -22,12 +22,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from gptjax.data.text.control import checked
 from gptjax.data.text.documents import Document, Source
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer
 from gptjax.errors import UserError
+from gptjax.screen import progress_bar
 
 # Raised whenever the files' layout or meaning changes.
 FORMAT = 1
@@ -36,7 +37,7 @@ BATCH_CHARACTERS = 1 << 21
 BLOCK_BYTES = 1 << 22
 FILES = ("tokens.bin", "pieces.bin", "documents.bin")
 # None: no bar where nobody sees it.
-BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "mininterval": 0.5, "disable": None}
+BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "mininterval": 0.5}
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _write(folder: Path, key: str, source: Source, tokenizer: Tokenizer, label: 
         temporary.mkdir()
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context((temporary / name).open("wb")) for name in FILES]
-            bar = stack.enter_context(tqdm(total=source.total_bytes, desc=label, **BAR))
+            bar = stack.enter_context(progress_bar(source.total_bytes, desc=label, **BAR))
             writer = _Writer(streams, tokenizer, bar)
             for document in checked(source.documents()):
                 writer.add(document)

@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 class HubSource:
-    """One split of a dataset on the hub, streamed: ``hub:ID[:CONFIG][@REVISION]``.
+    """One split of a dataset on the hub, streamed: `hub:ID[:CONFIG][@REVISION]`.
 
     ID may be a local folder with the layout of a hub dataset. The revision is resolved to a
     commit once, so that everything read afterwards is that commit's.

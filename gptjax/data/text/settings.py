@@ -16,9 +16,9 @@ class CorpusConfig:
 
     data: Annotated[str, alias("--data")] = "embedded"
     """Training text: a .txt file or a folder of them (a file is a document), .jsonl, .parquet,
-    .csv, .tsv or .xlsx with a text column (a row is a document), hub:ID[:CONFIG][@REVISION],
-    task:NAME[=DATA] (the rows of a task, DATA being what finetune's --data takes), or embedded
-    (Python's own documentation, always there)."""
+    .csv, .tsv or .xlsx with a text column (a row is a document), hub:ID[:CONFIG] (a dataset on
+    the hub; @REVISION may follow), task:NAME[=DATA] (the rows of a task, DATA being what
+    finetune's --data takes), or embedded (Python's own documentation, always there)."""
     validation: str | None = None
     """Validation text, in the same forms. Absent: some of the training documents are held
     back."""

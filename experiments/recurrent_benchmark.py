@@ -4,22 +4,24 @@
 
 A step is that of a language model over bytes: embedding, one recurrent layer, output, loss, the
 gradients clipped, Adam. The LSTM stands beside ``torch.nn.LSTM``, the multiplicative LSTM beside a
-loop over the tokens that ``torch.jit.script`` compiles. PyTorch computes in float32 and under
-``autocast`` bfloat16, and the faster of the two counts. Both sides take turns in one process, with
-the same threads, and the medians of the blocks are compared. The last column is what it costs to
-carry the state from step to step. Needs the ``parity`` extra.
+loop over the tokens that ``torch.jit.script`` compiles. Both sides compute in float32 and in
+bfloat16, PyTorch's under ``autocast``, and its products are at their widest
+(`step_benchmark.widest`). The faster type of each side counts. Each side is a process of its own;
+they take turns, and the medians of the blocks are compared. The last column is what it costs to
+carry the state from step to step, in float32. Needs the ``parity`` extra.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from instruments import RandomBatches, seconds_per_step
-from our_side import gptjax_step
 from script import start
+from step_benchmark import widest
 from torch import nn
+from turns import Side, take_turns
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.lstm import LSTMConfig
@@ -28,6 +30,8 @@ from gptjax.report.drawing import save
 from gptjax.report.figures import Table, markdown
 
 VOCABULARY = 256
+LSTM, MLSTM = "LSTM", "multiplicative LSTM"
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +116,17 @@ class TorchMLSTM(nn.Module):
         return self.output(self.loop(own, through, self.recurrent(), self.recurrent_factor()))
 
 
-def torch_step(model: nn.Module, tokens: torch.Tensor, bfloat16: bool) -> Callable[[int], None]:
-    """Train for a number of steps; tokens are [T + 1, B]."""
+def pytorch(
+    name: str, cells: int, embedding: int, batch_size: int, context: int, dtype: str
+) -> Callable[[int], None]:
+    """Training for a number of steps, for a process of its own."""
+    model = TorchLSTM(cells) if name == LSTM else TorchMLSTM(cells, embedding)
     adam = torch.optim.Adam(model.parameters(), fused=True)
+    tokens = torch.randint(VOCABULARY, (context + 1, batch_size))
 
     def train(count: int) -> None:
         for _ in range(count):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
                 logits = model(tokens[:-1])
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[1:].flatten())
             loss.backward()
@@ -129,8 +137,8 @@ def torch_step(model: nn.Module, tokens: torch.Tensor, bfloat16: bool) -> Callab
     return train
 
 
-def models(config: RecurrentConfig) -> dict[str, tuple[ModelConfig, Callable[[], nn.Module]]]:
-    """By name our model, and theirs."""
+def models(config: RecurrentConfig) -> dict[str, ModelConfig]:
+    """Ours, by name."""
     common: dict[str, Any] = {
         "vocabulary_size": VOCABULARY,
         "context_length": config.context,
@@ -140,39 +148,51 @@ def models(config: RecurrentConfig) -> dict[str, tuple[ModelConfig, Callable[[],
         "residual_dropout": 0.0,
     }
     return {
-        "LSTM": (LSTMConfig(width=config.cells, **common), lambda: TorchLSTM(config.cells)),
-        "multiplicative LSTM": (
-            MLSTMConfig(embedding_width=config.embedding, **common),
-            lambda: TorchMLSTM(config.cells, config.embedding),
-        ),
+        LSTM: LSTMConfig(width=config.cells, **common),
+        MLSTM: MLSTMConfig(embedding_width=config.embedding, **common),
     }
+
+
+def seconds(name: str, model: ModelConfig, config: RecurrentConfig) -> dict[str, float]:
+    """Of a step of each side, wall."""
+    with ExitStack() as stack:
+        environment = stack.enter_context(widest())
+        sides = {}
+        for dtype in DTYPES:
+            given: dict[str, Any] = {"model": {**asdict(model), "dtype": dtype}}
+            given["batch_size"] = config.batch_size
+            ours = Side("our_side:training", given, keeps_memory=True)
+            sides[f"ours {dtype}"] = stack.enter_context(ours)
+            asked = {"name": name, "cells": config.cells, "embedding": config.embedding}
+            asked |= {"batch_size": config.batch_size, "context": config.context, "dtype": dtype}
+            theirs = Side("recurrent_benchmark:pytorch", asked, environment=environment)
+            sides[f"theirs {dtype}"] = stack.enter_context(theirs)
+        given = {"model": asdict(model), "batch_size": config.batch_size, "streams": True}
+        sides["carried"] = stack.enter_context(Side("our_side:training", given, keeps_memory=True))
+        turns = take_turns(sides, config.blocks, config.block_seconds)
+    return {name: turn.wall for name, turn in turns.items()}
 
 
 def main(config: RecurrentConfig) -> None:
     """Measure both, and print the table."""
     rows = []
-    for name, (model, theirs) in models(config).items():
-        sizes = (VOCABULARY, config.batch_size, config.context)
-        tokens = torch.randint(VOCABULARY, (config.context + 1, config.batch_size))
-        sides = {
-            "ours": gptjax_step(model, RandomBatches(*sizes))[0],
-            "carried": gptjax_step(model, RandomBatches(*sizes, streams=True), streams=True)[0],
-            "float32": torch_step(theirs(), tokens, bfloat16=False),
-            "bfloat16": torch_step(theirs(), tokens, bfloat16=True),
-        }
-        seconds = seconds_per_step(sides, config.blocks, config.block_seconds)
-        best = min(seconds["float32"], seconds["bfloat16"])
-        times = (f"{1000 * seconds[side]:.0f}" for side in ("ours", "float32", "bfloat16"))
-        ratio = f"{best / seconds['ours']:.2f}"
-        rows.append((name, *times, ratio, f"{seconds['carried'] / seconds['ours'] - 1:+.1%}"))
+    for name, model in models(config).items():
+        found = seconds(name, model, config)
+        ours, theirs = (
+            [found[f"{side} {dtype}"] for dtype in DTYPES] for side in ("ours", "theirs")
+        )
+        times = (f"{1000 * one:.0f}" for one in (*ours, *theirs))
+        carrying = found["carried"] / ours[0] - 1
+        rows.append((name, *times, f"{min(theirs) / min(ours):.2f}", f"{carrying:+.1%}"))
     heads = (
-        *("model", "gptjax, ms a step", "PyTorch float32", "PyTorch autocast bfloat16"),
-        *("times as fast as its best", "cost of carrying the state"),
+        *("model", "gptjax float32, ms a step", "gptjax bfloat16"),
+        *("PyTorch float32", "PyTorch autocast bfloat16"),
+        *("times as fast at its best", "cost of carrying the state"),
     )
     caption = (
         f"{config.cells} cells, {config.batch_size} x {config.context} tokens, vocabulary "
-        f"{VOCABULARY}, float32, {torch.get_num_threads()} threads, medians of {config.blocks} "
-        f"blocks by turns; PyTorch {torch.__version__}."
+        f"{VOCABULARY}, {torch.get_num_threads()} threads, medians of {config.blocks} blocks by "
+        f"turns; PyTorch {torch.__version__}."
     )
     title = "Steps of recurrent models"
     table = Table("recurrent-benchmark", title, caption, heads, tuple(rows), ("",) * len(rows))

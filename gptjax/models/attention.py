@@ -120,12 +120,17 @@ def _narrow_backward(
     spans = _spans(q.shape[2], size)
     found = []
     for i, (start, end) in enumerate(spans):
-        q_block, out_block, g_block = (x[:, :, start:end] for x in (q, out, g))
-        seen = (k[:, :, :end], v[:, :, :end])
-        block_words = None if words is None else words[i]
-        found.append(
-            _block_gradients(q_block, out_block, g_block, *seen, *kept[i], block_words, rate)
+        gradients = _block_gradients(
+            q[:, :, start:end],
+            out[:, :, start:end],
+            g[:, :, start:end],
+            k[:, :, :end],
+            v[:, :, :end],
+            kept[i],
+            None if words is None else words[i],
+            rate,
         )
+        found.append(gradients)
     queries, keys, values = zip(*found, strict=True)
 
     def add_up(parts: Sequence[Array]) -> Array:
@@ -144,12 +149,12 @@ def _block_gradients(
     g: Float[Array, "B H T d"],
     k: Float[Array, "B H S d"],
     v: Float[Array, "B H S d"],
-    powers: Float[Array, "B H T S"],
-    total: Float[Array, "B H T"],
+    saved: Saved,
     words: UInt32[Array, " 2"] | None,
     rate: float,
 ) -> tuple[Float[Array, "B H T d"], Float[Array, "B H S d"], Float[Array, "B H S d"]]:
     """The gradients of q, k and v, float32, of `_last_queries` with the output ``out``."""
+    powers, total = saved
     wide, narrow = jnp.float32, q.dtype
     g_out = g.astype(wide) / total[..., None]
     # Of the sum of the weights, by which the output was divided.

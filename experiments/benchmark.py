@@ -85,6 +85,9 @@ class BenchmarkConfig:
     pytorch: bool = True
     """Whether to compare with PyTorch where it is installed."""
 
+    variants: tuple[str, ...] = ()
+    """PyTorch's variants to try, such as "sdpa, fused, compiled"; none: all of them."""
+
     peak_flops: float | None = None
     """Peak FLOPs per second of all devices, for the utilisation (None: from a table by name)."""
 
@@ -135,6 +138,7 @@ def measure(size: str, config: BenchmarkConfig, compare: bool) -> None:
         blocks=config.blocks,
         block_seconds=config.block_seconds,
         compare=compare,
+        variants=config.variants,
         peak=config.peak_flops or peak_flops(),
     )
 

@@ -61,9 +61,9 @@ def widest() -> Iterator[dict[str, str] | None]:
 
 
 def pytorch(
-    model: ModelConfig, batch_size: int, environment: dict[str, str] | None
+    model: ModelConfig, batch_size: int, environment: dict[str, str] | None, wanted: Sequence[str]
 ) -> tuple[Side, str]:
-    """PyTorch's fastest variant, ready to run, and what it is."""
+    """PyTorch's fastest variant, ready to run, and what it is; one of ``wanted``, or of all."""
 
     def side(attention: str, optimizer: str, compiled: bool) -> Side:
         arguments = {"attention": attention, "optimizer": optimizer, "compiled": compiled}
@@ -83,16 +83,25 @@ def pytorch(
         attention, optimizer, compiled = variant
         return f"{attention}, {optimizer}" + ", compiled" * compiled
 
-    variants = [(*pair, False) for pair in product(("eager", "sdpa"), ("fused", "foreach"))]
-    tried = {variant: seconds(variant) for variant in variants}
-    attention, optimizer, _ = min(tried, key=tried.__getitem__)
-    tried[(attention, optimizer, True)] = seconds((attention, optimizer, True))
+    pairs = list(product(("eager", "sdpa"), ("fused", "foreach")))
+    if wanted:
+        every = [(*pair, compiled) for pair in pairs for compiled in (False, True)]
+        tried = {variant: seconds(variant) for variant in every if name(variant) in wanted}
+    else:
+        tried = {variant: seconds(variant) for variant in [(*pair, False) for pair in pairs]}
+        attention, optimizer, _ = min(tried, key=tried.__getitem__)
+        tried[(attention, optimizer, True)] = seconds((attention, optimizer, True))
     best = min(tried, key=tried.__getitem__)
     return side(*best), name(best)
 
 
 def beside(
-    model: ModelConfig, batch_size: int, blocks: int, seconds: float, compare: bool
+    model: ModelConfig,
+    batch_size: int,
+    blocks: int,
+    seconds: float,
+    compare: bool,
+    variants: Sequence[str],
 ) -> tuple[list[Row], dict[str, Any]]:
     """The rows of one compute type, ours first, and the result of our last turn."""
     arguments = {"model": asdict(model), "batch_size": batch_size}
@@ -105,7 +114,7 @@ def beside(
         for label, environment in settings if compare else []:
             if environment is None and model.dtype == "float32" and sides.keys() > {"gptjax"}:
                 continue  # there is no wider one
-            side, variant = pytorch(model, batch_size, environment)
+            side, variant = pytorch(model, batch_size, environment, variants)
             sides[label] = stack.enter_context(side)
             how[label] = variant
         turns = take_turns(sides, blocks, seconds)
@@ -148,6 +157,7 @@ def measure(
     blocks: int,
     block_seconds: float,
     compare: bool,
+    variants: Sequence[str],
     peak: float | None,
 ) -> None:
     """Measure a size in each compute type, and print the table and the lines below it."""
@@ -155,7 +165,7 @@ def measure(
     below: list[str] = []
     for dtype in dtypes:
         typed = replace(model, dtype=dtype)
-        found, last = beside(typed, batch_size, blocks, block_seconds, compare)
+        found, last = beside(typed, batch_size, blocks, block_seconds, compare, variants)
         rows += found
         below += list(_lines(typed, batch_size, found[0], last, blocks, block_seconds, peak))
     print(markdown(table(size, rows)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from gptjax.models.dropout import keep_mask
-from gptjax.models.layers import by_rows, turned
+from gptjax.models.layers import by_rows, transposed
 
 
 def causal_attention(
@@ -167,8 +167,8 @@ def _block_gradients(
         g_total = g_total * (1 - rate)
     g_scores = (powers.astype(wide) * (g_powers + g_total[..., None])).astype(narrow)
     g_q = _product("bhts,bhsd->bhtd", g_scores, k)
-    g_k = _product("bhst,bhtd->bhsd", turned(g_scores), q)
-    g_v = _product("bhst,bhtd->bhsd", turned(weights), g_out)
+    g_k = _product("bhst,bhtd->bhsd", transposed(g_scores), q)
+    g_v = _product("bhst,bhtd->bhsd", transposed(weights), g_out)
     return g_q, g_k, g_v
 
 

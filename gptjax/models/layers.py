@@ -70,10 +70,10 @@ def kernel_gradient(rows: Float[Array, "*N D"], g: Float[Array, "*N F"]) -> Floa
         axes = tuple(range(rows.ndim - 1))[::-1]
         return jnp.tensordot(rows, g, (axes, axes))
     rows, g = rows.reshape(-1, rows.shape[-1]), g.reshape(-1, g.shape[-1])
-    return jnp.einsum("dn,nf->df", turned(rows), g, preferred_element_type=jnp.float32)
+    return jnp.einsum("dn,nf->df", transposed(rows), g, preferred_element_type=jnp.float32)
 
 
-def turned(x: Float[Array, "*B N D"]) -> Float[Array, "*B D N"]:
+def transposed(x: Float[Array, "*B N D"]) -> Float[Array, "*B D N"]:
     """x with its last two axes exchanged, to be the left side of a product in bfloat16."""
     return by_rows(x.swapaxes(-1, -2))
 

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -181,7 +181,9 @@ def run(config: BenchmarkConfig) -> None:
             measure(size, config, compare)
         if config.finetune:
             model, _ = parse_size(size, config)
-            show(finetune_benchmark.measure(model, compare, config.blocks))
+            for dtype in config.dtypes:
+                typed = replace(model, dtype=dtype)
+                show(finetune_benchmark.measure(typed, compare, config.blocks))
     if config.finetune:
         seconds, count = finetune_benchmark.preparing_seconds()
         print(f"preparing {count:,} rows for fine-tuning: {seconds:.1f} s")

@@ -4,11 +4,15 @@ import csv
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from step_benchmark import widest
+from turns import Side
 
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.examples import read_split
@@ -52,7 +56,7 @@ def random_pairs(model: ModelConfig, count: int) -> tuple[list[Sequences], list[
 
 def measure(model: ModelConfig, compare: bool, blocks: int, steps: int = 12) -> dict[str, Any]:
     """The row of a model: examples per second with the auxiliary LM loss on, and the ratio to
-    transformers' Trainer, which has none.
+    transformers' Trainer, which has none, and computes a bfloat16 model under autocast.
 
     Blocks of the training loop take turns with blocks of the Trainer's; the medians are compared.
     The first epoch, in which the shapes are compiled, does not count.
@@ -68,7 +72,6 @@ def measure(model: ModelConfig, compare: bool, blocks: int, steps: int = 12) -> 
         seed=0,
         shuffle=True,
     )
-    theirs = _trainer(model, sequences, examples) if compare else None
     warm = 2  # an epoch
     ours_seconds: list[float] = []
     theirs_seconds: list[float] = []
@@ -80,20 +83,24 @@ def measure(model: ModelConfig, compare: bool, blocks: int, steps: int = 12) -> 
         if turn["count"] > warm:
             ours_seconds.append((now - turn["ended"]) / steps)
         if theirs is not None and turn["count"] >= warm:
-            theirs_seconds.append(theirs(steps))
+            theirs_seconds.append(theirs(steps)["result"])
         turn["ended"] = time.perf_counter()
         return {"loss": 0.0}
 
-    config = TrainConfig(
-        steps=steps * (warm + blocks), batch_size=BATCH, evaluate_every=steps, seed=0
-    )
-    functions = objective.task(model, head_config(task), lm_coefficient=0.5)
-    optimizer = make_optimizer(OptimizerConfig(warmup=0.0), config.steps or 0)
-    fit(functions.objective, batches, config, optimizer, evaluate=take_turns)
+    with ExitStack() as stack:
+        theirs = None
+        if compare:
+            theirs = stack.enter_context(fastest_trainer(model, len(sequences)))
+        config = TrainConfig(
+            steps=steps * (warm + blocks), batch_size=BATCH, evaluate_every=steps, seed=0
+        )
+        functions = objective.task(model, head_config(task), lm_coefficient=0.5)
+        optimizer = make_optimizer(OptimizerConfig(warmup=0.0), config.steps or 0)
+        fit(functions.objective, batches, config, optimizer, evaluate=take_turns)
     ours = statistics.median(ours_seconds)
     ratio = statistics.median(theirs_seconds) / ours if theirs_seconds else None
     return {
-        "fine-tuning": f"{model.num_layers} × {model.width}, batch {BATCH}, SNLI-like",
+        "fine-tuning": f"{model.num_layers} × {model.width}, {BATCH} rows, {model.dtype}",
         "examples/s": BATCH / ours,
         "vs Trainer": ratio,
         "padding": batches.padding(),
@@ -101,26 +108,37 @@ def measure(model: ModelConfig, compare: bool, blocks: int, steps: int = 12) -> 
     }
 
 
-def _trainer(
-    model: ModelConfig, sequences: Sequence[Sequences], examples: Sequence[Example]
-) -> Any:
-    """Trainer's step in its faster attention; which one is printed."""
+def trainer(model: Mapping[str, Any], count: int, attention: str) -> Callable[[int], float]:
+    """Steps of transformers' Trainer on as many rows, for a process of its own; seconds each."""
     import pytorch_gpt1
 
+    config = ModelConfig(**model)
     rows = [
         {"input_ids": item.tokens[0].tolist(), "labels": example.target}
-        for item, example in zip(sequences, examples, strict=True)
+        for item, example in zip(*random_pairs(config, count), strict=True)
     ]
-    sides = {
-        name: pytorch_gpt1.make_trainer(model, rows, BATCH, name) for name in ("eager", "sdpa")
-    }
-    seconds = {}
-    for name, side in sides.items():
-        side(2)
-        seconds[name] = side(6)
-    best = min(seconds, key=seconds.__getitem__)
-    print(f"Trainer's fastest attention: {best}")
-    return sides[best]
+    return pytorch_gpt1.make_trainer(config, rows, BATCH, attention)
+
+
+@contextmanager
+def fastest_trainer(model: ModelConfig, count: int) -> Iterator[Side]:
+    """Trainer with its faster attention, which is printed, and MKL at its widest."""
+    with widest() as environment:
+
+        def side(attention: str) -> Side:
+            given = {"model": asdict(model), "count": count, "attention": attention}
+            return Side("finetune_benchmark:trainer", given, environment=environment)
+
+        seconds = {}
+        for name in ("eager", "sdpa"):
+            with side(name) as tried:
+                tried(2)
+                seconds[name] = tried(6)["result"]
+        best = min(seconds, key=seconds.__getitem__)
+        print(f"Trainer's fastest attention: {best}")
+        with side(best) as chosen:
+            chosen(2)
+            yield chosen
 
 
 def preparing_seconds() -> tuple[float, int]:

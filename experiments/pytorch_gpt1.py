@@ -121,6 +121,7 @@ def make_trainer(
                     report_to=[],
                     disable_tqdm=True,
                     use_cpu=not torch.cuda.is_available(),
+                    bf16=config.dtype == "bfloat16",
                     seed=time.monotonic_ns() % 2**31,
                 ),
                 data_collator=collate,

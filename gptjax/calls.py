@@ -78,7 +78,7 @@ def finetune(
             splits to these.
         config: a TOML file, or a table of settings.
         out: the run's folder; None is the command's.
-        **settings: options of the command line, as of :func:`pretrain`; short ones too, such as
+        **settings: options of the command line, as of `pretrain`; short ones too, such as
             ``max_train=500``.
 
     Returns:

@@ -33,7 +33,7 @@ class Inspection(Run):
     def tokens(self, texts: str | Iterable[str]) -> Any:
         """The tokens of each text as text, by position.
 
-        The separator is first: position t of :meth:`logits` tells of token t + 1.
+        The separator is first: position t of `logits` tells of token t + 1.
         """
 
         def words(texts: Sequence[str]) -> list[list[str]]:
@@ -79,8 +79,8 @@ class Inspection(Run):
         Args:
             texts: a text, or a list of them.
             layers: 0 is the embeddings, N what block N gives; a number, several, or None for all.
-            truncate: as of :meth:`logits`.
-            batch_size: as of :meth:`logits`.
+            truncate: as of `logits`.
+            batch_size: as of `logits`.
 
         Returns:
             float32 [layers, n + 1, D] for a text of n tokens, with a number for ``layers``
@@ -104,7 +104,7 @@ class Inspection(Run):
     ) -> Any:
         """How much each position (row) takes of itself and those before it; rows add to 1.
 
-        The arguments are those of :meth:`logits`.
+        The arguments are those of `logits`.
 
         Returns:
             float32 [L, H, n + 1, n + 1] for L blocks of H heads; a list of these for a list.
@@ -137,8 +137,8 @@ class Inspection(Run):
             how: the state of the last token, the mean or the maximum over the tokens, or the memory
                 cells of a recurrent model after the last one, for which no text is too long.
             layer: 0 is the embeddings; None is the last one.
-            truncate: as of :meth:`logits`.
-            batch_size: as of :meth:`logits`.
+            truncate: as of `logits`.
+            batch_size: as of `logits`.
 
         Returns:
             float32 [E], or [N, E] for N texts.
@@ -176,7 +176,7 @@ class Inspection(Run):
     def perplexity(self, texts: str | Iterable[str], batch_size: int = 16) -> Any:
         """The perplexity per token of each text: exp(-log-probability / tokens).
 
-        Arguments and result are as of :meth:`log_probability`; a text without tokens has NaN. For
+        Arguments and result are as of `log_probability`; a text without tokens has NaN. For
         a whole corpus there is `gptjax.evaluate`.
         """
 

@@ -113,7 +113,7 @@ class Model(Inspection):
         """What a fine-tuned run reads of rows: tokens with the special ones, padded with 0.
 
         Args:
-            rows: as of :meth:`predict`.
+            rows: as of `predict`.
 
         Returns:
             int32 [R, T]. An example is one row of it, of similarity two rows, and of a choice a
@@ -139,7 +139,7 @@ class Model(Inspection):
 
         Args:
             states: what ``module.apply`` made of ``tokens``.
-            tokens: from :meth:`sequences`.
+            tokens: from `sequences`.
 
         Raises:
             UserError: the run is not fine-tuned.
@@ -216,7 +216,7 @@ class Model(Inspection):
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
         """Write one sample, and give its text as it grows, the prompt first.
 
-        The options are those of :meth:`generate`, without ``num_samples``.
+        The options are those of `generate`, without ``num_samples``.
         """
         stop = options.pop("stop", ())
         options["stop"] = (stop,) if isinstance(stop, str) else stop

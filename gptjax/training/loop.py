@@ -75,7 +75,7 @@ class TrainConfig:
 
 
 class FitResult(NamedTuple):
-    """What :func:`fit` leaves behind: parameters (on the devices), updates done, evaluations."""
+    """What `fit` leaves behind: parameters (on the devices), updates done, evaluations."""
 
     params: PyTree
     step: int

@@ -118,7 +118,7 @@ def make_optimizer(
         untouched: compute no gradients of the arrays that are not trained.
 
     Raises:
-        UserError: as :func:`make_schedule`.
+        UserError: as `make_schedule`.
     """
     schedule = make_schedule(config, total_steps)
     chain = optax.chain(

@@ -98,7 +98,7 @@ def replicate(tree: PyTree) -> PyTree:
 
 
 def place(tree: PyTree) -> PyTree:
-    """Like :func:`replicate`, but what is there already stays, uncopied: never donate it."""
+    """Like `replicate`, but what is there already stays, uncopied: never donate it."""
     return jax.device_put(tree, _sharding(PartitionSpec()))
 
 
@@ -139,7 +139,7 @@ def shard(batch: Rows) -> Rows:
 
 
 def shard_all(tree: PyTree) -> PyTree:
-    """Like :func:`shard`, of the rows of all processes, of which each takes its own; copies."""
+    """Like `shard`, of the rows of all processes, of which each takes its own; copies."""
     return shard(jax.tree.map(lambda x: np.array(x[share(len(x))]), tree))
 
 
@@ -175,7 +175,7 @@ def train_step(
     Returns:
         The compiled step, to which the first four arguments are donated. The carry is spread over
         the devices like the batch, and stays what it was where the update is not accepted.
-        ``votes`` comes from :func:`vote`, and the metrics' ``votes`` are their sum over all
+        ``votes`` comes from `vote`, and the metrics' ``votes`` are their sum over all
         devices: what one process asks for, all learn at the same step, without a collective of its
         own.
     """

@@ -59,7 +59,7 @@ class TrackingConfig:
 class Tracker:
     """Records metrics by step and split, and tells people how a run is going.
 
-    Nothing is written before :meth:`start`. A run on several processes has one tracker at work,
+    Nothing is written before `start`. A run on several processes has one tracker at work,
     on process 0. What cannot be written or shown is said once, and never stops a run.
 
     Args:

@@ -1,8 +1,10 @@
 """GPT-1 in JAX, whole: pre-train, fine-tune, evaluate, explain.
 
+```python
 run = gptjax.pretrain("tiny")  # or gptjax.load("runs/pretrain/tiny")
 tuned = gptjax.finetune(run, "sst2", "path/to/sst2")
 states = gptjax.Transformer(run.model).apply({"params": run.params}, tokens)
+```
 """
 
 from typing import TYPE_CHECKING, Any

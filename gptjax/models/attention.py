@@ -212,6 +212,6 @@ def cached_attention(
     start = jnp.minimum(first[:, None, None], query_slots)
     visible = (key_slots <= query_slots) & (key_slots >= start)
     q = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
-    scores = jnp.einsum("bhtd,bhsd->bhts", q, keys, preferred_element_type=jnp.float32)
+    scores = _product("bhtd,bhsd->bhts", q, keys)
     weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=-1)
-    return jnp.einsum("bhts,bhsd->bhtd", weights.astype(q.dtype), values)
+    return _product("bhts,bhsd->bhtd", weights.astype(q.dtype), values).astype(q.dtype)

@@ -293,11 +293,24 @@ def draw(
         least = jnp.where(kept, ordered, jnp.inf).min(-1, keepdims=True)
         return jnp.where(logits >= least, logits, -jnp.inf)
 
-    greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    scaled = logits / jnp.where(temperature > 0, temperature, 1.0)
-    scaled = jax.lax.cond((top_k > 0) | (top_p < 1), truncate, lambda x: x, scaled)
-    drawn = jax.random.categorical(key, scaled, axis=-1).astype(jnp.int32)
-    return jnp.where(temperature > 0, drawn, greedy)
+    def drawn(logits: Array) -> Array:
+        scaled = logits / temperature
+        scaled = jax.lax.cond((top_k > 0) | (top_p < 1), truncate, lambda x: x, scaled)
+        # As jax.random.categorical draws.
+        return largest(scaled + jax.random.gumbel(key, scaled.shape, scaled.dtype))
+
+    token: Array = jax.lax.cond(temperature > 0, drawn, largest, logits)
+    return token
+
+
+def largest(x: Float[Array, "B V"]) -> Int[Array, " B"]:
+    """The place of each row's largest number, the first of equal ones, as `jnp.argmax`.
+
+    Written as two reductions, which XLA's CPU compiler vectorises. It does not vectorise an argmax.
+    """
+    places = jnp.arange(x.shape[-1], dtype=jnp.int32)[None]
+    found = jnp.where(x == x.max(-1, keepdims=True), places, x.shape[-1] - 1)
+    return found.min(-1)
 
 
 def _check(

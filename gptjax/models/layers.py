@@ -94,6 +94,19 @@ def by_rows(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
     return laid
 
 
+def packed(x: Array) -> Array:
+    """An array to be written into another, or stacked by a scan: bfloat16 as bits of an integer.
+
+    XLA's CPU compiler would convert the whole of it to float32 and back each time.
+    """
+    return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
+
+
+def unpacked(x: Array) -> Array:
+    """What `packed` packed."""
+    return jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x
+
+
 linear.defvjp(_linear_forward, _linear_backward)
 
 

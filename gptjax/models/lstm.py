@@ -10,15 +10,20 @@ from jaxtyping import Array, Float
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import States
-from gptjax.models.layers import Linear, back_through, kernel_gradient, turned_for
+from gptjax.models.layers import (
+    Linear,
+    back_through,
+    kernel_gradient,
+    packed,
+    turned_for,
+    unpacked,
+)
 from gptjax.models.recurrent import (
     Carry,
     Recurrent,
     Where,
-    packed,
     turned,
     unless,
-    unpacked,
     where,
 )
 

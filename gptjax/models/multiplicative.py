@@ -11,8 +11,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gptjax.models.layers import back_through, kernel_gradient, linear, product, turned_for
-from gptjax.models.recurrent import Carry, Where, packed, turned, unless, unpacked, where
+from gptjax.models.layers import (
+    back_through,
+    kernel_gradient,
+    linear,
+    packed,
+    product,
+    turned_for,
+    unpacked,
+)
+from gptjax.models.recurrent import Carry, Where, turned, unless, where
 
 LEAST_SQUARE = 1e-12  # TensorFlow's l2_normalize takes no smaller square of a column's length
 

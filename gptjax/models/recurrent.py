@@ -105,19 +105,6 @@ def turned(x: Array | None) -> Any:
     return None if x is None else x.swapaxes(0, 1)
 
 
-def packed(x: Array) -> Array:
-    """An array that a scan is to stack: bfloat16 as the same bits of an integer.
-
-    XLA's CPU compiler would convert the whole stack to float32 and back at every token.
-    """
-    return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
-
-
-def unpacked(x: Array) -> Array:
-    """What `packed` packed."""
-    return jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x
-
-
 def where(mask: Array | None, here: Array, elsewhere: Array | float) -> Array:
     """``here`` [B, N] in the rows of the mask [B], and in all of them without one."""
     return here if mask is None else jnp.where(mask[:, None], here, elsewhere)

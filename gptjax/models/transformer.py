@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from gptjax.errors import UserError
 from gptjax.models.attention import (
@@ -18,7 +18,7 @@ from gptjax.models.attention import (
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
-from gptjax.models.layers import LayerNorm, Linear, gelu
+from gptjax.models.layers import LayerNorm, Linear, gelu, packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,13 @@ class TransformerConfig(ModelConfig):
 
 
 class LayerCache(NamedTuple):
-    """The keys and values of one block at the positions seen so far, in S slots."""
+    """The keys and values of one block at the positions seen so far, in S slots.
 
-    keys: Float[Array, "B H S _"]
-    values: Float[Array, "B H S _"]
+    Of a bfloat16 model as `gptjax.models.layers.packed` packs them: they are written at each token.
+    """
+
+    keys: Shaped[Array, "B H S _"]
+    values: Shaped[Array, "B H S _"]
 
 
 def _linear(config: TransformerConfig, features: int, *, residual: bool = False) -> Linear:
@@ -144,11 +147,9 @@ class Attention(nn.Module):
         self, x: States, cache: LayerCache, slot: Slot, first: Columns
     ) -> tuple[States, LayerCache]:
         q, k, v = self._heads(x)
-        cache = LayerCache(
-            jax.lax.dynamic_update_slice_in_dim(cache.keys, k, slot, axis=2),
-            jax.lax.dynamic_update_slice_in_dim(cache.values, v, slot, axis=2),
-        )
-        return self._merge(cached_attention(q, cache.keys, cache.values, slot, first)), cache
+        cache = LayerCache(_put(cache.keys, k, slot), _put(cache.values, v, slot))
+        keys, values = map(unpacked, cache)
+        return self._merge(cached_attention(q, keys, values, slot, first)), cache
 
     def weights(self, x: States) -> Float[Array, "B H T T"]:
         """How much each position takes of each before it."""
@@ -163,6 +164,11 @@ class Attention(nn.Module):
     def _merge(self, out: Float[Array, "B H T _"]) -> States:
         batch, _, length, _ = out.shape
         return self.projection(out.swapaxes(1, 2).reshape(batch, length, self.config.width))
+
+
+def _put(cache: Array, new: Array, slot: Slot) -> Array:
+    """The cache with further positions in it."""
+    return jax.lax.dynamic_update_slice_in_dim(cache, packed(new), slot, axis=2)
 
 
 class MLP(nn.Module):
@@ -320,5 +326,5 @@ class Transformer(Family):
     def empty_cache(self, batch: int, slots: int) -> tuple[LayerCache, ...]:
         """A cache without positions."""
         shape = (batch, self.config.num_heads, slots, self.config.head_width)
-        zeros = jnp.zeros(shape, jnp.dtype(self.config.dtype))
+        zeros = packed(jnp.zeros(shape, jnp.dtype(self.config.dtype)))
         return tuple(LayerCache(zeros, zeros) for _ in range(self.config.num_layers))

@@ -9,7 +9,7 @@ from test_transformer import TINY, make, random_tokens, states
 
 from gptjax.errors import UserError
 from gptjax.models.backbone import empty_cache
-from gptjax.models.decode import draw, generate, sample
+from gptjax.models.decode import draw, generate, largest, sample
 from gptjax.models.transformer import Transformer
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -191,3 +191,19 @@ def test_bad_options_are_refused(prompts, options, message):
     options = {"max_tokens": 2, "end": NEVER} | options
     with pytest.raises(UserError, match=message):
         generate(SMALL, make(SMALL), prompts, jax.random.key(0), **options)
+
+
+def test_draws_are_those_of_jax():
+    """The place of the largest is found in another way than jax finds it."""
+    logits = jax.random.normal(jax.random.key(0), (5, 31))
+    logits = logits.at[1, 7].set(logits[1].max())  # two are the largest
+    options = (jnp.int32(0), jnp.float32(1))
+    for seed in range(8):
+        key = jax.random.key(seed)
+        expected = jax.random.categorical(key, logits / jnp.float32(0.7), axis=-1)
+        found = draw(logits, key, jnp.float32(0.7), *options)
+        np.testing.assert_array_equal(found, expected)
+    greedy = draw(logits, jax.random.key(0), jnp.float32(0), *options)
+    np.testing.assert_array_equal(greedy, logits.argmax(-1))
+    ties = jnp.zeros((2, 9)).at[1, 4].set(-1.0)
+    np.testing.assert_array_equal(largest(ties), [0, 0])

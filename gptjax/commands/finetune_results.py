@@ -74,6 +74,8 @@ def conclude(
         read = again(config.task, ROWS.removeprefix("columns"))
         words = ("--run", trained.folder.path, "--data", where, "--split", split, *read)
         suggest("metrics", "evaluate", *words)
+        rows = ("--data", "new.csv", "--out", "new.tsv")
+        suggest("new rows", "predict", "--run", trained.folder.path, *rows)
         suggest("a page", "report", "--runs", trained.folder.path, "--out", "report.html")
         if data.sample:
             warn(task)

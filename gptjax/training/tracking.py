@@ -84,6 +84,7 @@ class Tracker:
         self._last_line = -math.inf
         self._forecast_made = False
         self._first: tuple[int, float] | None = None  # step and time of the first progress
+        self._waited = 0.0  # seconds of waiting since then
         self.trace = Trace(self._folder / "profile", config.window())
 
     def __enter__(self) -> "Tracker":
@@ -190,10 +191,10 @@ class Tracker:
         if not self._config.progress:
             yield
             return
-        ended, bar = threading.Event(), self._bar
+        ended, bar, began = threading.Event(), self._bar, time.monotonic()
 
         def tick() -> None:
-            began, pause = time.monotonic(), 1 if bar is not None else SECONDS_BEFORE_LINE
+            pause = 1 if bar is not None else SECONDS_BEFORE_LINE
             while not ended.wait(pause):
                 said = f"{what}, {time.monotonic() - began:.0f} s"
                 if bar is not None:
@@ -211,6 +212,8 @@ class Tracker:
         finally:
             ended.set()
             thread.join()
+            if self._first is not None:
+                self._waited += time.monotonic() - began
             if bar is not None:
                 bar.set_description_str("")
 
@@ -221,7 +224,8 @@ class Tracker:
         if self._forecast_made or done < FORECAST_AFTER:
             return
         self._forecast_made = True
-        pace = (time.monotonic() - self._first[1]) / done
+        # A program is compiled for each shape of a batch, most of them at the beginning.
+        pace = (time.monotonic() - self._first[1] - self._waited) / done
         left = (self._total - step) * pace
         if left >= SECONDS_BETWEEN_LINES:
             self.message(

@@ -145,6 +145,21 @@ def test_a_long_run_has_a_forecast_once(tmp_path, capsys, monkeypatch):
     assert told[0].startswith("forecast: 33:20 for the 1,000 updates left on this machine, 2 s")
 
 
+def test_a_forecast_leaves_out_what_is_compiled_on_the_way(tmp_path, capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("gptjax.training.tracking.time.monotonic", lambda: now)
+    with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:
+        tracker.start(0, 1006)
+        with tracker.waiting("compiling"):
+            now += 50
+        for step in range(1, 7):
+            tracker.progress(step, 2.5, 1.0)
+            now += 2
+            with tracker.waiting("compiling"):
+                now += 40
+    assert "forecast: 33:20 for the 1,000 updates" in capsys.readouterr().err
+
+
 def test_waiting_is_shown_with_its_seconds(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("gptjax.training.tracking.SECONDS_BEFORE_LINE", 0.01)
     with Tracker(tmp_path, TrackingConfig(tensorboard=False)) as tracker:

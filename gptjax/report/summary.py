@@ -201,7 +201,7 @@ def _close_behind(group: Sequence[Labelled]) -> str:
     examples = run.seeds[0].splits[_split(run)].examples
     share = best / 100
     error = 100 * Z * math.sqrt(2 * share * (1 - share) / examples)
-    near = sum(first_mean(other) > best - error for other, _ in group) - 1
+    near = sum(first_mean(other) >= best - error for other, _ in group) - 1  # itself
     if not near:
         return ""
     verb = "are" if near > 1 else "is"

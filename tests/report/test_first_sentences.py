@@ -43,6 +43,14 @@ def test_three_sentences_say_what_came_out(report, answers):
     assert following.section == "task-snli"
 
 
+def test_runs_without_a_mistake_are_told_from_none_but_themselves(tmp_path):
+    right = made_runs.answers("rte", [0, 1] * 10, 1, sure=100.0)
+    made_runs.tuned(tmp_path / "a", "rte", right)
+    assert "within" not in said(tmp_path)[-1].text
+    made_runs.tuned(tmp_path / "b", "rte", right)
+    assert "where 1 run is within 0.0 points of the best" in said(tmp_path)[-1].text
+
+
 def test_what_few_examples_cannot_tell_apart_is_said(tmp_path):
     """60 examples: of two runs of one accuracy, and of one far behind."""
     good = made_runs.answers("rte", [0, 1] * 30, 1)

@@ -109,8 +109,8 @@ def in_words(layers: range) -> str:
 
 
 def width_of(model: ModelConfig, how: Kind) -> int:
-    """The size of a feature: the width of the states, or the number of a layer's memory cells."""
-    return (cells.count(model) if how == CELL else None) or model.width
+    """The size of a feature: of the widest states, or the number of a layer's memory cells."""
+    return (cells.count(model) if how == CELL else None) or model.widest
 
 
 def features_of(

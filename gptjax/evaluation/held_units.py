@@ -46,16 +46,16 @@ def held_units(model: ModelConfig, units: Iterable[tuple[Unit, float]]) -> Held 
             is there twice.
     """
     found: dict[tuple[int, int], float] = {}
-    width, last = cells.count(model), model.num_layers
+    last = model.num_layers
     for unit, value in units:
         layer, number = unit if isinstance(unit, tuple) else (last, unit)
-        if width is None:
+        if cells.count(model) is None:
             raise UserError(f"`set_unit`: {model.called} has no memory cells to set")
         if not 1 <= layer <= last:
             raise UserError(
                 f"`set_unit`: no layer {shown(layer)}; the layers of cells are 1 to {last}"
             )
-        if not 0 <= number < width:
+        if not 0 <= number < (width := cells.in_layer(model, layer - 1)):
             raise UserError(
                 f"`set_unit`: no unit {shown(number)}; the units of a layer are 0 to {width - 1:,}"
             )

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from gptjax.models.config import ModelConfig
-from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
+from gptjax.models.family import (
+    Columns,
+    Family,
+    LayerStates,
+    RandomKey,
+    Regularised,
+    Slot,
+    States,
+    Tokens,
+)
 from gptjax.models.lstm import LSTM
 from gptjax.models.mlstm import MLSTM
 from gptjax.models.transformer import Transformer
@@ -57,7 +66,7 @@ def layer_states(
     config: ModelConfig, params: PyTree, tokens: Tokens, key: RandomKey | None = None
 ) -> LayerStates:
     """The states after each depth, [L + 1, B, T, D]: 0 is what the first block reads, N what block
-    N gives.
+    N gives. D is ``config.widest``; narrower states are padded with zeros.
 
     A final LayerNorm belongs to L, so that the last are those of `states`, whose arguments and
     errors these are.
@@ -149,6 +158,33 @@ def advance(
         {"params": params}, tokens, key, carry, fresh, method="advance"
     )
     return found
+
+
+def regularised(
+    config: ModelConfig,
+    params: PyTree,
+    tokens: Tokens,
+    key: RandomKey | None,
+    carry: PyTree | None,
+    fresh: Bool[Array, "B T"] | None,
+) -> Regularised:
+    """`advance`, or `states` without a carry, for a model whose config has ``penalties``."""
+    found: Regularised = make_backbone(config).apply(  # type: ignore[assignment]
+        {"params": params}, tokens, key, carry, fresh, method="regularised"
+    )
+    return found
+
+
+def thinned(config: ModelConfig, params: PyTree, key: RandomKey) -> PyTree:
+    """The parameters without those that an update drops, where the config's ``thins`` says so.
+
+    Args:
+        key: of the update: the same for all of its rows, on all devices and in all micro-batches.
+
+    Returns:
+        What `states`, `advance`, `output` and `with_rows` take in the place of the parameters.
+    """
+    return make_backbone(config).thinned(params, key)
 
 
 def output(

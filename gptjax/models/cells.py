@@ -20,14 +20,26 @@ CHUNK = 64  # tokens at once, as in the code of Radford et al. (2017); any numbe
 
 
 def count(config: ModelConfig) -> int | None:
-    """N, the memory cells of a layer; None: the family has none."""
+    """N, the memory cells of a layer, of the largest one; None: the family has none."""
     found: int | None = getattr(config, "cells", None)
     return found
 
 
+def in_layer(config: ModelConfig, layer: int) -> int:
+    """The memory cells of a layer, counted from 0, of a family that has some."""
+    each: tuple[int, ...] | None = getattr(config, "layer_cells", None)
+    return (count(config) or 0) if each is None else each[layer]
+
+
 def cells_of(cache: Any) -> Float[Array, "L B N"]:
-    """The memory cells of all layers, out of what a recurrent model remembers."""
-    return jnp.stack([carry.cell for carry in cache])
+    """The memory cells of all layers, out of what a recurrent model remembers.
+
+    Those of smaller layers are padded with zeros.
+    """
+    widest = max(carry.cell.shape[-1] for carry in cache)
+    return jnp.stack(
+        [jnp.pad(x, ((0, 0), (0, widest - x.shape[-1]))) for x in (carry.cell for carry in cache)]
+    )
 
 
 def after_rows(
@@ -101,7 +113,9 @@ def hold(cache: Any, held: Held | None) -> Any:
     """What is remembered, with the held cells overwritten; the states stay as they are."""
     if held is None:
         return cache
-    return tuple(
-        carry._replace(cell=jnp.where(which[None], values[None], carry.cell))
-        for carry, which, values in zip(cache, *held, strict=True)
-    )
+    kept = []
+    for carry, which, values in zip(cache, *held, strict=True):
+        own = slice(carry.cell.shape[-1])
+        cell = jnp.where(which[None, own], values[None, own], carry.cell)
+        kept.append(carry._replace(cell=cell))
+    return tuple(kept)

@@ -96,6 +96,21 @@ class ModelConfig(Variant):
         """Whether the oddities of the released code are asked for, which only GPT-1 has."""
         return "paper"
 
+    @property
+    def widest(self) -> int:
+        """The size of the widest state of one position that any depth has."""
+        return self.width
+
+    @property
+    def thins(self) -> bool:
+        """Whether each update drops some of the parameters, the same in all of its rows."""
+        return False
+
+    @property
+    def penalties(self) -> tuple[float, float]:
+        """What the objective adds for large states, and for states that change (0: nothing)."""
+        return 0.0, 0.0
+
     def for_perplexity(self) -> "ModelConfig":
         """The same model with a loss over the tokens, and nothing else."""
         return self

@@ -1,6 +1,6 @@
 """What the modules of all families have, as most of them have it."""
 
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,6 +15,17 @@ LayerStates = Float[Array, "N B T D"]  # N = L + 1 depths, in the compute type
 RandomKey = Key[Array, ""]
 Slot = Int[Array, ""]
 Columns = Int[Array, " B"]  # one of each row
+
+
+class Regularised(NamedTuple):
+    """States of training, for penalties on them."""
+
+    states: States
+    """What the output and a task head read."""
+    before: States
+    """The same before the dropout of the last layer."""
+    carry: Any
+    """What is remembered after the last position."""
 
 
 class Family(nn.Module):
@@ -52,6 +63,12 @@ class Family(nn.Module):
         """States of a window that goes on from the one before, and what is remembered after it."""
         self._refuse_state()
 
+    def regularised(
+        self, tokens: Tokens, key: RandomKey | None, carry: Any, fresh: Bool[Array, "B T"] | None
+    ) -> Regularised:
+        """``advance`` with what penalties need; without a carry nothing is remembered."""
+        self._refuse_state()
+
     def dropout_key(self, key: RandomKey | None) -> RandomKey | None:
         """The key that was given, or else one of flax's stream `dropout` where there is one."""
         if key is None and self.has_rng("dropout"):
@@ -79,6 +96,12 @@ class Family(nn.Module):
     ) -> tuple[Any, Float[Array, "R D"], Float[Array, " R"] | None]:
         """The parameters to apply, and output table and bias of the loss."""
         return params, *self.output(params)
+
+    @nn.nowrap
+    def thinned(self, params: Any, key: RandomKey) -> Any:
+        """The parameters that an update trains with; the family's config says if they differ."""
+        del key
+        return params
 
     def attention_weights(self, tokens: Tokens) -> Float[Array, "L B H T T"]:
         """How much each position takes of each before it."""

@@ -129,11 +129,14 @@ class Linear(nn.Module):
     std: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+    def __call__(
+        self, x: Float[Array, "B T D"], further: Float[Array, " F"] | None = None
+    ) -> Float[Array, "B T F"]:
+        """The map; a ``further`` bias is added to its own."""
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(self.std), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return linear(x, kernel, bias)
+        return linear(x, kernel, bias if further is None else bias + further)
 
 
 def layer_norm(

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from gptjax.models.dropout import dropout
-from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
+from gptjax.models.family import (
+    Columns,
+    Family,
+    LayerStates,
+    RandomKey,
+    Regularised,
+    Slot,
+    States,
+    Tokens,
+)
+from gptjax.models.masks import SequenceMasks, masked
 
 Where = Bool[Array, "B T"] | None
 
@@ -40,34 +50,61 @@ class Recurrent(Family):
         return self._run(tokens, key, self.empty_carry(len(tokens)), None)[0][-1]
 
     def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
-        """The states after each depth; narrower embeddings are padded with zeros."""
-        (embedded, *states), _ = self._run(tokens, key, self.empty_carry(len(tokens)), None)
-        wider = (0, self.config.width - embedded.shape[-1])
-        return jnp.stack([jnp.pad(embedded, ((0, 0), (0, 0), wider)), *states])
+        """The states after each depth; narrower ones are padded with zeros."""
+        depths, *_ = self._run(tokens, key, self.empty_carry(len(tokens)), None)
+        widest = self.config.widest
+        return jnp.stack([jnp.pad(x, ((0, 0), (0, 0), (0, widest - x.shape[-1]))) for x in depths])
 
     def advance(
         self, tokens: Tokens, key: RandomKey | None, carry: tuple[Carry, ...], fresh: Where
     ) -> tuple[States, tuple[Carry, ...]]:
         """States of a window that goes on from the one before, and what is remembered after it."""
-        depths, after = self._run(tokens, key, carry, fresh)
+        depths, _, after = self._run(tokens, key, carry, fresh)
         return depths[-1], after
 
+    def regularised(
+        self,
+        tokens: Tokens,
+        key: RandomKey | None,
+        carry: tuple[Carry, ...] | None,
+        fresh: Where,
+        masks: SequenceMasks | None = None,
+    ) -> Regularised:
+        """States after and before the dropout of the last layer; ``masks`` are drawn if None."""
+        carry = self.empty_carry(len(tokens)) if carry is None else carry
+        depths, last, after = self._run(tokens, key, carry, fresh, masks)
+        return Regularised(depths[-1], last, after)
+
     def _run(
-        self, tokens: Tokens, key: RandomKey | None, carry: tuple[Carry, ...], fresh: Where
-    ) -> tuple[list[Array], tuple[Carry, ...]]:
-        """What the first layer reads, and what each layer gives to the next one or the output."""
+        self,
+        tokens: Tokens,
+        key: RandomKey | None,
+        carry: tuple[Carry, ...],
+        fresh: Where,
+        masks: SequenceMasks | None = None,
+    ) -> tuple[list[Array], States, tuple[Carry, ...]]:
+        """What the first layer reads, and what each layer gives to the next one or the output; the
+        latter before its dropout, too."""
         config: Any = self.config
         config.check_length(tokens.shape[1])  # so that it sees as much as a transformer
         key = self.dropout_key(key)
         keys = None if key is None else jax.random.split(key, config.num_layers + 1)
+        masks = self.sequence_masks(key, len(tokens)) if masks is None else masks
+        read, *given = masks.by_depth
         x = self.embed(tokens)
-        depths = [dropout(x, None if keys is None else keys[-1], config.embedding_dropout)]
-        remembered = []
+        x = dropout(x, None if keys is None else keys[-1], config.embedding_dropout)
+        depths, remembered = [masked(x, read)], []
         for i, (block, before) in enumerate(zip(self.blocks, carry, strict=True)):
             x, after = block(depths[-1], before, None, fresh)
-            depths.append(dropout(x, None if keys is None else keys[i], config.residual_dropout))
+            dropped = dropout(x, None if keys is None else keys[i], config.residual_dropout)
+            depths.append(masked(dropped, given[i]))
             remembered.append(after)
-        return depths, tuple(remembered)
+        return depths, x, tuple(remembered)
+
+    def sequence_masks(self, key: RandomKey | None, rows: int) -> SequenceMasks:
+        """The masks of whole sequences that a key draws; most families have none."""
+        del key, rows
+        return SequenceMasks(None, (None,) * (self.config.num_layers - 1), None)
 
     def extend(
         self, tokens: Tokens, cache: tuple[Carry, ...], slot: Slot, first: Columns

@@ -66,11 +66,15 @@ class Objective(NamedTuple):
             dropout. The carry is what a row remembers of the batches before, arrays [B, …]; the
             gradient stops at it. Most objectives have none: ``()``.
         init_carry: B -> the carry of rows that remember nothing.
+        thin: (params, key) -> the parameters that ``loss`` is given in an update, where dropout
+            acts on parameters. The key is the update's own: all devices and micro-batches drop the
+            same. None: ``loss`` is given the parameters themselves.
     """
 
     init: Callable[[Array], Any]
     loss: Callable[[Any, Batch, Array | None, Any], tuple[Sums, Any]]
     init_carry: Callable[[int], Any] = no_carry
+    thin: Callable[[Any, Array], Any] | None = None
 
 
 @runtime_checkable

@@ -55,7 +55,8 @@ def held_units(model: ModelConfig, units: Iterable[tuple[Unit, float]]) -> Held 
             raise UserError(
                 f"`set_unit`: no layer {shown(layer)}; the layers of cells are 1 to {last}"
             )
-        if not 0 <= number < (width := cells.in_layer(model, layer - 1)):
+        width = cells.in_layer(model, layer - 1)
+        if not 0 <= number < width:
             raise UserError(
                 f"`set_unit`: no unit {shown(number)}; the units of a layer are 0 to {width - 1:,}"
             )

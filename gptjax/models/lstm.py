@@ -92,8 +92,6 @@ class LSTMConfig(ModelConfig):
         # Before anything counts with them.
         check_counts(self, "model", "units width")
         check_counts(self, "model", "num_layers", most=LIMITS["num_layers"])
-        if self.biases not in (1, 2):
-            raise UserError(f"model.biases is {self.biases}: it must be 1 or 2")
         for name in ("activation_penalty", "temporal_penalty"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"model.{name} is {getattr(self, name)}: it must be at least 0")
@@ -159,7 +157,7 @@ class LSTMConfig(ModelConfig):
         old: dict[str, int | str] = {"num_heads": self.num_heads, "norm": "post"}
         old = {**super().shape(), **old, "hidden_width": 4 * self.width, "cells": self.cells}
         # Only where it is not as it always was, so that runs from before there was a choice go on.
-        now = {
+        now: dict[str, int | str] = {
             "layer_units": " ".join(map(str, self.layer_units)),
             "map_back": self.map_back,
             "biases": self.biases,

@@ -16,12 +16,15 @@ from gptjax.models.backbone import (
     empty_carry,
     for_loss,
     init_backbone,
+    regularised,
     states,
+    thinned,
     with_rows,
 )
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropies, cross_entropy
-from gptjax.models.family import RandomKey
+from gptjax.models.family import RandomKey, Regularised
+from gptjax.models.penalties import of_sequences, of_windows, penalty
 from gptjax.models.task_head import (
     NUM_SPECIALS,
     TaskHeadConfig,
@@ -54,6 +57,9 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
     With ``streams`` the rows of a batch go on from the batch before, but where they are ``fresh``:
     the carry is what the model remembers (`gptjax.models.backbone.advance`).
 
+    A model may have penalties (``config.penalties``). In training the loss then has their sum,
+    which is the metric ``penalty`` too; see `gptjax.models.penalties`.
+
     Raises:
         UserError: ``streams``, and the model has no state.
     """
@@ -70,15 +76,22 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
         if key is not None and config.fidelity == "released":
             key, drop_key = jax.random.split(key)
         params, table, bias = for_loss(config, params, drop_key)
-        if streams:
-            fresh = jnp.asarray(batch.fresh).reshape(len(tokens), -1)
+        extra: Array | None = None
+        fresh = jnp.asarray(batch.fresh).reshape(len(tokens), -1) if streams else None
+        if key is not None and any(config.penalties):
+            before = carry if streams else None
+            found = regularised(config, params, tokens[:, :-1], key, before, fresh)
+            seen, carry = found.states, found.carry if streams else carry
+            extra = penalty(config.penalties, found, *of_windows(weights, fresh))
+        elif streams:
             seen, carry = advance(config, params, tokens[:, :-1], key, carry, fresh)
         else:
             seen = states(config, params, tokens[:, :-1], key)
         rows, targets = seen.reshape(-1, seen.shape[-1]), tokens[:, 1:].reshape(-1)
         if end is None or key is not None:
             total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
-            return Sums(total, weights.sum(), {"accuracy": correct}), carry
+            sums = Sums(total, weights.sum(), {"accuracy": correct})
+            return sums if extra is None else _with_penalty(sums, extra), carry
         ending = jnp.where(tokens[:, 1:] == end, weights, 0.0)
         weights = jnp.where(tokens[:, 1:] == end, 0.0, weights)
         both = (weights.reshape(-1), ending.reshape(-1))
@@ -86,10 +99,16 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
         metrics = {"accuracy": correct, "end_loss": (end_loss, ending.sum())}
         return Sums(total, weights.sum(), metrics), carry
 
+    thin = partial(thinned, config) if config.thins else None
     if not streams:
-        return Objective(init, loss)
+        return Objective(init, loss, thin=thin)
     empty_carry(config, 1)  # refuses a model without state
-    return Objective(init, loss, partial(empty_carry, config))
+    return Objective(init, loss, partial(empty_carry, config), thin)
+
+
+def _with_penalty(sums: Sums, extra: Array) -> Sums:
+    """The sums with what is added for the states."""
+    return Sums(sums.loss + extra, sums.weight, {**sums.metrics, "penalty": extra})
 
 
 class TaskFunctions(NamedTuple):
@@ -120,7 +139,8 @@ def task(
     those after the first are predicted.
 
     Metrics: ``task_loss``, ``lm_loss`` (absent with coefficient 0) and ``accuracy`` (whether the
-    likeliest class is the target's likeliest).
+    likeliest class is the target's likeliest). In training, the penalties of the model are added to
+    the loss as in `lm`: each sequence's mean over its tokens, the mean over the sequences.
 
     Args:
         config: the backbone's, whose vocabulary does not hold the special tokens.
@@ -142,13 +162,34 @@ def task(
     run = partial(_read, config, head, freeze_backbone, positions)
 
     def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
-        found = run(params, batch, key, label_gain)
-        return _task_sums(batch, lm_coefficient, head.fewer, label_gain, *found), carry
+        logits, found, table, bias, read = run(params, batch, key, label_gain)
+        given = (logits, found, table, bias)
+        sums = _task_sums(batch, lm_coefficient, head.fewer, label_gain, *given)
+        if read is not None:
+            extent = of_sequences(*_extent(batch, head.fewer))
+            sums = _with_penalty(sums, penalty(config.penalties, read, *extent))
+        return sums, carry
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])
 
-    return TaskFunctions(Objective(init, loss), log_probabilities)
+    def thin(params: Any, key: RandomKey) -> Any:
+        return {**params, "backbone": thinned(config, params["backbone"], key)}
+
+    return TaskFunctions(
+        Objective(init, loss, thin=thin if config.thins else None), log_probabilities
+    )
+
+
+def _extent(batch: Batch, fewer: bool) -> tuple[Array, Array]:
+    """Where each of the B K sequences has tokens, and the weight of each: an example's, shared."""
+    extract = jnp.asarray(batch.extract)
+    tokens = jnp.arange(batch.tokens.shape[-1])[None, None] <= extract[..., None]
+    there = (extract > 0 if fewer else jnp.ones_like(extract, bool)).astype(jnp.float32)
+    share = there / jnp.maximum(there.sum(-1, keepdims=True), 1.0)
+    weights = share * jnp.asarray(batch.weights)[:, None]
+    shape = (-1, batch.tokens.shape[-1])
+    return tokens.reshape(shape).astype(jnp.float32), weights.reshape(-1)
 
 
 def _read(
@@ -160,8 +201,9 @@ def _read(
     batch: Batch,
     key: RandomKey | None,
     everywhere: bool = False,
-) -> tuple[Array, Array, Array, Array | None]:
-    """Logits of the classes (of every position), states, output table and bias."""
+) -> tuple[Array, Array, Array, Array | None, Regularised | None]:
+    """Logits of the classes (of every position), states, output table and bias; and, in training,
+    what penalties need."""
     extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
     if frozen:
         params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
@@ -171,13 +213,17 @@ def _read(
     longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
     backbone, table, bias = for_loss(extended, longer, drop_key, positions)
     rows = tokens.reshape(-1, tokens.shape[-1])
-    found = states(extended, backbone, rows, keys[0]).reshape(*tokens.shape, -1)
+    read = None
+    if key is not None and any(config.penalties):
+        read = regularised(extended, backbone, rows, keys[0], None, None)
+    seen = states(extended, backbone, rows, keys[0]) if read is None else read.states
+    found = seen.reshape(*tokens.shape, -1)
     maps = params["adapter"]["head"]
     if everywhere:
-        return logits_everywhere(maps, found, head, keys[1]), found, table, bias
+        return logits_everywhere(maps, found, head, keys[1]), found, table, bias, read
     text = is_text(tokens, extract, config.vocabulary_size)
     features = head_features(found, text, extract, head.shape.pooling)
-    return head_logits(maps, features, head, keys[1], extract > 0), found, table, bias
+    return head_logits(maps, features, head, keys[1], extract > 0), found, table, bias, read
 
 
 def is_text(tokens: Array, extract: Array, size: int) -> Array:

@@ -19,6 +19,7 @@ from gptjax.training.optimizer import Optimizer, clip_scale, global_norm
 from gptjax.training.stages import join, split
 
 PyTree = Any
+OF_UPDATE = 2**32 - 1  # in the place of a device's number: the key that all of them share
 
 
 class Progress(NamedTuple):
@@ -136,13 +137,16 @@ def _gradient(
     """What one device contributes to an update, over its micro-batches, and its rows' carry."""
 
     def micro_gradient(
-        params: PyTree, batch: Batch, carry: PyTree, key: Array
+        params: PyTree, batch: Batch, carry: PyTree, key: Array, shared: Array
     ) -> tuple[StepSums, PyTree]:
         # What is frozen is no argument, so that nothing of its gradients is computed.
         own, rest = _parts(params, trained)
 
         def loss(own: PyTree) -> tuple[Array, tuple[Sums, PyTree]]:
-            sums, after = objective.loss(_whole(own, rest), batch, key, carry)
+            params = _whole(own, rest)
+            if objective.thin is not None:
+                params = objective.thin(params, shared)
+            sums, after = objective.loss(params, batch, key, carry)
             return sums.loss, (sums, after)
 
         (_, (sums, after)), gradients = jax.value_and_grad(loss, has_aux=True)(own)
@@ -156,9 +160,11 @@ def _gradient(
         # Derived, never carried: resuming needs the numbers only. The rbg generator makes the
         # bits several times faster than threefry.
         key = jax.random.key(progress.seed, impl="rbg")
-        key = jax.random.fold_in(jax.random.fold_in(key, progress.step), device)
+        key = jax.random.fold_in(key, progress.step)
+        shared = key if objective.thin is None else jax.random.fold_in(key, OF_UPDATE)
+        key = jax.random.fold_in(key, device)
         if accumulate == 1:
-            return micro_gradient(params, batch, carry, jax.random.fold_in(key, 0))
+            return micro_gradient(params, batch, carry, jax.random.fold_in(key, 0), shared)
 
         def split_rows(x: Array) -> Array:
             return x.reshape(accumulate, -1, *x.shape[1:])  # a micro-batch has its own rows always
@@ -169,11 +175,11 @@ def _gradient(
             total: StepSums, part: tuple[Array, tuple[Batch, PyTree]]
         ) -> tuple[StepSums, PyTree]:
             index, given = part
-            now, after = micro_gradient(params, *given, jax.random.fold_in(key, index))
+            now, after = micro_gradient(params, *given, jax.random.fold_in(key, index), shared)
             return jax.tree.map(jnp.add, total, now), after
 
         first = jax.tree.map(lambda x: x[0], parts)
-        shapes, _ = jax.eval_shape(micro_gradient, params, *first, key)
+        shapes, _ = jax.eval_shape(micro_gradient, params, *first, key, shared)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         total, after = jax.lax.scan(add, zeros, (jnp.arange(accumulate), parts))
         return total, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after)

@@ -7,6 +7,7 @@ from typing import Any
 from gptjax.errors import UserError
 from gptjax.models import backbone
 from gptjax.runs.settings import RunConfig
+from gptjax.training.average import averaged
 from gptjax.training.optimizer import Optimizer, make_optimizer, resolve_update
 from gptjax.training.stages import Stage, make_staged_optimizer, read_stages
 
@@ -25,7 +26,26 @@ def make(
 
     ``trainable`` and ``untouched`` are those of `gptjax.training.optimizer.make_optimizer`; stages
     say themselves what is trained.
+
+    Raises:
+        UserError: an average that begins after the run, or what these raise.
     """
+    first = config.optimizer.average_from
+    if first is not None and first > steps:
+        raise UserError(
+            f"optimizer.average_from is {first:,}, but this run has {steps:,} updates: choose fewer"
+        )
+    return averaged(_unaveraged(config, steps, per_epoch, trainable, untouched), first)
+
+
+def _unaveraged(
+    config: RunConfig,
+    steps: int,
+    per_epoch: int,
+    trainable: Callable[[PyTree], PyTree] | None,
+    untouched: bool,
+) -> Optimizer:
+    """The optimiser that moves the parameters."""
     train, depths = config.train, partial(backbone.groups, config.model)
     matrices = partial(backbone.matrices, config.model)
     update = resolve_update(config.optimizer, config.model.fidelity)
@@ -52,12 +72,13 @@ def stages(config: RunConfig) -> list[Stage]:
     return read_stages(words, epochs, config.highest_depth, head=config.HAS_HEAD)
 
 
-def check_same_stages(before: RunConfig, now: RunConfig) -> None:
-    """Refuse to go on with other stages: the optimiser's state is theirs."""
-    for name in ("unfreeze", "restart_schedule"):
-        old, new = getattr(before.train, name), getattr(now.train, name)
+def check_same_state(before: RunConfig, now: RunConfig) -> None:
+    """Refuse to go on with other stages, or another average: the optimiser's state is theirs."""
+    names = (("train", "unfreeze"), ("train", "restart_schedule"), ("optimizer", "average_from"))
+    for section, name in names:
+        old, new = (getattr(getattr(one, section), name) for one in (before, now))
         if old != new:
             raise UserError(
-                f"train.{name} was {old} when the run was started, and is {new}: go on with what "
-                "it was, or start anew in another `out`"
+                f"{section}.{name} was {old} when the run was started, and is {new}: go on with "
+                "what it was, or start anew in another `out`"
             )

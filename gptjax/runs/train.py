@@ -27,7 +27,7 @@ from gptjax.runs.identity import (
     shape_fingerprint,
 )
 from gptjax.runs.lock import only_run
-from gptjax.runs.optimizer import check_same_stages, make, stages
+from gptjax.runs.optimizer import check_same_state, make, stages
 from gptjax.runs.records import to_plain
 from gptjax.runs.settings import C, RunConfig
 from gptjax.runs.status import Status, recorded
@@ -128,7 +128,7 @@ def train_run(
             before = None
             if resume != "never":
                 before = configs.read_resolved(type(config), folder.config)
-                check_same_stages(before, config)
+                check_same_state(before, config)
             problem = prepare(configs.settled(config, before), folder, resume)
             if parallel.is_one_of_several():
                 _check_same_content(problem)

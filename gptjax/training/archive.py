@@ -1,9 +1,9 @@
 """One checkpoint on the disk: written by orbax, and checked, which orbax does not do.
 
-A checkpoint has the items `params`, `optimizer` and, of a model that carries a state, `carry` (both
-not in `best/`), and `info`: the latter says what
-the caller wants remembered, and the CRC-32, dtype and shape of every array, and carries a CRC-32
-of its own.
+A checkpoint has the items `params`, `optimizer`, of a run that averages its parameters `average`,
+of a model that carries a state `carry` (all but the first not in `best/`), and `info`: the latter
+says what the caller wants remembered, and the CRC-32, dtype and shape of every array, and carries a
+CRC-32 of its own.
 """
 
 import json
@@ -188,7 +188,8 @@ def _manager(folder: Path) -> ocp.CheckpointManager:
         multiprocessing_options=own,
     )
     info = ocp.JsonCheckpointHandler(multiprocessing_options=own)
-    arrays = {name: _array_handler(own) for name in ("params", "optimizer", "carry")}
+    names = ("params", "optimizer", "average", "carry")
+    arrays = {name: _array_handler(own) for name in names}
     handlers = {**arrays, "info": info}
     return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 

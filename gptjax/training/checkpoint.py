@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from gptjax.errors import NoCheckpointError, UserError, check_counts
 from gptjax.training import archive
 from gptjax.training.archive import Items, Json
+from gptjax.training.average import AVERAGE
 from gptjax.training.place import Place
 
 PyTree = Any
@@ -118,7 +119,8 @@ class Checkpoints:
     def save_last(self, step: int, items: Items, info: Json) -> None:
         """Save a checkpoint to resume from; ``info`` is JSON to remember with it.
 
-        The trees of arrays are ``params``, ``optimizer`` and, where there is a state, ``carry``.
+        The trees of arrays are ``params``, ``optimizer`` and, where there is one, ``average`` and
+        ``carry``.
         """
         self._write(LAST, step, items, info)
 
@@ -183,7 +185,9 @@ class Checkpoints:
             raise NoCheckpointError(f"{self._folder}: no checkpoint {resume}; there are: {there}")
         wanted = [int(resume)] if resume != "auto" else reversed(steps)
         paths = {f"checkpoint {step}": self._folder / LAST / str(step) for step in wanted}
-        path, items, info, notices = _first_good(self._folder, paths, targets, self._accepted)
+        path, items, info, notices = _first_good(
+            self._folder, paths, lambda path: targets, self._accepted
+        )
         step = int(path.name)
         if notices:
             notices.append(f"using checkpoint {step} instead")
@@ -268,7 +272,7 @@ def restore_params(
     substitute: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[PyTree, int, str]:
-    """The parameters of a finished or interrupted run, for evaluation.
+    """The parameters of a finished or interrupted run, for evaluation: their average if it has one.
 
     Args:
         folder: holds `last/`, `best/` and `curve/`.
@@ -301,7 +305,11 @@ def restore_params(
         there = ", ".join(f"{kind}/{step}" for kind in steps for step in steps[kind]) or "none"
         raise UserError(f"{folder}: no checkpoint {which!r}; there are: {there}")
     paths = {f"{kind}/{step}": folder / kind / str(step) for kind, step in candidates}
-    path, items, info, damages = _first_good(folder, paths, {"params": target}, accepted or {})
+
+    def wanted(path: Path) -> Items:
+        return {AVERAGE if (path / AVERAGE).exists() else "params": target}
+
+    path, items, info, damages = _first_good(folder, paths, wanted, accepted or {})
     found = f"{path.parent.name}/{path.name}"
     if damages and not substitute and not which.isdigit():
         damaged = next(iter(paths.values()))
@@ -314,20 +322,21 @@ def restore_params(
     best = info.get("history", {}).get("best_step")
     if which == "auto" and not steps[BEST] and best is not None:
         say(f"the best checkpoint, best/{best}, is no longer there; {found} is taken")
-    return items["params"], int(path.name), path.parent.name
+    (params,) = items.values()
+    return params, int(path.name), path.parent.name
 
 
 def _first_good(
     folder: Path,
     paths: Mapping[str, Path],
-    targets: Items,
+    targets: Callable[[Path], Items],
     accepted: Mapping[str, Collection[str | None]],
 ) -> tuple[Path, dict[str, PyTree], dict[str, Any], list[str]]:
     """The first intact checkpoint of ``paths`` (by name), and a line for each one before it."""
     damages = []
     for name, path in paths.items():
         try:
-            items, info = archive.read(path, targets, accepted)
+            items, info = archive.read(path, targets(path), accepted)
         except archive.DamagedError as error:
             damages.append(f"{name} is damaged ({error})")
         else:

@@ -17,6 +17,7 @@ from gptjax.errors import (
     check_settings,
 )
 from gptjax.training import parallel
+from gptjax.training.average import evaluated
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.feed import Feeder
 from gptjax.training.history import Best, History
@@ -75,7 +76,10 @@ class TrainConfig:
 
 
 class FitResult(NamedTuple):
-    """What `fit` leaves behind: parameters (on the devices), updates done, evaluations."""
+    """What `fit` leaves behind: parameters (on the devices), updates done, evaluations.
+
+    With an average the parameters are that.
+    """
 
     params: PyTree
     step: int
@@ -163,7 +167,7 @@ def fit(
         if checkpoints is not None and parallel.is_main():
             checkpoints.wait()
     parallel.barrier("end of training")
-    return FitResult(run.state.params, run.step, run.history)
+    return FitResult(run.evaluated, run.step, run.history)
 
 
 def _settings(config: TrainConfig) -> Settings:
@@ -261,6 +265,11 @@ class _Run:
         """Tell people what the run waits for."""
         return nullcontext() if self.tracker is None else self.tracker.waiting(what)
 
+    @property
+    def evaluated(self) -> PyTree:
+        """The parameters that are evaluated, and kept as the best ones."""
+        return evaluated(self.state.params, self.state.optimizer_state)
+
     def evaluation_due(self) -> bool:
         every = self.config.evaluate_every or len(self.batches)
         at = self.step > 0 and (self.step % every == 0 or self.step == self.total)
@@ -294,14 +303,14 @@ class _Run:
     def evaluate(self, function: Callable[[PyTree], Mapping[str, float]]) -> None:
         self.updates.settle()
         with self.waiting("evaluating"):
-            metrics = function(self.state.params)
+            metrics = function(self.evaluated)
         self.history = self.history.after(self.step, metrics, self.best)
         if self.tracker:
             self.tracker.log({"step": self.step, "split": "valid", **self.history.metrics})
         is_best = self.history.best_step == self.step
         if self.checkpoints is not None and is_best and parallel.is_main():
             # Before the checkpoint that says so: a kill in between repeats the evaluation.
-            self.checkpoints.save_best(self.step, parallel.fetch(self.state.params), self._info())
+            self.checkpoints.save_best(self.step, parallel.fetch(self.evaluated), self._info())
         self.updates.restart_clock()
 
     def keep_for_curve(self) -> None:
@@ -309,7 +318,7 @@ class _Run:
             return
         self.updates.settle()
         if parallel.is_main():
-            self.checkpoints.save_curve(self.step, parallel.fetch(self.state.params))
+            self.checkpoints.save_curve(self.step, parallel.fetch(self.evaluated))
         self.updates.restart_clock()
 
     def save(self) -> None:

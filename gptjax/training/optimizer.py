@@ -55,12 +55,16 @@ class OptimizerConfig:
     positions included, not on biases and LayerNorm gains."""
     clip_norm: float | None = 1.0
     """Scale the gradient down to this global norm when it is longer; None never does."""
+    average_from: int | None = None
+    """Evaluate the mean of the parameters since so many updates, and keep it as the best ones;
+    training goes on with the parameters themselves. None: no average."""
 
     def __post_init__(self) -> None:
         section, betas = "optimizer", "at least 0 and less than 1"
         check_settings(self, section, "learning_rate epsilon", lambda x: x > 0, "positive")
         check_settings(self, section, "warmup weight_decay", lambda x: x >= 0, "at least 0")
         check_settings(self, section, "beta1 beta2", lambda x: 0 <= x < 1, betas)
+        check_settings(self, section, "average_from", lambda n: n >= 1, "at least 1")
         check_settings(self, section, "clip_norm", lambda x: x > 0, "positive, or None")
         check_settings(self, section, "cut_fraction", lambda x: 0 < x < 1, "between 0 and 1")
         check_settings(self, section, "slant_ratio", lambda x: x >= 1, "at least 1")
@@ -90,6 +94,9 @@ class Optimizer(NamedTuple):
     gradients and updates, and nothing is computed for them. None: all have one."""
     later: tuple[tuple[int, "Optimizer"], ...] = ()
     """What takes its place: the update with which each begins, and an optimiser of the same state.
+    """
+    note: Callable[[PyTree, PyTree], PyTree] | None = None
+    """(parameters after an update, optimizer_state) -> optimizer_state, where that remembers them.
     """
     about: str = ""
     """What it trains, for people."""

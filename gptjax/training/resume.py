@@ -10,6 +10,7 @@ import numpy as np
 from gptjax.batch import Objective
 from gptjax.errors import NoCheckpointError, UserError
 from gptjax.training import parallel
+from gptjax.training.average import parted, put_together
 from gptjax.training.checkpoint import Checkpoints, Restored
 from gptjax.training.optimizer import Optimizer
 from gptjax.training.step import Progress, TrainState
@@ -62,8 +63,9 @@ def resume_or_start(
 
 
 def items_of(params: PyTree, optimizer_state: PyTree, carry: PyTree) -> dict[str, PyTree]:
-    """What a checkpoint to resume from holds; a carry only where there is a state."""
-    items = {"params": params, "optimizer": optimizer_state}
+    """What a checkpoint to resume from holds; a carry only where there is a state, and an average
+    only where there is one."""
+    items = {"params": params, **parted(optimizer_state)}
     return {**items, "carry": carry} if jax.tree.leaves(carry) else items
 
 
@@ -94,7 +96,7 @@ def _without_lost_best(restored: Restored) -> tuple[dict[str, Any], list[str]]:
 
 def _on_devices(items: Mapping[str, PyTree], step: int, seed: int) -> TrainState:
     progress = Progress(jnp.array(step, jnp.int32), jnp.array(False), jnp.array(seed, jnp.int32))
-    replicated = parallel.replicate((items["params"], items["optimizer"], progress))
+    replicated = parallel.replicate((items["params"], put_together(items), progress))
     params, optimizer_state, progress = replicated
     carry = parallel.shard_all(items.get("carry", ()))
     return TrainState(params, optimizer_state, progress, carry)

@@ -95,7 +95,8 @@ def make_train_step(
         def update(params: PyTree, optimizer_state: PyTree) -> tuple[PyTree, PyTree]:
             own, rest = _parts(params, optimizer.trained)
             updates, new_state = optimizer.update(gradients, optimizer_state, own)
-            return _whole(optax.apply_updates(own, updates), rest), new_state
+            new = _whole(optax.apply_updates(own, updates), rest)
+            return new, new_state if optimizer.note is None else optimizer.note(new, new_state)
 
         if _waits_for_branches():
             changed = update(params, optimizer_state)

@@ -19,7 +19,7 @@ from gptjax.data.text.streams import WholeDocuments
 from gptjax.data.text.unigram import unigram_perplexity
 from gptjax.data.text.windows import Windows
 from gptjax.data.tokenizers import byte_level
-from gptjax.data.tokenizers.tokenizer import BYTES, Tokenizer, VocabularyConfig
+from gptjax.data.tokenizers.tokenizer import BYTES, WORDS, Tokenizer, VocabularyConfig
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, after_updates, measured
 from gptjax.evaluation.sampling import continuations
@@ -33,7 +33,7 @@ from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.own_config import load_config
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.settings import RunConfig, Selection, with_length
-from gptjax.runs.start import check_not_source, load_source
+from gptjax.runs.start import check_not_source, check_words, load_source, with_words
 from gptjax.runs.train import Problem, Trained, create, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
@@ -142,12 +142,19 @@ def run(config: PretrainConfig) -> LanguageModelling:
         if resume == "never" and config.init is not None:
             if config.overwrite:
                 check_not_source(folder, (config.init,))
-            source = load_source(config.model, config.init, config.vocabulary.mode)
+            named = config.vocabulary.tokenizer
+            source = load_source(
+                config.model, config.init, config.vocabulary.mode, any_vocabulary=named is not None
+            )
+            if named == WORDS:
+                check_words(source, named)
         sources = texts.open_sources(config.corpus)
         for line in texts.report(sources):
             say(line)
         create(folder)
         tokenizer = _tokenizer(config, folder, resume, source, sources.train)
+        if source is not None:
+            source = with_words(source, tokenizer)
         if config.corpus.autoencodes:
             check_end(tokenizer)
         text = replace(config.corpus, predict_end=predicts_end(config.corpus, tokenizer))
@@ -247,12 +254,6 @@ def _tokenizer(
     )
     if report is not None:
         say(str(report))
-    if source is not None and tokenizer.fingerprint != source.tokenizer.fingerprint:
-        raise UserError(
-            f"--init {config.init} was trained with another tokenizer: its fingerprint is "
-            f"{source.tokenizer.fingerprint}, that of {config.vocabulary.tokenizer} "
-            f"{tokenizer.fingerprint}; leave --tokenizer out"
-        )
     return tokenizer
 
 

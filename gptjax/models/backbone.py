@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import (
@@ -227,6 +228,18 @@ def row_width(config: ModelConfig) -> int:
 def with_rows(config: ModelConfig, params: PyTree, rows: Float[Array, "S R"]) -> PyTree:
     """The parameters with further tokens after the vocabulary, which are read and predicted."""
     return make_backbone(config).with_rows(params, rows)
+
+
+def with_vocabulary(config: ModelConfig, params: PyTree, rows: Int[np.ndarray, " V"]) -> PyTree:
+    """The parameters of a model with another vocabulary, of which some tokens are known.
+
+    Args:
+        config: the model before.
+        params: its parameters.
+        rows: for each new token, the number of the token whose rows and bias it has; -1: it has the
+            mean of all of them (Howard and Ruder 2018, in their code).
+    """
+    return make_backbone(config).with_vocabulary(params, rows)
 
 
 def depth(config: ModelConfig, name: str) -> int:

@@ -87,6 +87,11 @@ class ModelConfig(Variant):
         return self.context_length
 
     @property
+    def fixed_context(self) -> bool:
+        """Whether a trained model keeps its context, because parameters belong to it."""
+        return True
+
+    @property
     def num_heads(self) -> int | None:
         """Attention heads; None: the family has none."""
         return None

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from gptjax.errors import UserError
@@ -120,6 +121,19 @@ class Family(nn.Module):
         if "output_bias" in params:
             longer["output_bias"] = jnp.pad(params["output_bias"], (0, len(rows)))
         return longer
+
+    @nn.nowrap
+    def with_vocabulary(self, params: Any, rows: Int[np.ndarray, " V"]) -> Any:
+        """The parameters of a model of other tokens, as numpy arrays."""
+
+        def renewed(table: Any) -> np.ndarray:
+            old: np.ndarray = np.asarray(table)
+            new: np.ndarray = old[np.maximum(rows, 0)]
+            new[rows < 0] = old.mean(0)
+            return new
+
+        names = ("token_embedding", "output_table", "output_bias")
+        return {**params, **{name: renewed(params[name]) for name in names if name in params}}
 
     @nn.nowrap
     def depth(self, name: str) -> int:

@@ -122,6 +122,10 @@ class LSTMConfig(ModelConfig):
         return self.layer_units or (each,) * self.num_layers
 
     @property
+    def fixed_context(self) -> bool:
+        return False
+
+    @property
     def cells(self) -> int:
         """The memory cells of a layer; of the largest one."""
         return max(self.layer_cells)

@@ -62,6 +62,10 @@ class MLSTMConfig(ModelConfig):
             )
 
     @property
+    def fixed_context(self) -> bool:
+        return False
+
+    @property
     def cells(self) -> int:
         """The memory cells of a layer."""
         return self.width

@@ -32,10 +32,17 @@ def shape_fingerprint(model: ModelConfig) -> str:
 
 
 def check_same_shape(wanted: ModelConfig, loaded: ModelConfig, source: str) -> None:
-    """Refuse settings that ask for another shape than the loaded model of ``source`` has."""
-    other = {"kind": loaded.kind, **loaded.shape()}
-    for key, asked in {"kind": wanted.kind, **wanted.shape()}.items():
-        if asked != (there := other.get(key)):
+    """Refuse settings that ask for another shape than the loaded model of ``source`` has.
+
+    A model without positions may have another context.
+    """
+    free = () if wanted.fixed_context else ("context_length",)
+    asked_for, found = ({"kind": one.kind, **one.shape()} for one in (wanted, loaded))
+    for key in dict.fromkeys((*asked_for, *found)):
+        # Some settings have a part in the shape only where they are not as usual.
+        asked = asked_for.get(key, getattr(wanted, key, None))
+        there = found.get(key, getattr(loaded, key, None))
+        if key not in free and asked != there:
             raise UserError(
                 f"{source} has model.{key} {there}, and the settings ask for {asked}; "
                 "a loaded model keeps its shape: leave the setting out, or start without `init`"

@@ -1,14 +1,17 @@
 """What a run begins with: the model, tokenizer and parameters of another one, a fresh task head."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
+from gptjax.data.tokenizers.words import WordTokenizer
 from gptjax.errors import UserError
-from gptjax.models.backbone import init_backbone
+from gptjax.models.backbone import init_backbone, with_vocabulary
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import TaskHeadConfig, init_task_head, transfer
 from gptjax.runs import identity
@@ -48,15 +51,60 @@ def newest_run() -> Path:
     return found
 
 
-def load_source(model: ModelConfig, source: str, mode: Mode | None) -> runs.Run:
-    """The model of ``source`` that a run begins with; its shape must be that of the settings."""
-    check_same_shape(model, load_config(source, model.num_heads), source)
+def load_source(
+    model: ModelConfig, source: str, mode: Mode | None, *, any_vocabulary: bool = False
+) -> runs.Run:
+    """The model of ``source`` that a run begins with; its shape must be that of the settings.
+
+    With ``any_vocabulary`` the size of the vocabulary may be another (see `with_words`).
+    """
+    there = load_config(source, model.num_heads)
+    asked = replace(model, vocabulary_size=there.vocabulary_size) if any_vocabulary else model
+    check_same_shape(asked, there, source)
     loaded = runs.load(source, num_heads=model.num_heads, mode=mode)
     if source.startswith(OPENAI) and model.num_heads is not None:
         size = model.width // model.num_heads
         say(f"{model.num_heads} heads of {size} (the files do not tell)")
     say(f"backbone: {source} ({loaded.checkpoint})")
     return loaded
+
+
+def check_words(loaded: runs.Run, tokenizer: str) -> None:
+    """Refuse another vocabulary of words for a run whose tokenizer is of another kind."""
+    if not isinstance(loaded.tokenizer, WordTokenizer):
+        raise UserError(
+            f"`vocabulary.tokenizer={tokenizer}`: the tokens of {loaded.source} are no words, so "
+            "its vocabulary cannot become another; leave the tokenizer out"
+        )
+
+
+def with_words(loaded: runs.Run, tokenizer: Tokenizer) -> runs.Run:
+    """The run for another vocabulary of words: each word that it has keeps its rows.
+
+    Words that it lacks begin with the mean of all rows.
+
+    Raises:
+        UserError: one of the two vocabularies is not of words, and the other is another.
+    """
+    old = loaded.tokenizer
+    if tokenizer.fingerprint == old.fingerprint:
+        return loaded
+    if not (isinstance(tokenizer, WordTokenizer) and isinstance(old, WordTokenizer)):
+        raise UserError(
+            f"`init={loaded.source}` was trained with another tokenizer: its fingerprint is "
+            f"{old.fingerprint}, that of the settings' {tokenizer.fingerprint}; leave "
+            "`vocabulary.tokenizer` out (only a vocabulary of words can become another)"
+        )
+    numbers = {word: number for number, word in enumerate(old.words)}
+    rows = np.array([numbers.get(word, -1) for word in tokenizer.words])
+    known = int((rows >= 0).sum())
+    say(
+        f"vocabulary: {known:,} of {tokenizer.size:,} words begin with their row in "
+        f"{loaded.source}, the others with the mean of its rows"
+    )
+    model = replace(loaded.model, vocabulary_size=tokenizer.size)
+    params = with_vocabulary(loaded.model, loaded.params, rows)
+    return replace(loaded, model=model, tokenizer=tokenizer, params=params)
 
 
 def open_source(

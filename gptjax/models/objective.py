@@ -57,15 +57,13 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
     With ``streams`` the rows of a batch go on from the batch before, but where they are ``fresh``:
     the carry is what the model remembers (`gptjax.models.backbone.advance`).
 
-    A model may have penalties (``config.penalties``). In training the loss then has their sum,
-    which is the metric ``penalty`` too; see `gptjax.models.penalties`.
+    In training, the penalties of the model are added to the loss, and are the metric ``penalty``
+    (`gptjax.models.penalties`).
 
     Raises:
         UserError: ``streams``, and the model has no state.
     """
-
-    def init(key: RandomKey) -> Any:
-        return init_backbone(config, key)
+    init = partial(init_backbone, config)
 
     def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
         length = batch.tokens.shape[-1]
@@ -76,11 +74,11 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
         if key is not None and config.fidelity == "released":
             key, drop_key = jax.random.split(key)
         params, table, bias = for_loss(config, params, drop_key)
-        extra: Array | None = None
         fresh = jnp.asarray(batch.fresh).reshape(len(tokens), -1) if streams else None
+        extra: Array | None = None
         if key is not None and any(config.penalties):
-            before = carry if streams else None
-            found = regularised(config, params, tokens[:, :-1], key, before, fresh)
+            given = (tokens[:, :-1], key, carry if streams else None, fresh)
+            found = regularised(config, params, *given)
             seen, carry = found.states, found.carry if streams else carry
             extra = penalty(config.penalties, found, *of_windows(weights, fresh))
         elif streams:
@@ -90,8 +88,7 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
         rows, targets = seen.reshape(-1, seen.shape[-1]), tokens[:, 1:].reshape(-1)
         if end is None or key is not None:
             total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
-            sums = Sums(total, weights.sum(), {"accuracy": correct})
-            return sums if extra is None else _with_penalty(sums, extra), carry
+            return _with(extra, Sums(total, weights.sum(), {"accuracy": correct})), carry
         ending = jnp.where(tokens[:, 1:] == end, weights, 0.0)
         weights = jnp.where(tokens[:, 1:] == end, 0.0, weights)
         both = (weights.reshape(-1), ending.reshape(-1))
@@ -99,15 +96,17 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
         metrics = {"accuracy": correct, "end_loss": (end_loss, ending.sum())}
         return Sums(total, weights.sum(), metrics), carry
 
-    thin = partial(thinned, config) if config.thins else None
+    found = Objective(init, loss, thin=partial(thinned, config) if config.thins else None)
     if not streams:
-        return Objective(init, loss, thin=thin)
+        return found
     empty_carry(config, 1)  # refuses a model without state
-    return Objective(init, loss, partial(empty_carry, config), thin)
+    return found._replace(init_carry=partial(empty_carry, config))
 
 
-def _with_penalty(sums: Sums, extra: Array) -> Sums:
+def _with(extra: Array | None, sums: Sums) -> Sums:
     """The sums with what is added for the states."""
+    if extra is None:
+        return sums
     return Sums(sums.loss + extra, sums.weight, {**sums.metrics, "penalty": extra})
 
 
@@ -167,7 +166,7 @@ def task(
         sums = _task_sums(batch, lm_coefficient, head.fewer, label_gain, *given)
         if read is not None:
             extent = of_sequences(*_extent(batch, head.fewer))
-            sums = _with_penalty(sums, penalty(config.penalties, read, *extent))
+            sums = _with(penalty(config.penalties, read, *extent), sums)
         return sums, carry
 
     def log_probabilities(params: Any, batch: Batch) -> Array:

@@ -272,7 +272,7 @@ def restore_params(
     substitute: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[PyTree, int, str]:
-    """The parameters of a finished or interrupted run, for evaluation: their average if it has one.
+    """The parameters of a run, for evaluation: their average if it has one.
 
     Args:
         folder: holds `last/`, `best/` and `curve/`.
@@ -305,11 +305,9 @@ def restore_params(
         there = ", ".join(f"{kind}/{step}" for kind in steps for step in steps[kind]) or "none"
         raise UserError(f"{folder}: no checkpoint {which!r}; there are: {there}")
     paths = {f"{kind}/{step}": folder / kind / str(step) for kind, step in candidates}
-
-    def wanted(path: Path) -> Items:
-        return {AVERAGE if (path / AVERAGE).exists() else "params": target}
-
-    path, items, info, damages = _first_good(folder, paths, wanted, accepted or {})
+    path, items, info, damages = _first_good(
+        folder, paths, lambda path: {_evaluated(path): target}, accepted or {}
+    )
     found = f"{path.parent.name}/{path.name}"
     if damages and not substitute and not which.isdigit():
         damaged = next(iter(paths.values()))
@@ -324,6 +322,11 @@ def restore_params(
         say(f"the best checkpoint, best/{best}, is no longer there; {found} is taken")
     (params,) = items.values()
     return params, int(path.name), path.parent.name
+
+
+def _evaluated(path: Path) -> str:
+    """The item of a checkpoint that is evaluated."""
+    return AVERAGE if (path / AVERAGE).exists() else "params"
 
 
 def _first_good(

@@ -4,8 +4,9 @@
 
 A step is that of a language model over bytes: embedding, one recurrent layer, output, loss, the
 gradients clipped, Adam. The LSTM stands beside ``torch.nn.LSTM``, the multiplicative LSTM beside a
-loop over the tokens that ``torch.jit.script`` compiles. Both sides compute in float32 and in
-bfloat16, PyTorch's under ``autocast``, and its products are at their widest
+loop over the tokens that ``torch.jit.script`` compiles. AWD-LSTM, which reads words in windows that
+go on, stands beside three ``torch.nn.LSTM`` with dropout of their weights. Both sides compute in
+float32 and in bfloat16, PyTorch's under ``autocast``, and its products are at their widest
 (`step_benchmark.widest`). The faster type of each side counts. Each side is a process of its own;
 they take turns, and the medians of the blocks are compared. The last column is what it costs to
 carry the state from step to step, in float32. Needs the ``parity`` extra.
@@ -30,7 +31,11 @@ from gptjax.report.drawing import save
 from gptjax.report.figures import Table, markdown
 
 VOCABULARY = 256
-LSTM, MLSTM = "LSTM", "multiplicative LSTM"
+LSTM, MLSTM, AWD = "LSTM", "multiplicative LSTM", "AWD-LSTM"
+# Of AWD-LSTM: layers, their cells, words of the vocabulary, and tokens of a row.
+LAYERS, WIDTH, WORDS, WINDOW = 3, 384, 10_000, 70
+WORD, INPUT, WEIGHT, HIDDEN, OUTPUT = 0.02, 0.25, 0.2, 0.15, 0.1  # what is dropped
+ACTIVATION, TEMPORAL = 2.0, 1.0  # penalties
 DTYPES = ("float32", "bfloat16")
 
 
@@ -67,6 +72,39 @@ class TorchLSTM(nn.Module):
         """Logits [T, B, V] of tokens [T, B]."""
         states, _ = self.lstm(self.embedding(tokens))
         return self.projection(states) @ self.embedding.weight.T
+
+
+class TorchAWD(nn.Module):
+    """AWD-LSTM: its five dropouts, its two penalties, and states that go on from call to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, WIDTH)
+        self.layers = nn.ModuleList(nn.LSTM(WIDTH, WIDTH) for _ in range(LAYERS))
+        self.raw = nn.ParameterList()
+        for layer in self.layers:
+            self.raw.append(nn.Parameter(layer.weight_hh_l0.detach().clone()))
+            del layer._parameters["weight_hh_l0"]
+        self.state: list[Any] = [None] * LAYERS
+        self.penalty = torch.zeros(())
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits [T, B, V] of tokens [T, B]; the penalty lies in ``penalty`` then."""
+        rows = nn.functional.dropout(torch.ones(WORDS, 1), WORD)
+        x = _locked(self.embedding(tokens) * rows[tokens], INPUT)
+        for number, layer in enumerate(self.layers):
+            layer.weight_hh_l0 = nn.functional.dropout(self.raw[number], WEIGHT)
+            raw, state = layer(x, self.state[number])
+            self.state[number] = tuple(one.detach() for one in state)
+            x = _locked(raw, HIDDEN if number < LAYERS - 1 else OUTPUT)
+        change = raw.float()[1:] - raw.float()[:-1]
+        self.penalty = ACTIVATION * x.float().square().mean() + TEMPORAL * change.square().mean()
+        return x @ self.embedding.weight.T
+
+
+def _locked(x: torch.Tensor, rate: float) -> torch.Tensor:
+    """Dropout of [T, B, D] with one mask for all positions."""
+    return x * nn.functional.dropout(x.new_ones(1, *x.shape[1:]), rate)
 
 
 class Normalised(nn.Module):
@@ -120,15 +158,22 @@ def pytorch(
     name: str, cells: int, embedding: int, batch_size: int, context: int, dtype: str
 ) -> Callable[[int], None]:
     """Training for a number of steps, for a process of its own."""
-    model = TorchLSTM(cells) if name == LSTM else TorchMLSTM(cells, embedding)
+    made: dict[str, Callable[[], nn.Module]] = {
+        LSTM: lambda: TorchLSTM(cells),
+        MLSTM: lambda: TorchMLSTM(cells, embedding),
+        AWD: TorchAWD,
+    }
+    model = made[name]()
     adam = torch.optim.Adam(model.parameters(), fused=True)
-    tokens = torch.randint(VOCABULARY, (context + 1, batch_size))
+    tokens = torch.randint(WORDS if name == AWD else VOCABULARY, (context + 1, batch_size))
 
     def train(count: int) -> None:
         for _ in range(count):
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
                 logits = model(tokens[:-1])
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[1:].flatten())
+            if isinstance(model, TorchAWD):
+                loss = loss + model.penalty
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
@@ -150,7 +195,30 @@ def models(config: RecurrentConfig) -> dict[str, ModelConfig]:
     return {
         LSTM: LSTMConfig(width=config.cells, **common),
         MLSTM: MLSTMConfig(embedding_width=config.embedding, **common),
+        AWD: awd(),
     }
+
+
+def awd() -> LSTMConfig:
+    """The AWD-LSTM that is measured: that of the preset small-awd."""
+    return LSTMConfig(
+        vocabulary_size=WORDS,
+        context_length=WINDOW,
+        num_layers=LAYERS,
+        width=WIDTH,
+        map_back=False,
+        biases=2,
+        forget_bias=0.0,
+        embedding_dropout=0.0,
+        residual_dropout=0.0,
+        word_dropout=WORD,
+        input_dropout=INPUT,
+        weight_dropout=WEIGHT,
+        hidden_dropout=HIDDEN,
+        output_dropout=OUTPUT,
+        activation_penalty=ACTIVATION,
+        temporal_penalty=TEMPORAL,
+    )
 
 
 def seconds(name: str, model: ModelConfig, config: RecurrentConfig) -> dict[str, float]:
@@ -160,15 +228,18 @@ def seconds(name: str, model: ModelConfig, config: RecurrentConfig) -> dict[str,
         sides = {}
         for dtype in DTYPES:
             given: dict[str, Any] = {"model": {**asdict(model), "dtype": dtype}}
-            given["batch_size"] = config.batch_size
+            given |= {"batch_size": config.batch_size, "streams": name == AWD}
             ours = Side("our_side:training", given, keeps_memory=True)
             sides[f"ours {dtype}"] = stack.enter_context(ours)
             asked = {"name": name, "cells": config.cells, "embedding": config.embedding}
-            asked |= {"batch_size": config.batch_size, "context": config.context, "dtype": dtype}
+            asked |= {"batch_size": config.batch_size, "dtype": dtype}
+            asked["context"] = model.context_length
             theirs = Side("recurrent_benchmark:pytorch", asked, environment=environment)
             sides[f"theirs {dtype}"] = stack.enter_context(theirs)
-        given = {"model": asdict(model), "batch_size": config.batch_size, "streams": True}
-        sides["carried"] = stack.enter_context(Side("our_side:training", given, keeps_memory=True))
+        if name != AWD:  # whose state is carried always
+            given = {"model": asdict(model), "batch_size": config.batch_size, "streams": True}
+            carried = Side("our_side:training", given, keeps_memory=True)
+            sides["carried"] = stack.enter_context(carried)
         turns = take_turns(sides, config.blocks, config.block_seconds)
     return {name: turn.wall for name, turn in turns.items()}
 
@@ -182,8 +253,8 @@ def main(config: RecurrentConfig) -> None:
             [found[f"{side} {dtype}"] for dtype in DTYPES] for side in ("ours", "theirs")
         )
         times = (f"{1000 * one:.0f}" for one in (*ours, *theirs))
-        carrying = found["carried"] / ours[0] - 1
-        rows.append((name, *times, f"{min(theirs) / min(ours):.2f}", f"{carrying:+.1%}"))
+        carrying = f"{found['carried'] / ours[0] - 1:+.1%}" if "carried" in found else "-"
+        rows.append((name, *times, f"{min(theirs) / min(ours):.2f}", carrying))
     heads = (
         *("model", "gptjax float32, ms a step", "gptjax bfloat16"),
         *("PyTorch float32", "PyTorch autocast bfloat16"),
@@ -191,8 +262,9 @@ def main(config: RecurrentConfig) -> None:
     )
     caption = (
         f"{config.cells} cells, {config.batch_size} x {config.context} tokens, vocabulary "
-        f"{VOCABULARY}, {torch.get_num_threads()} threads, medians of {config.blocks} blocks by "
-        f"turns; PyTorch {torch.__version__}."
+        f"{VOCABULARY}; of AWD-LSTM {LAYERS} x {WIDTH} cells, {config.batch_size} x {WINDOW} "
+        f"tokens, vocabulary {WORDS}; {torch.get_num_threads()} threads, medians of "
+        f"{config.blocks} blocks by turns; PyTorch {torch.__version__}."
     )
     title = "Steps of recurrent models"
     table = Table("recurrent-benchmark", title, caption, heads, tuple(rows), ("",) * len(rows))

@@ -24,6 +24,9 @@ class Batch(NamedTuple):
             that only pads the batch.
         fresh: bool [B, K, T - 1], in batches whose rows go on from the batch before: where nothing
             is remembered of the positions before. None: every sequence stands alone.
+        states: [B, K, T, N, D], what a frozen backbone gives the task head, in the compute type, of
+            N depths; T is 1 where the head reads the state at ``extract`` alone. Padding is 0.
+            None: the backbone runs.
     """
 
     tokens: Array
@@ -32,6 +35,7 @@ class Batch(NamedTuple):
     targets: Array
     weights: Array
     fresh: Array | None = None
+    states: Array | None = None
 
 
 class Sums(NamedTuple):

@@ -79,7 +79,7 @@ def run(config: ExportConfig) -> Path:
     if (task := loaded.task) is not None:
         if loaded.head != USUAL:
             raise UserError(
-                f"--run {config.run}: its task head (task.pooling, head_width, head_norm) has no "
+                f"--run {config.run}: its task head (task.pooling, model, mix, …) has no "
                 "place in the hub's format; --format openai writes the backbone alone"
             )
         kind, scale = HEADS[task.format], task.scores is not None

@@ -206,6 +206,7 @@ def _functions(
         freeze_backbone=section.freeze_backbone,
         positions=positions,
         label_gain=section.label_gain,
+        mix_l2=section.mix_l2,
     )
 
 
@@ -246,6 +247,7 @@ def _identity(section: TaskConfig, task: Task, positions: int | None) -> dict[st
         freeze_special_rows=section.freeze_special_rows,
         label_gain=section.label_gain,
         shape=section.head_shape,
+        mix_l2=section.mix_l2,
         positions=positions,
     )
 

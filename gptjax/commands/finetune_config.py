@@ -15,10 +15,10 @@ from gptjax.data.tasks.weights import check_class_weights
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import LARGEST, UserError, check_counts, check_settings, shown
-from gptjax.models.task_head import HeadPooling, HeadShape
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import check_label_gain
+from gptjax.runs.head_options import HeadOptions
 from gptjax.runs.own_config import load_config, read_table
 from gptjax.runs.published import is_published, short_name
 from gptjax.runs.settings import RunConfig, Selection, with_length
@@ -49,7 +49,7 @@ class TaskSource:
 
 
 @dataclass(frozen=True)
-class TaskConfig(TableOptions, TaskSource):
+class TaskConfig(HeadOptions, TableOptions, TaskSource):
     """Section `task`: which task, from where, and how the backbone takes part."""
 
     # The options of their own names, which `TableOptions` describes.
@@ -92,37 +92,23 @@ class TaskConfig(TableOptions, TaskSource):
     freeze_special_rows: bool = False
     """With --freeze-backbone: leave the rows of the special tokens as they are drawn. A step then
     costs the head alone."""
-    classifier_dropout: float = 0.1
-    """Probability of dropping a component of the state before the classifier."""
-    pooling: HeadPooling = "extract"
-    """Which states the head reads: the extract token's, as GPT-1; or of the text's tokens the last,
-    the mean, the highest of each component, or all three (concat), as ULMFiT."""
-    head_width: int | None = None
-    """Size of a hidden layer of the head, with ReLU. None: a linear map alone, as GPT-1."""
-    head_norm: bool = False
-    """Whether LayerNorm stands before each linear map of the head."""
-
+    keep_states: Literal["auto", "always", "never"] | None = since(before="never", now="auto")
+    """Whether the states of a frozen backbone are computed once and kept in the cache: where that
+    is possible and there is room on the disk (auto), or else refused (always). None: auto; a run
+    from before this setting goes on with never."""
     label_gain: bool = False
     """Whether the label is learnt at every position of a text, and not at its end alone: the later,
     the more it counts (the linear gain of Dai and Le 2015, for long texts)."""
 
-    @property
-    def head_shape(self) -> HeadShape:
-        """The shape of the head that these settings ask for."""
-        return HeadShape(self.pooling, self.head_width, self.head_norm)
-
     def __post_init__(self) -> None:
-        check_counts(self, "task", "max_train max_valid head_width")
+        super().__post_init__()
+        check_counts(self, "task", "max_train max_valid")
         if self.freeze_special_rows and not self.freeze_backbone:
             raise UserError(
                 "task.freeze_special_rows: is for task.freeze_backbone; set both, or neither"
             )
         check_counts(self, "task", "transfer_layers", least=0)
         check_settings(self, "task", "lm_coefficient", lambda x: x >= 0, "at least 0")
-        if not 0 <= (dropout := self.classifier_dropout) < 1:
-            raise UserError(
-                f"task.classifier_dropout is {dropout}: it must be at least 0 and less than 1"
-            )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from gptjax.models.backbone import make_backbone, with_rows
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import Family
 from gptjax.models.objective import is_text
-from gptjax.models.task_head import NUM_SPECIALS, head_features, head_logits
+from gptjax.models.task_head import NUM_SPECIALS, task_logits
 from gptjax.runs.head import head_config
 from gptjax.runs.open import load as load_run
 from gptjax.runs.predictions import class_names
@@ -133,16 +133,19 @@ class Model(Inspection):
         return jnp.asarray(tokens)
 
     def head_logits(
-        self, states: Float[Array, "R T D"], tokens: Int[Array, "R T"]
+        self,
+        states: Float[Array, "R T D"] | Float[Array, "N R T D"],
+        tokens: Int[Array, "R T"],
     ) -> Float[Array, "B C"]:
         """Logits of a fine-tuned run's classes, or choices, from the states of its sequences.
 
         Args:
-            states: what ``module.apply`` made of ``tokens``.
+            states: what ``module.apply`` made of ``tokens``; for a head that mixes depths, with
+                ``method="layer_states"``.
             tokens: from `sequences`.
 
         Raises:
-            UserError: the run is not fine-tuned.
+            UserError: the run is not fine-tuned, or its head mixes depths and is given one.
         """
         if self.task is None:
             raise UserError(
@@ -152,11 +155,14 @@ class Model(Inspection):
         head = head_config(self.task, fewer=self.task.format == "choice", shape=self.head)
         each = self._sequences_of_an_example(self.task)
         tokens = jnp.asarray(tokens).reshape(-1, each, tokens.shape[-1])
-        states = jnp.asarray(states).reshape(*tokens.shape, -1)
+        states = jnp.asarray(states)
+        if (states.ndim == 4) != self.head.mix:
+            depths = "all depths (method layer_states)" if self.head.mix else "the last depth"
+            raise UserError(f"`states`: this head reads the states of {depths}")
+        states = states.reshape(*states.shape[:-3], *tokens.shape, states.shape[-1])
         extract = (tokens == size + NUM_SPECIALS - 1).argmax(-1)
         own = is_text(tokens, extract, size)
-        features = head_features(states, own, extract, self.head.pooling)
-        return head_logits(self.params["adapter"]["head"], features, head, None, extract > 0)
+        return task_logits(self.params["adapter"]["head"], states, own, extract, head)
 
     @staticmethod
     def _sequences_of_an_example(task: Task) -> int:

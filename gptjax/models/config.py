@@ -116,6 +116,12 @@ class ModelConfig(Variant):
         """What the objective adds for large states, and for states that change (0: nothing)."""
         return 0.0, 0.0
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether something of the backbone is dropped in training."""
+        names = (field.name for field in dataclasses.fields(self))
+        return any(getattr(self, name) > 0 for name in names if name.endswith("_dropout"))
+
     def for_perplexity(self) -> "ModelConfig":
         """The same model with a loss over the tokens, and nothing else."""
         return self

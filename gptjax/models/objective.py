@@ -16,6 +16,7 @@ from gptjax.models.backbone import (
     empty_carry,
     for_loss,
     init_backbone,
+    layer_states,
     regularised,
     states,
     thinned,
@@ -24,15 +25,14 @@ from gptjax.models.backbone import (
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey, Regularised
+from gptjax.models.mix import mix_penalty
 from gptjax.models.penalties import of_sequences, of_windows, penalty
 from gptjax.models.task_head import (
     NUM_SPECIALS,
     TaskHeadConfig,
-    head_features,
-    head_logits,
     init_task_head,
     linear_gain,
-    logits_everywhere,
+    task_logits,
 )
 
 
@@ -114,10 +114,12 @@ class TaskFunctions(NamedTuple):
     """Fine-tuning as pure functions.
 
     ``log_probabilities`` is float32 [B, C], over the classes or choices, without dropout.
+    ``states`` are what a batch may have in the place of a backbone that is frozen (see `Batch`).
     """
 
     objective: Objective
     log_probabilities: Callable[[Any, Batch], Array]
+    states: Callable[[Any, Batch], Array]
 
 
 def task(
@@ -128,6 +130,7 @@ def task(
     freeze_backbone: bool = False,
     positions: int | None = None,
     label_gain: bool = False,
+    mix_l2: float = 0.0,
 ) -> TaskFunctions:
     """Supervised fine-tuning with an auxiliary LM loss (paper, equations 3 to 5).
 
@@ -149,6 +152,7 @@ def task(
             released code keeps as many as the longest sequence has. None: all.
         label_gain: the label's cross-entropy is the mean over all positions of an example's one
             sequence, by their `linear_gain`. Predictions are of the extract token all the same.
+        mix_l2: what the loss has of the sum of the squared weights of the head's mix.
     """
 
     def init(key: RandomKey) -> Any:
@@ -161,23 +165,36 @@ def task(
     run = partial(_read, config, head, freeze_backbone, positions)
 
     def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
-        logits, found, table, bias, read = run(params, batch, key, label_gain)
+        logits, found, table, bias, penalised = run(params, batch, key, label_gain)
         given = (logits, found, table, bias)
         sums = _task_sums(batch, lm_coefficient, head.fewer, label_gain, *given)
-        if read is not None:
+        if mix_l2:  # times the weight, since what is minimised is the mean
+            added = mix_l2 * mix_penalty(params["adapter"]["head"]) * sums.weight
+            sums = sums._replace(loss=sums.loss + added)
+        if penalised is not None:
             extent = of_sequences(*_extent(batch, head.fewer))
-            sums = _with(penalty(config.penalties, read, *extent), sums)
+            sums = _with(penalty(config.penalties, penalised, *extent), sums)
         return sums, carry
 
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])
 
+    def read(params: Any, batch: Batch) -> Array:
+        extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
+        rows = params["adapter"]["special_embedding"]
+        longer = with_rows(config, params["backbone"], rows)
+        backbone, _, _ = for_loss(extended, longer, None, positions)
+        found = _depths(extended, head, backbone, jnp.asarray(batch.tokens), None)
+        if head.shape.reads_ends and not label_gain:
+            ends = jnp.asarray(batch.extract)[None, ..., None, None]
+            found = jnp.take_along_axis(found, ends, axis=3)
+        return jnp.moveaxis(found, 0, 3)
+
     def thin(params: Any, key: RandomKey) -> Any:
         return {**params, "backbone": thinned(config, params["backbone"], key)}
 
-    return TaskFunctions(
-        Objective(init, loss, thin=thin if config.thins else None), log_probabilities
-    )
+    trained = Objective(init, loss, thin=thin if config.thins else None)
+    return TaskFunctions(trained, log_probabilities, read)
 
 
 def _extent(batch: Batch, fewer: bool) -> tuple[Array, Array]:
@@ -211,18 +228,27 @@ def _read(
     drop_key = None if key is None else jax.random.fold_in(key, 2)
     longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
     backbone, table, bias = for_loss(extended, longer, drop_key, positions)
+    if batch.states is None:
+        depths = _depths(extended, head, backbone, tokens, keys[0])
+    else:
+        depths = jnp.moveaxis(jnp.asarray(batch.states), 3, 0)
+    found = depths[-1]
+    read = depths if head.shape.mix else found
+    maps, text = params["adapter"]["head"], is_text(tokens, extract, config.vocabulary_size)
+    logits = task_logits(maps, read, text, extract, head, keys[1], everywhere)
+    return logits, found, table, bias
+
+
+def _depths(
+    config: ModelConfig, head: TaskHeadConfig, backbone: Any, tokens: Array, key: RandomKey | None
+) -> Array:
+    """The states [N, B, K, T, D] after every depth where the head mixes them, else the last."""
     rows = tokens.reshape(-1, tokens.shape[-1])
-    read = None
-    if key is not None and any(config.penalties):
-        read = regularised(extended, backbone, rows, keys[0], None, None)
-    seen = states(extended, backbone, rows, keys[0]) if read is None else read.states
-    found = seen.reshape(*tokens.shape, -1)
-    maps = params["adapter"]["head"]
-    if everywhere:
-        return logits_everywhere(maps, found, head, keys[1]), found, table, bias, read
-    text = is_text(tokens, extract, config.vocabulary_size)
-    features = head_features(found, text, extract, head.shape.pooling)
-    return head_logits(maps, features, head, keys[1], extract > 0), found, table, bias, read
+    if head.shape.mix:
+        found = layer_states(config, backbone, rows, key)
+    else:
+        found = states(config, backbone, rows, key)[None]
+    return found.reshape(len(found), *tokens.shape, -1)
 
 
 def is_text(tokens: Array, extract: Array, size: int) -> Array:

@@ -7,7 +7,7 @@ under the key ``adapter``, and it stays, so that old runs resume. A head of anot
 (`HeadShape`) has further arrays in ``head``.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import jax
@@ -16,10 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.errors import UserError
 from gptjax.models.backbone import depth, names_of, row_width
+from gptjax.models.bilstm import DIRECTIONS, bilstm_arrays, init_bilstm, read_both_ways
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import RandomKey
 from gptjax.models.layers import layer_norm
+from gptjax.models.mix import mix_arrays, scalar_mix
 from gptjax.models.pooling import Pooling, pool, pooled_width
 
 # The logit of a sequence that is missing: nothing beside any other, and finite, so that nothing
@@ -28,6 +30,7 @@ MISSING = -1e30
 NUM_SPECIALS = 3  # start, delimiter, extract: the ids after the vocabulary, in this order
 PyTree = Any
 HeadPooling = Literal["extract"] | Pooling
+HeadModel = Literal["linear", "bilstm"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,25 @@ class HeadShape:
     pooling: HeadPooling = "extract"  # which states are read (`head_features`)
     width: int | None = None  # of a hidden layer; None is no such layer
     norm: bool = False  # LayerNorm before each linear map
+    # Reads a learned mix of all depths in the place of the last one (`gptjax.models.mix`); with
+    # mix_norm each depth is normalised over what a device sees of a batch.
+    mix: bool = False
+    mix_norm: bool = False
+    model: HeadModel = "linear"  # what reads the states before they are pooled; linear is nothing
+    units: int | None = None  # cells of a bilstm in each direction; None: the width of the states
+
+    def described(self) -> dict[str, Any]:
+        """Its fields by name; those that came later where they are not as usual, so that older
+        heads are the same heads."""
+        usual = {field.name: field.default for field in fields(self)}
+        older = ("pooling", "width", "norm")
+        found = asdict(self)
+        return {name: found[name] for name in found if name in older or found[name] != usual[name]}
+
+    @property
+    def reads_ends(self) -> bool:
+        """Whether the states at the extract tokens are all that is read."""
+        return self.pooling == "extract" and self.model == "linear" and not self.mix_norm
 
 
 USUAL = HeadShape()
@@ -71,27 +93,37 @@ def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) ->
     std = config.initial_std
     size = (NUM_SPECIALS, row_width(config))
     arrays: dict[str, Array] = {}
-    for name, shape in head_arrays(config.width, head).items():
+    for name, shape in head_arrays(config, head).items():
+        if name.startswith(DIRECTIONS):
+            continue
         if name.endswith("kernel"):
             own = kernel if name == "kernel" else jax.random.fold_in(kernel, 1)
             arrays[name] = std * jax.random.normal(own, shape, jnp.float32)
         else:
             fill = jnp.ones if name.endswith("scale") else jnp.zeros
             arrays[name] = fill(shape, jnp.float32)
+    if head.shape.model == "bilstm":
+        units = head.shape.units or config.width
+        arrays |= init_bilstm(config.width, units, jax.random.fold_in(kernel, 2))
     return {
         "special_embedding": std * jax.random.normal(rows, size, jnp.float32),
         "head": arrays,
     }
 
 
-def head_arrays(width: int, head: TaskHeadConfig) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of a head's arrays, on states of this width.
+def head_arrays(config: ModelConfig, head: TaskHeadConfig) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a head's arrays, on the states of this backbone.
 
     ``kernel`` and ``bias`` are the map to the classes, those with ``hidden_`` of the hidden layer,
-    and ``norm_`` and ``hidden_norm_`` of the LayerNorm before each of the two.
+    and ``norm_`` and ``hidden_norm_`` of the LayerNorm before each of the two. Those of a mix begin
+    with ``mix_``, and of a bilstm with its two directions.
     """
-    shape = head.shape
-    arrays: dict[str, tuple[int, ...]] = {}
+    shape, width = head.shape, config.width
+    arrays = mix_arrays(config.num_layers) if shape.mix else {}
+    if shape.model == "bilstm":
+        units = shape.units or width
+        arrays |= bilstm_arrays(width, units)
+        width = len(DIRECTIONS) * units
     columns = head.num_classes if head.head == "classify" else 1
     features = width if shape.pooling == "extract" else pooled_width(width, shape.pooling)
     for prefix, size in (("hidden_", shape.width), ("", columns)):
@@ -118,6 +150,46 @@ def head_features(
     if pooling == "extract":
         return jnp.take_along_axis(states, extract[..., None, None], axis=2)[:, :, 0]
     return pool(states, text, pooling)
+
+
+def task_logits(
+    params: PyTree,
+    states: Float[Array, "B K T D"] | Float[Array, "N B K T D"],
+    text: Bool[Array, "B K T"],
+    extract: Int[Array, "B K"],
+    head: TaskHeadConfig,
+    key: RandomKey | None = None,
+    everywhere: bool = False,
+) -> Float[Array, "B C"] | Float[Array, "B T C"]:
+    """Logits of a head from the states of its sequences; float32.
+
+    Args:
+        params: the head's own arrays.
+        states: of the last depth, or of all N of them where the head mixes.
+        text: the positions that are pooled (`head_features`).
+        extract: the last position of each sequence, or 0 where a sequence is missing.
+        head: what kind of head.
+        key: of its dropout, or None for none.
+        everywhere: the logits at every position of an example's only sequence.
+    """
+    shape = head.shape
+    there = jnp.arange(states.shape[-2])[None, None] <= extract[..., None]
+    there = there & (extract > 0)[..., None]
+    if shape.mix:
+        states = scalar_mix(params, states, there if shape.mix_norm else None)
+    if everywhere:
+        return logits_everywhere(params, states, head, key)
+    if shape.model == "linear":
+        # Where the states are those at the extract tokens alone, there is one position.
+        at = jnp.minimum(extract, states.shape[-2] - 1)
+        features = head_features(states, text, at, shape.pooling)
+    else:
+        if key is not None and head.dropout > 0:  # the same of all sequences of an example
+            ones = jnp.ones((states.shape[0], 1, *states.shape[2:]), states.dtype)
+            states = states * dropout(ones, jax.random.fold_in(key, 2), head.dropout)
+        how = None if shape.pooling == "extract" else shape.pooling
+        features = read_both_ways(params, states, there, text, how)
+    return head_logits(params, features, head, key, extract > 0)
 
 
 def linear_gain(extract: Int[Array, " B"], length: int) -> Float[Array, "B T"]:

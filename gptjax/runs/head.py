@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args
@@ -21,12 +21,29 @@ from gptjax.finite import non_finite
 from gptjax.models.backbone import row_width
 from gptjax.models.config import ModelConfig
 from gptjax.models.pooling import Pooling
-from gptjax.models.task_head import NUM_SPECIALS, USUAL, HeadShape, TaskHeadConfig, head_arrays
+from gptjax.models.task_head import (
+    NUM_SPECIALS,
+    USUAL,
+    HeadModel,
+    HeadShape,
+    TaskHeadConfig,
+    head_arrays,
+)
 
 PyTree = Any
 # The file's metadata is one entry: the order of several is another one each time.
 DESCRIPTION = "gptjax"
-POOLINGS = (USUAL.pooling, *get_args(Pooling))
+# A head's settings in a section `task`, in the order of the fields of its shape: what is usual,
+# and which values, or types of them, there are.
+SETTINGS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
+    "pooling": (USUAL.pooling, (USUAL.pooling, *get_args(Pooling))),
+    "head_width": (USUAL.width, (int, NoneType)),
+    "head_norm": (USUAL.norm, (bool,)),
+    "mix": (USUAL.mix, (bool,)),
+    "mix_norm": (USUAL.mix_norm, (bool,)),
+    "model": (USUAL.model, get_args(HeadModel)),
+    "units": (USUAL.units, (int, NoneType)),
+}
 
 
 class Head(NamedTuple):
@@ -76,6 +93,11 @@ def check_label_gain(task: Task, shape: HeadShape) -> None:
             f"task.label_gain: reads every position by itself, and `task.pooling={shape.pooling}` "
             "reads them together; leave one of the two out"
         )
+    if shape.model != USUAL.model:
+        raise UserError(
+            f"task.label_gain: reads every position by itself, and `task.model={shape.model}` has "
+            "read the whole text there; leave one of the two out"
+        )
 
 
 def read_shape(section: Mapping[str, Any], where: str) -> HeadShape:
@@ -84,14 +106,14 @@ def read_shape(section: Mapping[str, Any], where: str) -> HeadShape:
     Raises:
         UserError: a value that is none.
     """
-    pooling, norm = section.get("pooling", USUAL.pooling), section.get("head_norm", False)
-    width = section.get("head_width")
-    if pooling not in POOLINGS or type(norm) is not bool or type(width) not in (int, NoneType):
-        raise UserError(
-            f"{where}: task.pooling = {pooling!r}, task.head_width = {width!r}, task.head_norm = "
-            f"{norm!r} are no task head"
-        )
-    return HeadShape(pooling, width, norm)
+    found = {name: section.get(name, usual) for name, (usual, _) in SETTINGS.items()}
+    for name, (_, allowed) in SETTINGS.items():
+        value = type(found[name]) if isinstance(allowed[0], type) else found[name]
+        if value not in allowed:
+            said = ", ".join(f"task.{one} = {found[one]!r}" for one in found)
+            raise UserError(f"{where}: {said} are no task head")
+    pooling, width, norm, *later = found.values()
+    return HeadShape(pooling, width, norm, *later)
 
 
 def write_head(
@@ -118,7 +140,7 @@ def write_head(
         "detect": "yes" if task.detect else "",
     }
     if shape != USUAL:  # files of the usual one are as they were
-        content["shape"] = json.dumps(asdict(shape))
+        content["shape"] = json.dumps(shape.described())
     described = json.dumps({**content, "fingerprint": _fingerprint(content, flat)})
     safetensors.save_file(flat, path, {DESCRIPTION: described})
 
@@ -154,7 +176,7 @@ def read_head(path: str | Path, model: ModelConfig) -> Head:
     task = replace(task, detect=bool(content.get("detect")))
     shape = _shape(content, str(path))
     wanted: dict[str, tuple[int, ...]] = {"special_embedding": (NUM_SPECIALS, row_width(model))}
-    arrays = head_arrays(model.width, head_config(task, shape=shape))
+    arrays = head_arrays(model, head_config(task, shape=shape))
     wanted |= {f"head.{name}": size for name, size in arrays.items()}
     if wanted != {name: array.shape for name, array in flat.items()}:
         raise UserError(f"{path}: is damaged, or of another model: its arrays do not fit")
@@ -172,12 +194,9 @@ def _shape(content: Mapping[str, Any], where: str) -> HeadShape:
         return USUAL
     try:
         fields = json.loads(content["shape"])
-        section = {
-            "pooling": fields["pooling"],
-            "head_width": fields["width"],
-            "head_norm": fields["norm"],
-        }
-    except (ValueError, TypeError, KeyError) as error:
+        older = {"head_width": fields.pop("width"), "head_norm": fields.pop("norm")}
+        section = {"pooling": fields.pop("pooling"), **older, **fields}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{where}: is damaged (the head's shape: {error})") from error
     return read_shape(section, where)
 

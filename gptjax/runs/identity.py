@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,7 @@ def task_identity(
     freeze_special_rows: bool = False,
     label_gain: bool = False,
     shape: HeadShape = USUAL,
+    mix_l2: float = 0.0,
     positions: int | None,
 ) -> dict[str, Any]:
     """What makes a training problem the same problem.
@@ -67,7 +67,8 @@ def task_identity(
         # Only where it is not as usual, so that runs from before there was a choice go on.
         **({"fidelity": "released", "positions": positions} if positions is not None else {}),
         **({"class_weights": task.class_weights} if task.class_weights is not None else {}),
-        **({"head": asdict(shape)} if shape != USUAL else {}),
+        **({"head": shape.described()} if shape != USUAL else {}),
+        **({"mix_l2": mix_l2} if mix_l2 else {}),
         **({"freeze_special_rows": True} if freeze_special_rows else {}),
         **({"label_gain": True} if label_gain else {}),
         "task": task.name,

@@ -105,6 +105,7 @@ def _check_task(folder: RunFolder, table: Mapping[str, Any], task: Task) -> None
             freeze_special_rows=bool(table["task"].get("freeze_special_rows")),
             label_gain=bool(table["task"].get("label_gain")),
             shape=load_head_shape(folder.path),
+            mix_l2=_setting(folder, {"mix_l2": 0.0, **table["task"]}, "mix_l2", float),
             positions=positions,
         )
         for positions in longest

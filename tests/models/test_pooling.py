@@ -107,7 +107,7 @@ def test_a_head_of_another_shape_is_its_definition(shape, kind, k, classes):
     head = TaskHeadConfig(kind, classes, shape=shape)
     params, batch = make_params(head), make_batch(k, classes)
     sizes = {name: array.shape for name, array in params["adapter"]["head"].items()}
-    assert sizes == head_arrays(CONFIG.width, head)
+    assert sizes == head_arrays(CONFIG, head)
     log_p = jax.jit(objective.task(CONFIG, head).log_probabilities)(params, batch)
     expected = log_softmax(by_definition(head, params, batch))
     np.testing.assert_allclose(log_p, expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,54 @@
+"""The settings of a task head, a part of the section `task`."""
+
+from dataclasses import dataclass, replace
+
+from gptjax.errors import UserError, check_counts, check_settings
+from gptjax.models.task_head import HeadModel, HeadPooling, HeadShape
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What the head of a task reads, and what it consists of."""
+
+    classifier_dropout: float = 0.1
+    """Probability of dropping a component of the state before the classifier."""
+    pooling: HeadPooling = "extract"
+    """Which states the head reads: the extract token's, as GPT-1; or of the text's tokens the last,
+    the mean, the highest of each component, or all three (concat), as ULMFiT."""
+    head_width: int | None = None
+    """Size of a hidden layer of the head, with ReLU. None: a linear map alone, as GPT-1."""
+    head_norm: bool = False
+    """Whether LayerNorm stands before each linear map of the head."""
+    model: HeadModel = "linear"
+    """What reads the states before they are pooled: nothing (linear), or an LSTM in both directions
+    (bilstm), of which pooling sees each from its own begin to its end."""
+    units: int | None = None
+    """Cells of the bilstm in each direction. None: the width of the model."""
+    mix: bool = False
+    """Whether the head reads a learned mix of all depths, embeddings and layers, in the place of
+    the last one (ELMo)."""
+    mix_norm: bool = False
+    """Whether the mix normalises each depth over all tokens of a batch, as far as one device sees
+    them at once."""
+    mix_l2: float = 0.0
+    """How much the loss has of the sum of the squared weights of the mix."""
+
+    @property
+    def head_shape(self) -> HeadShape:
+        """The shape of the head that these settings ask for."""
+        head = HeadShape(self.pooling, self.head_width, self.head_norm)
+        mixed = replace(head, mix=self.mix, mix_norm=self.mix_norm)
+        return replace(mixed, model=self.model, units=self.units)
+
+    def __post_init__(self) -> None:
+        check_counts(self, "task", "head_width units")
+        check_settings(self, "task", "mix_l2", lambda x: x >= 0, "at least 0")
+        if (self.mix_norm or self.mix_l2) and not self.mix:
+            name = "mix_norm" if self.mix_norm else "mix_l2"
+            raise UserError(f"task.{name}: is for task.mix; set both, or neither")
+        if self.units is not None and self.model == "linear":
+            raise UserError("task.units: is for task.model bilstm; set both, or neither")
+        if not 0 <= (dropout := self.classifier_dropout) < 1:
+            raise UserError(
+                f"task.classifier_dropout is {dropout}: it must be at least 0 and less than 1"
+            )

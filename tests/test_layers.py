@@ -25,15 +25,17 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Inside data: a folder knows those before it.
 DATA = ["tokenizers", "tables", "text", "tasks"]
-# A command knows no other command, but for these: fine-tuning's options, its end and its learning
-# curves have rooms of their own, and a sweep hands the configs and checks of the commands that it
-# runs to `gptjax.sweeps`.
+# A command knows no other command, but for these: fine-tuning's options, its end, its learning
+# curves and the states that it keeps have rooms of their own, and a sweep hands the configs and
+# checks of the commands that it runs to `gptjax.sweeps`.
 COMMANDS = {
     ("commands.finetune", "commands.finetune_config"),
     ("commands.finetune", "commands.finetune_results"),
     ("commands.finetune", "commands.finetune_sizes"),
+    ("commands.finetune", "commands.finetune_states"),
     ("commands.finetune_results", "commands.finetune_config"),
     ("commands.finetune_sizes", "commands.finetune_config"),
+    ("commands.finetune_states", "commands.finetune_config"),
     ("commands.sweep", "commands.finetune_config"),
     ("commands.sweep", "commands.pretrain"),
 }

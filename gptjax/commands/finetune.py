@@ -1,6 +1,7 @@
 """`gptjax finetune`: train a pre-trained model on a task, with one seed or several."""
 
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from gptjax.commands.finetune_config import (
 from gptjax.commands.finetune_config import defaults as defaults
 from gptjax.commands.finetune_results import conclude, facts_of, warn
 from gptjax.commands.finetune_sizes import holds_curve, run_sizes
+from gptjax.commands.finetune_states import check_states, frozen_params, kept_states
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode, lacks_options
 from gptjax.data.tasks.load import TaskData, for_training, load_task_data
@@ -29,6 +31,7 @@ from gptjax.data.tasks.weights import class_weights, describe, example_weights
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation import task_scores
+from gptjax.evaluation.frozen_states import FrozenStates
 from gptjax.evaluation.learning_curve import LearningCurve
 from gptjax.evaluation.task_scores import TaskEvaluator
 from gptjax.models import objective
@@ -70,6 +73,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         frozen = config.task.freeze_backbone
         memory.check_training(config.model, config.train, length=1, trainable=not frozen)
         _check_source(config, folder, resume)
+        check_states(config)
         data = _read_data(config, task)
         if data.sample and parallel.is_main():
             warn(task)
@@ -81,7 +85,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
                 config.model, config.init, config.like, config.tokenizer, config.vocabulary.mode
             )
         create(folder)
-        return _problem(config, folder, task, data, tokenizer, loaded)
+        return _problem(config, folder, task, data, tokenizer, loaded, resume)
 
     return train_run(config, str(out), prepare)
 
@@ -140,6 +144,7 @@ def _problem(
     data: TaskData,
     tokenizer: Tokenizer,
     loaded: runs.Run | None,
+    resume: str,
 ) -> Problem[TaskRun]:
     section, train, context = config.task, config.train, config.model.context_length
     encoded = _encode(config, task, data, tokenizer)
@@ -149,27 +154,27 @@ def _problem(
     fewer = lacks_options(sequences, task)
     head = head_config(task, section.classifier_dropout, fewer, section.head_shape)
     functions = _functions(config, head, positions)
-    batches = Bucketed(
-        encoded["train"].sequences,
-        data.splits["train"].examples,
-        task,
-        context_length=context,
-        batch_size=train.batch_size,
-        seed=train.seed,
-        shuffle=True,
-        weights=_weights(task, data.splits["train"]),
-        compiled_anew=bool(train.unfreeze),
-    )
-    say(batches.report())
     sizes = {"context_length": context, "batch_size": train.batch_size // train.accumulate}
+    params: Callable[[], Any] | None = None
+    if loaded is not None:
+        layers = section.transfer_layers
+        params = partial(start.initial_params, config.model, head, loaded, layers, train.seed)
+    frozen = params or partial(frozen_params, config, folder, functions, resume)
+    states = kept_states(config, task, data, encoded, functions, head, frozen, sizes)
+    batches = _batches(config, task, data, encoded, states)
+    say(batches.report())
     evaluators = {
         name: TaskEvaluator(
-            functions.log_probabilities, encoded[name].sequences, split.examples, task, **sizes
+            functions.log_probabilities,
+            encoded[name].sequences,
+            split.examples,
+            task,
+            **sizes,
+            states=states.get(name),
         )
         for name, split in data.splits.items()
         if name != "train"
     }
-    begin = partial(start.initial_params, config.model, head)
     same = _identity(section, task, positions)
     return Problem(
         config=config,
@@ -186,10 +191,32 @@ def _problem(
         identity={"task": same},
         facts=facts_of(data),
         flops_per_token=_flops_per_token(config),
-        params=partial(begin, loaded, section.transfer_layers, train.seed) if loaded else None,
+        params=params,
         source=None if loaded is None else loaded.backbone,
         **_trained_parts(section),
         on_start=lambda: _copy_task_file(config, folder),
+    )
+
+
+def _batches(
+    config: FinetuneConfig,
+    task: Task,
+    data: TaskData,
+    encoded: Mapping[str, EncodedExamples],
+    states: Mapping[str, FrozenStates],
+) -> Bucketed:
+    """The training data."""
+    return Bucketed(
+        encoded["train"].sequences,
+        data.splits["train"].examples,
+        task,
+        context_length=config.model.context_length,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        shuffle=True,
+        weights=_weights(task, data.splits["train"]),
+        compiled_anew=bool(config.train.unfreeze),
+        states=states.get("train"),
     )
 
 

@@ -8,9 +8,6 @@ besides; of these a feature is what they hold after the last token.
 
 import functools
 import hashlib
-import json
-import os
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +18,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gptjax.batch import Batch
-from gptjax.config import cache_folder
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import Sequences
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
+from gptjax.evaluation.array_files import (
+    features_cache,
+    finish_array,
+    key_of,
+    new_array,
+    open_array,
+    temporary,
+    write_array,
+)
 from gptjax.files import make_folder
 from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
@@ -40,9 +45,6 @@ from gptjax.training.evaluation import Predictor
 
 CELL: Literal["cell"] = "cell"
 Kind = Literal["last", "mean", "max", "cell"]
-# Raised whenever the meaning of a file changes.
-FORMAT = 1
-CHECKSUM = ".crc"
 # None: no bar where nobody sees it.
 BAR: dict[str, Any] = {"unit": "batch", "mininterval": 0.5, "leave": False}
 
@@ -145,13 +147,13 @@ def features_of(
     texts = ["\n".join(example.texts) for example in examples]
     folder = _folder(run)
     read = {"texts": _hash_of(texts), "tokenizer": run.tokenizer.fingerprint}
-    lengths_file = folder / f"{_key(**read)}.npy"
+    lengths_file = folder / f"{key_of(**read)}.npy"
     asked = {"model": asdict(run.model), "backbone": backbone_fingerprint(run.backbone), "how": how}
-    files = {one: folder / f"{_key(**read, **asked, layer=one)}.npy" for one in layers}
+    files = {one: folder / f"{key_of(**read, **asked, layer=one)}.npy" for one in layers}
     shape = (len(texts), width_of(run.model, how))
     context = None if how == CELL else run.model.context_length
-    found = {one: _open(path, shape) for one, path in files.items()}
-    lengths = _open(lengths_file, shape[:1])
+    found = {one: open_array(path, shape) for one, path in files.items()}
+    lengths = open_array(lengths_file, shape[:1])
     if lengths is not None and all(array is not None for array in found.values()):
         there = {one: array for one, array in found.items() if array is not None}
         return Features(there, lengths, context, False)
@@ -159,7 +161,7 @@ def features_of(
     most = context or max(map(len, ids))
     sequences = [Sequences((own[:most],), len(own) > most) for own in ids]
     lengths = np.array([len(own) - 1 for own in ids], np.int64)
-    _write(lengths_file, lengths)
+    write_array(lengths_file, lengths)
     missing = {one: files[one] for one, array in found.items() if array is None}
     batches = Bucketed(
         sequences,
@@ -218,9 +220,9 @@ def _compute(
     """Write the features of these layers, each file whole or not at all."""
     if not files:
         return
-    parts = {layer: _temporary(path) for layer, path in files.items()}
+    parts = {layer: temporary(path) for layer, path in files.items()}
     try:
-        maps = [_new(part, shape) for part in parts.values()]
+        maps = [new_array(part, shape) for part in parts.values()]
         asked = tuple(files)
         read = (
             cells_after(run.model, asked) if how == CELL else pooled_states(run.model, asked, how)
@@ -235,57 +237,10 @@ def _compute(
         for array in maps:
             array.flush()
         for (layer, path), array in zip(files.items(), maps, strict=True):
-            _finish(parts[layer], path, array)
+            finish_array(parts[layer], path, array)
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-
-
-def _new(path: Path, shape: tuple[int, int]) -> np.memmap[Any, Any]:
-    """A new file in memory. The disk has all of its room: a map over none would end the process."""
-    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    if hasattr(os, "posix_fallocate"):  # macOS has none
-        with path.open("r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                error.filename = str(path.parent)  # a full disk names no file
-                raise
-    return array
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    part = _temporary(path)
-    try:
-        with part.open("wb") as file:
-            np.save(file, array)
-        _finish(part, path, array)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _finish(part: Path, path: Path, array: np.ndarray) -> None:
-    """Give a file its name, its checksum beside it before."""
-    path.with_suffix(CHECKSUM).write_text(_checksum(array))
-    os.replace(part, path)
-
-
-def _checksum(array: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(array).data):08x}"
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
-
-
-def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """What is in a file; None if it is missing, or not as it was written."""
-    try:
-        found: np.ndarray = np.load(path, mmap_mode="r")
-        kept = path.with_suffix(CHECKSUM).read_text()
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.shape == shape and _checksum(found) == kept else None
 
 
 def _folder(run: Run) -> Path:
@@ -296,15 +251,7 @@ def _folder(run: Run) -> Path:
             return run.folder.features
         except OSError:
             pass  # another's run, or a disk that is only read
-    folder = cache_folder() / "features"
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise UserError(
-            f"cache folder {folder}: cannot be written ({error.strerror or error}); choose another "
-            "folder with the environment variable GPTJAX_CACHE"
-        ) from error
-    return folder
+    return features_cache()
 
 
 def _hash_of(texts: Sequence[str]) -> str:
@@ -313,8 +260,3 @@ def _hash_of(texts: Sequence[str]) -> str:
         encoded = text.encode("utf-8", "surrogatepass")
         digest.update(f"{len(encoded)}:".encode() + encoded)
     return digest.hexdigest()
-
-
-def _key(**identity: Any) -> str:
-    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gptjax.data.tasks.buckets import Bucketed
+from gptjax.data.tasks.buckets import Bucketed, KeptStates
 from gptjax.data.tasks.formats import Sequences, encode, lacks_options
 from gptjax.data.tasks.metrics import LABELS, measure
 from gptjax.data.tasks.splits import Example, targets_of
@@ -117,7 +117,7 @@ class TaskEvaluator:
     """Scores of a model on one split; the compiled step is kept from call to call.
 
     ``log_probabilities`` is (params, batch) -> [B, C]; ``sequences`` are those of the examples;
-    ``batch_size`` is over all devices and processes.
+    ``batch_size`` is over all devices and processes, and ``states`` are those of `Bucketed`.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class TaskEvaluator:
         *,
         context_length: int,
         batch_size: int,
+        states: KeptStates | None = None,
     ) -> None:
         self._examples, self._task = examples, task
         self._tokens = [max(item.lengths) for item in sequences]
@@ -140,6 +141,7 @@ class TaskEvaluator:
             batch_size=batch_size,
             seed=0,
             shuffle=False,
+            states=states,
         )
         self._predict = Predictor(log_probabilities, self._batches)
 

@@ -179,22 +179,12 @@ def task(
     def log_probabilities(params: Any, batch: Batch) -> Array:
         return jax.nn.log_softmax(run(params, batch, None)[0])
 
-    def read(params: Any, batch: Batch) -> Array:
-        extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
-        rows = params["adapter"]["special_embedding"]
-        longer = with_rows(config, params["backbone"], rows)
-        backbone, _, _ = for_loss(extended, longer, None, positions)
-        found = _depths(extended, head, backbone, jnp.asarray(batch.tokens), None)
-        if head.shape.reads_ends and not label_gain:
-            ends = jnp.asarray(batch.extract)[None, ..., None, None]
-            found = jnp.take_along_axis(found, ends, axis=3)
-        return jnp.moveaxis(found, 0, 3)
-
     def thin(params: Any, key: RandomKey) -> Any:
         return {**params, "backbone": thinned(config, params["backbone"], key)}
 
+    keep = partial(_kept, config, head, positions, head.shape.reads_ends and not label_gain)
     trained = Objective(init, loss, thin=thin if config.thins else None)
-    return TaskFunctions(trained, log_probabilities, read)
+    return TaskFunctions(trained, log_probabilities, keep)
 
 
 def _extent(batch: Batch, fewer: bool) -> tuple[Array, Array]:
@@ -228,15 +218,41 @@ def _read(
     drop_key = None if key is None else jax.random.fold_in(key, 2)
     longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
     backbone, table, bias = for_loss(extended, longer, drop_key, positions)
-    if batch.states is None:
-        depths = _depths(extended, head, backbone, tokens, keys[0])
-    else:
+    penalised = None
+    if batch.states is None and key is not None and any(config.penalties):
+        rows = tokens.reshape(-1, tokens.shape[-1])
+        penalised = regularised(extended, backbone, rows, keys[0], None, None)
+    if batch.states is not None:
         depths = jnp.moveaxis(jnp.asarray(batch.states), 3, 0)
+    elif penalised is not None and not head.shape.mix:
+        depths = penalised.states.reshape(1, *tokens.shape, -1)
+    else:
+        depths = _depths(extended, head, backbone, tokens, keys[0])
     found = depths[-1]
     read = depths if head.shape.mix else found
     maps, text = params["adapter"]["head"], is_text(tokens, extract, config.vocabulary_size)
+    text = text[..., : depths.shape[-2]]  # kept states may be of the extract tokens alone
     logits = task_logits(maps, read, text, extract, head, keys[1], everywhere)
-    return logits, found, table, bias
+    return logits, found, table, bias, penalised
+
+
+def _kept(
+    config: ModelConfig,
+    head: TaskHeadConfig,
+    positions: int | None,
+    ends: bool,
+    params: Any,
+    batch: Batch,
+) -> Array:
+    """`TaskFunctions.states`; with ``ends`` of the extract tokens alone."""
+    extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
+    longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
+    backbone, _, _ = for_loss(extended, longer, None, positions)
+    found = _depths(extended, head, backbone, jnp.asarray(batch.tokens), None)
+    if ends:
+        at = jnp.asarray(batch.extract)[None, ..., None, None]
+        found = jnp.take_along_axis(found, at, axis=3)
+    return jnp.moveaxis(found, 0, 3)
 
 
 def _depths(

@@ -11,7 +11,8 @@ class HeadOptions:
     """What the head of a task reads, and what it consists of."""
 
     classifier_dropout: float = 0.1
-    """Probability of dropping a component of the state before the classifier."""
+    """Probability of dropping a component of the state before the classifier, or of what a bilstm
+    reads."""
     pooling: HeadPooling = "extract"
     """Which states the head reads: the extract token's, as GPT-1; or of the text's tokens the last,
     the mean, the highest of each component, or all three (concat), as ULMFiT."""

@@ -15,7 +15,7 @@ from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.table import TASKS
 from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.errors import UserError
-from gptjax.evaluation import features
+from gptjax.evaluation import array_files, features
 from gptjax.evaluation.features import features_of
 from gptjax.interchange.openai_mlstm import FILES
 from gptjax.models import backbone, cells
@@ -188,7 +188,7 @@ def test_a_pass_that_fails_leaves_nothing_half_written(run, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features.os, "posix_fallocate", fail)
+    monkeypatch.setattr(array_files.os, "posix_fallocate", fail)
     with pytest.raises(OSError, match="No space") as raised:
         features_of(run, texts(4), TASKS["sst2"], layers=[0, 1])
     assert raised.value.filename == str(run.folder.features)

@@ -7,6 +7,7 @@ number of batches in any order, and only one of them is not full.
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,6 +27,16 @@ BATCHES_PER_STAGE = 24  # the same where every epoch compiles its shapes anew
 # Of a few batches the lengths are coarse, so that the next few rows, asked for in the same process,
 # probably have a shape that is compiled already.
 FEW_MULTIPLE = 16
+
+
+@runtime_checkable
+class KeptStates(Protocol):
+    """The states of each example's sequences, where they were computed before."""
+
+    def batch(
+        self, members: Int[np.ndarray, " B"], width: int, length: int
+    ) -> Float[np.ndarray, "B K T N D"]:
+        """Those of a batch of examples by their numbers; -1 is none."""
 
 
 @dataclass(eq=False, repr=False)
@@ -49,6 +60,7 @@ class Bucketed:
     shuffle: bool  # another order every epoch; otherwise bucket by bucket
     weights: Float[np.ndarray, " N"] | None = None  # of each example; None: 1
     compiled_anew: bool = False  # in every epoch, so that each shape costs more
+    states: KeptStates | None = None  # what batches have in the place of a frozen backbone
 
     def __post_init__(self) -> None:
         if not self.sequences:
@@ -92,7 +104,10 @@ class Bucketed:
         counts = present.astype(np.float32)
         if self.weights is not None:
             counts *= self.weights[members]
-        return Batch(tokens, weights, extract, targets, weights=counts)
+        states = None
+        if self.states is not None:
+            states = self.states.batch(members, self._width, length)
+        return Batch(tokens, weights, extract, targets, weights=counts, states=states)
 
     def members(self, epoch: int, index: int) -> Int[np.ndarray, " _"]:
         """Numbers of the examples of a batch, row by row; fewer than B in the last one."""

@@ -173,7 +173,7 @@ def keep(
     needed = size * sum(int(np.prod(shapes[name])) for name in missing)
     whole = size * sum(int(np.prod(shape)) for shape in shapes.values())
     folder = features_cache()
-    room = shutil.disk_usage(folder).free
+    room = room_in(folder)
     if needed > (room if must else room // 2):
         lacks = (
             f"the states of the frozen backbone take {_gb(needed)}, and {folder} has {_gb(room)}"
@@ -196,6 +196,11 @@ def keep(
         name: backbone.opened(part, np.load(files[name], mmap_mode="r"))
         for name, part in parts.items()
     }
+
+
+def room_in(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder."""
+    return shutil.disk_usage(folder).free
 
 
 def counts_of(sequences: Sequences, ends: bool) -> Iterable[int]:

@@ -13,6 +13,7 @@ from gptjax.evaluation import task_scores
 from gptjax.evaluation.most_wrong import most_wrong
 from gptjax.evaluation.notices import of_training
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator
+from gptjax.models.mix import describe_mix
 from gptjax.runs import open as runs
 from gptjax.runs.most_wrong import write_most_wrong
 from gptjax.runs.predictions import write_predictions
@@ -57,6 +58,8 @@ def conclude(
     if best is not None:
         lines = task_scores.report(task, scores, not data.sample)
         show("\n".join([f"{task.name}, {trained.checkpoint}:", *lines]))
+        if best.head.mix:
+            say(f"mix: {describe_mix(best.params['adapter']['head'])}")
         for name, found in scores.items():
             suffix = "" if name == "valid" else f"-{name}"
             path, examples = trained.folder.path, data.splits[name].examples

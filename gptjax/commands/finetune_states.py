@@ -24,13 +24,13 @@ def obstacle(config: FinetuneConfig) -> str | None:
     """Why the states that the head reads are others from update to update; None: they are not."""
     section = config.task
     if not section.freeze_backbone:
-        return "is for a backbone that is not trained: set task.freeze_backbone too"
+        return "the backbone is trained: set task.freeze_backbone too"
     if not section.freeze_special_rows:
         return "the rows of the special tokens are trained: set task.freeze_special_rows too"
     if config.model.has_dropout:
         return "dropout acts in the backbone: set model.embedding_dropout and the other ones to 0"
     if parallel.is_one_of_several():
-        return "is for one process"
+        return "several processes train: take one"
     return None
 
 
@@ -62,7 +62,7 @@ def kept_states(
         return {}
     if (reason := obstacle(config)) is not None:
         if section.freeze_special_rows:
-            say(f"notice: {reason}; its states would then be computed once (task.keep_states)")
+            say(f"notice: the states of the frozen backbone are not kept, since {reason}")
         return {}
     backbone = FrozenBackbone(
         config.model,

@@ -133,7 +133,7 @@ def test_a_trained_backbone_is_mixed_too(options, data, tmp_path, pretrained):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "is for a backbone that is not trained: set task.freeze_backbone too"),
+        ((), "the backbone is trained: set task.freeze_backbone too"),
         (("--freeze-backbone",), "set task.freeze_special_rows too"),
         (FROZEN, "dropout acts in the backbone: set model.embedding_dropout"),
     ],

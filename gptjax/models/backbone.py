@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from gptjax.models.bilm import BiLM
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import (
     Columns,
@@ -30,10 +31,12 @@ from gptjax.models.mlstm import MLSTM
 from gptjax.models.transformer import Transformer
 
 PyTree = Any
+There = Bool[Array, "B T"] | None
 FAMILIES: Mapping[str, type[Family]] = {
     "transformer": Transformer,
     "lstm": LSTM,
     "mlstm": MLSTM,
+    "bilm": BiLM,
 }
 
 
@@ -48,23 +51,36 @@ def init_backbone(config: ModelConfig, key: RandomKey) -> PyTree:
 
 
 def states(
-    config: ModelConfig, params: PyTree, tokens: Tokens, key: RandomKey | None = None
+    config: ModelConfig,
+    params: PyTree,
+    tokens: Tokens,
+    key: RandomKey | None = None,
+    there: There = None,
 ) -> States:
     """The states of all positions, in the compute type; each sees its token and those before it.
+
+    Those of a bidirectional model see the tokens after it, too.
 
     Args:
         tokens: int32 [B, T], T at most ``config.context``.
         key: a typed key for the dropout, or None for none (evaluation).
+        there: where a row has tokens, its first ones, and no padding behind them; None: everywhere.
+            Only states of bidirectional models depend on it.
 
     Raises:
         UserError: the rows are longer than the context.
     """
-    found: Array = make_backbone(config).apply({"params": params}, tokens, key)  # type: ignore[assignment]
+    given = (tokens, key, there) if config.bidirectional else (tokens, key)
+    found: Array = make_backbone(config).apply({"params": params}, *given)  # type: ignore[assignment]
     return found
 
 
 def layer_states(
-    config: ModelConfig, params: PyTree, tokens: Tokens, key: RandomKey | None = None
+    config: ModelConfig,
+    params: PyTree,
+    tokens: Tokens,
+    key: RandomKey | None = None,
+    there: There = None,
 ) -> LayerStates:
     """The states after each depth, [L + 1, B, T, D]: 0 is what the first block reads, N what block
     N gives. D is ``config.widest``; narrower states are padded with zeros.
@@ -72,8 +88,9 @@ def layer_states(
     A final LayerNorm belongs to L, so that the last are those of `states`, whose arguments and
     errors these are.
     """
+    given = (tokens, key, there) if config.bidirectional else (tokens, key)
     found: Array = make_backbone(config).apply(  # type: ignore[assignment]
-        {"params": params}, tokens, key, method="layer_states"
+        {"params": params}, *given, method="layer_states"
     )
     return found
 
@@ -240,6 +257,14 @@ def with_vocabulary(config: ModelConfig, params: PyTree, rows: Int[np.ndarray, "
             mean of all of them (Howard and Ruder 2018, in their code).
     """
     return make_backbone(config).with_vocabulary(params, rows)
+
+
+def with_spelling(config: ModelConfig, params: PyTree, spelled: Int[Any, "V 50"]) -> PyTree:
+    """The parameters with a vocabulary of words that are spelled so (`gptjax.spelling`), where the
+    model reads spelling; any other model's as they are."""
+    if not config.reads_spelling:
+        return params
+    return make_backbone(config).with_spelling(params, spelled)
 
 
 def depth(config: ModelConfig, name: str) -> int:

@@ -122,6 +122,28 @@ class ModelConfig(Variant):
         names = (field.name for field in dataclasses.fields(self))
         return any(getattr(self, name) > 0 for name in names if name.endswith("_dropout"))
 
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a state tells of the tokens after it, too, so that padding has to be known."""
+        return False
+
+    @property
+    def reads_spelling(self) -> bool:
+        """Whether tokens are words that are read by their characters (`gptjax.spelling`)."""
+        return False
+
+    def check_causal(self, what: str) -> None:
+        """See to it that a state tells of its token and those before it alone.
+
+        Raises:
+            UserError: it does not, so that ``what`` cannot be had.
+        """
+        if self.bidirectional:
+            raise UserError(
+                f"model.kind {self.kind}: {self.called} has no {what}, since its states know of "
+                "the tokens after them; take another kind, or `gptjax evaluate` for its loss"
+            )
+
     def for_perplexity(self) -> "ModelConfig":
         """The same model with a loss over the tokens, and nothing else."""
         return self

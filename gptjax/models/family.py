@@ -136,6 +136,11 @@ class Family(nn.Module):
         return {**params, **{name: renewed(params[name]) for name in names if name in params}}
 
     @nn.nowrap
+    def with_spelling(self, params: Any, spelled: Int[Any, "V 50"]) -> Any:
+        """The parameters with a vocabulary of words that are spelled so."""
+        raise NotImplementedError  # of families that read spelling
+
+    @nn.nowrap
     def depth(self, name: str) -> int:
         """Where a parameter stands: embeddings 0, then the blocks, then what follows them."""
         top = name.partition("/")[0]

@@ -1,4 +1,5 @@
-"""Models that others published: `openai:FOLDER` (OpenAI's files), `hf:ID_OR_FOLDER`."""
+"""Models that others published: `openai:FOLDER` (OpenAI's files), `hf:ID_OR_FOLDER`,
+`elmo:FOLDER` (a bidirectional model's, of ELMo's authors)."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +7,15 @@ from typing import Any
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import Mode, Tokenizer
 from gptjax.errors import UserError
-from gptjax.interchange import hub, openai, openai_mlstm
+from gptjax.interchange import elmo, hub, openai, openai_mlstm
 from gptjax.models.config import ModelConfig
 
-OPENAI, HUB = "openai:", "hf:"
+OPENAI, HUB, ELMO = "openai:", "hf:", "elmo:"
 
 
 def is_published(path: str | Path) -> bool:
     """Whether a path names other people's files instead of a run folder."""
-    return str(path).startswith((OPENAI, HUB))
+    return str(path).startswith((OPENAI, HUB, ELMO))
 
 
 def published_folder(path: str | Path, *, weights: bool = True) -> Path:
@@ -36,6 +37,8 @@ def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
     folder = published_folder(path, weights=False)
     if str(path).startswith(HUB):
         return hub.read_config(folder)
+    if str(path).startswith(ELMO):
+        return elmo.read_config(folder)
     if openai_mlstm.is_there(folder):
         return openai_mlstm.read_config(folder)
     return openai.read_config(folder, num_heads)
@@ -44,10 +47,11 @@ def read_config(path: str | Path, num_heads: int | None) -> ModelConfig:
 def read_tokenizer(path: str | Path, mode: Mode | None) -> Tokenizer:
     """The tokenizer of a published model."""
     folder = published_folder(path, weights=False)
-    if str(path).startswith(OPENAI) and openai_mlstm.is_there(folder):
+    of_elmo = str(path).startswith(ELMO)
+    if of_elmo or (str(path).startswith(OPENAI) and openai_mlstm.is_there(folder)):
         if mode is not None:
             raise UserError(f"`vocabulary.mode={mode}`: is for GPT-1's tokenizer, not for {path}")
-        return openai_mlstm.byte_tokenizer()
+        return elmo.tokenizer() if of_elmo else openai_mlstm.byte_tokenizer()
     return load_tokenizer(folder, mode=mode)
 
 
@@ -60,7 +64,7 @@ def read(path: str | Path, model: ModelConfig, mode: Mode | None) -> tuple[Path,
             f"{path}: its weights are for {model.vocabulary_size:,} tokens, and its tokenizer's "
             f"files have {tokenizer.size:,}; are they of the same model?"
         )
-    files = hub if str(path).startswith(HUB) else openai
+    files = {HUB: hub, OPENAI: openai, ELMO: elmo}[f"{str(path).partition(':')[0]}:"]
     if files is openai and openai_mlstm.is_there(folder):
         files = openai_mlstm
     return folder, tokenizer, files.read_params(folder, model)
@@ -68,7 +72,7 @@ def read(path: str | Path, model: ModelConfig, mode: Mode | None) -> tuple[Path,
 
 def short_name(path: str) -> str:
     """A name for a run that begins with this model: the last part of its folder or id."""
-    name = path.removeprefix(OPENAI)
+    name = path.removeprefix(OPENAI).removeprefix(ELMO)
     if name.startswith(HUB):
         name = name.removeprefix(HUB).partition("@")[0]
     return Path(name).resolve().name

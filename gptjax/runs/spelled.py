@@ -1,0 +1,56 @@
+"""Models that read words by their characters: what their vocabulary is, and how it is spelled."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Int
+
+from gptjax.data.tokenizers.open_words import OpenWords
+from gptjax.data.tokenizers.tokenizer import Tokenizer
+from gptjax.data.tokenizers.words import WordTokenizer
+from gptjax.errors import UserError
+from gptjax.models import backbone
+from gptjax.models.config import ModelConfig
+from gptjax.runs.open import Run
+from gptjax.spelling import begin, spell
+
+R = TypeVar("R", bound=Run)
+
+
+def for_texts(run: R, texts: Iterable[str]) -> R:
+    """The run that reads these texts: of a model without a list of words, one with theirs."""
+    if not isinstance(run.tokenizer, OpenWords):
+        return run
+    tokenizer = OpenWords(texts)
+    model = replace(run.model, vocabulary_size=tokenizer.size)
+    params = backbone.with_spelling(model, run.backbone, tokenizer.spelling())
+    return replace(run, model=model, tokenizer=tokenizer, params=params)
+
+
+def spelling_of(tokenizer: Tokenizer) -> Int[np.ndarray, "V 50"]:
+    """How each token of a vocabulary of words is spelled (`gptjax.spelling`).
+
+    Raises:
+        UserError: its tokens are no words.
+    """
+    if not isinstance(tokenizer, WordTokenizer):
+        raise UserError(
+            "`model.tokens=characters`: the characters are those of words, and this tokenizer has "
+            "other tokens; set `vocabulary.tokenizer=words`, or `model.tokens=table`"
+        )
+    found = spell(tokenizer.words)
+    found[tokenizer.separator] = begin()
+    return found
+
+
+def with_vocabulary(model: ModelConfig, params: Any, tokenizer: Tokenizer) -> Any:
+    """The parameters with a tokenizer's words, where the model reads their characters.
+
+    Raises:
+        UserError: it does, and these tokens are no words.
+    """
+    if not model.reads_spelling:
+        return params
+    return backbone.with_spelling(model, params, spelling_of(tokenizer))

@@ -11,7 +11,7 @@ from gptjax.commands.advice import TEXT, again, suggest
 from gptjax.data.tasks import texts
 from gptjax.data.text import corpus, vocabulary
 from gptjax.data.text.autoencoder import AutoencoderRows, check_end
-from gptjax.data.text.batches import is_streams, order, to_evaluate, to_train
+from gptjax.data.text.batches import check_rows, is_streams, order, to_evaluate, to_train
 from gptjax.data.text.corpus import Corpus, predicts_end
 from gptjax.data.text.documents import Source, Sources
 from gptjax.data.text.settings import CorpusConfig
@@ -33,6 +33,7 @@ from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.own_config import load_config
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.settings import RunConfig, Selection, with_length
+from gptjax.runs.spelled import with_vocabulary
 from gptjax.runs.start import check_not_source, check_words, load_source, with_words
 from gptjax.runs.train import Problem, Trained, create, say, show, train_run
 from gptjax.training import parallel
@@ -136,6 +137,7 @@ def run(config: PretrainConfig) -> LanguageModelling:
         config: PretrainConfig, folder: RunFolder, resume: str
     ) -> Problem[LanguageModelling]:
         texts.check(config.corpus)
+        check_rows(config.corpus, config.model.bidirectional)
         lm(config.model, streams=is_streams(config.corpus))  # refuses a model without state
         memory.check_training(config.model, config.train, config.model.context_length)
         source = None
@@ -193,6 +195,8 @@ def _problem(
         say(f"  {whole.report()}")
     apart = tokenizer.end if config.corpus.predict_end else None
     evaluator = Evaluator(lm(config.model.for_perplexity(), apart, streams=streams), whole)
+    learnt = lm(config.model, apart, streams=streams)
+    spelled = partial(with_vocabulary, config.model, tokenizer=tokenizer)
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
@@ -202,7 +206,7 @@ def _problem(
     return Problem(
         called="pretrain",
         tokenizer=tokenizer,
-        objective=lm(config.model, streams=streams),
+        objective=learnt._replace(init=lambda key: spelled(learnt.init(key))),
         batches=batches,
         unit="rows" if config.corpus.autoencodes else "windows",
         evaluate=evaluate,
@@ -211,7 +215,7 @@ def _problem(
         earlier={"corpus": (train.earlier,)},
         order=order(config.corpus),
         facts={"train": _facts(train, batches), "valid": _facts(valid, whole)},
-        write=partial(_write, config.model, tokenizer, seed),
+        write=None if config.model.bidirectional else partial(_write, config.model, tokenizer, seed),
         flops_per_token=None if config.train.unfreeze else flops_per_token(config.model),
         config=config,
         params=None if source is None else lambda: source.params,
@@ -296,19 +300,29 @@ def _conclude(
     if not parallel.is_main():
         return results
     loaded = runs.load(folder.path, trained.checkpoint)
+    say(after_updates(found, loaded.step, **unigram))
+    if config.model.bidirectional:  # which writes nothing
+        write_results(folder.results, results)
+        say(f"run folder: {folder.path}")
+    else:
+        sample = _sample(loaded, seed)
+        # After they are shown, so that a full disk hides nothing.
+        write_results(folder.results, results)
+        folder.samples.write_text(sample + "\n", encoding="utf-8")
+        say(f"\nrun folder: {folder.path}")
+        suggest("write more", "generate", "--run", folder.path, "--prompt", "The ")
+    _suggest_next(config.corpus, valid, folder.path)
+    return results
+
+
+def _sample(loaded: runs.Run, seed: int) -> str:
+    """A text that the model writes, shown."""
     ((sample,),) = continuations(
         loaded, [""], max_tokens=120, temperature=1.0, top_k=40, top_p=1.0, num_samples=1, seed=seed
     )
-    say(after_updates(found, loaded.step, **unigram))
     say("a sample of its writing:\n")
     show(sample)
-    # After they are shown, so that a full disk hides nothing.
-    write_results(folder.results, results)
-    folder.samples.write_text(sample + "\n", encoding="utf-8")
-    say(f"\nrun folder: {folder.path}")
-    suggest("write more", "generate", "--run", folder.path, "--prompt", "The ")
-    _suggest_next(config.corpus, valid, folder.path)
-    return results
+    return sample
 
 
 def _suggest_next(text: CorpusConfig, valid: Corpus, run: Path) -> None:

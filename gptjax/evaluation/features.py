@@ -34,12 +34,14 @@ from gptjax.evaluation.array_files import (
     write_array,
 )
 from gptjax.files import make_folder
+from gptjax.evaluation.text_rows import there
 from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
 from gptjax.models.pooling import Pooling, pool
 from gptjax.runs.head import backbone_fingerprint
 from gptjax.runs.memory import rows_at_once
 from gptjax.runs.open import Run
+from gptjax.runs.spelled import for_texts
 from gptjax.screen import progress_bar
 from gptjax.training.evaluation import Predictor
 
@@ -145,6 +147,7 @@ def features_of(
     check_task(task)
     layers_of(run.model, how)
     texts = ["\n".join(example.texts) for example in examples]
+    run = for_texts(run, texts)
     folder = _folder(run)
     read = {"texts": _hash_of(texts), "tokenizer": run.tokenizer.fingerprint}
     lengths_file = folder / f"{key_of(**read)}.npy"
@@ -207,7 +210,8 @@ def pooled_states(
     """(params, batch) -> the pooled states of each row, [B, layers, E]; likewise the same one."""
 
     def predict(params: Any, batch: Batch) -> Array:
-        states = backbone.layer_states(config, params, jnp.asarray(batch.tokens)[:, 0])
+        tokens = jnp.asarray(batch.tokens)[:, 0]
+        states = backbone.layer_states(config, params, tokens, there=there(batch))
         own = batch.lm_weights[:, 0] > 0  # neither the separator nor padding
         return jnp.stack([pool(states[layer], own, how) for layer in layers], axis=1)
 

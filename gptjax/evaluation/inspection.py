@@ -19,11 +19,12 @@ from jaxtyping import Array, Float
 from gptjax.batch import Batch
 from gptjax.errors import UserError
 from gptjax.evaluation.features import CELL, Kind, cells_after, in_words, layers_of, pooled_states
-from gptjax.evaluation.text_rows import Predict, one_or_several, read, rows_of
+from gptjax.evaluation.text_rows import Predict, one_or_several, read, rows_of, there
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.models import backbone
 from gptjax.models.config import ModelConfig
 from gptjax.runs.open import Run
+from gptjax.runs.spelled import for_texts
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,8 +38,9 @@ class Inspection(Run):
         """
 
         def words(texts: Sequence[str]) -> list[list[str]]:
-            ids = read(self, texts, truncate=True, whole=True)
-            return [[self.tokenizer.decode([one]) for one in own] for own in ids]
+            run = for_texts(self, texts)
+            ids = read(run, texts, truncate=True, whole=True)
+            return [[run.tokenizer.decode([one]) for one in own] for own in ids]
 
         return one_or_several(texts, words)
 
@@ -56,8 +58,9 @@ class Inspection(Run):
             float32 [n + 1, V] for a text of n tokens; a list of these for a list.
 
         Raises:
-            UserError: a text is longer than the context.
+            UserError: a text is longer than the context, or the model is bidirectional.
         """
+        self.model.check_causal("tell of the next token")
 
         def ask(texts: Sequence[str]) -> list[np.ndarray]:
             ids = read(self, texts, truncate=truncate)
@@ -92,8 +95,9 @@ class Inspection(Run):
         _check(several, layers_of(self.model, "last"))
 
         def ask(texts: Sequence[str]) -> list[np.ndarray]:
-            ids = read(self, texts, truncate=truncate)
-            rows = rows_of(self, ids, _states(self.model, tuple(several)), batch_size)
+            run = for_texts(self, texts)
+            ids = read(run, texts, truncate=truncate)
+            rows = rows_of(run, ids, _states(run.model, tuple(several)), batch_size)
             found = [one[:, : len(own)] for one, own in zip(rows, ids, strict=True)]
             return [one[0] for one in found] if isinstance(wanted, int) else found
 
@@ -148,8 +152,9 @@ class Inspection(Run):
         make = cells_after if how == CELL else partial(pooled_states, how=how)
 
         def ask(texts: Sequence[str]) -> Float[np.ndarray, "N E"]:
-            ids = read(self, texts, truncate=truncate, whole=how == CELL)
-            found = rows_of(self, ids, make(self.model, (number,)), batch_size)
+            run = for_texts(self, texts)
+            ids = read(run, texts, truncate=truncate, whole=how == CELL)
+            found = rows_of(run, ids, make(run.model, (number,)), batch_size)
             return np.array([rows[0] for rows in found], np.float32)
 
         return one_or_several(texts, ask)
@@ -208,7 +213,8 @@ def _logits(config: ModelConfig) -> Predict:
 @functools.lru_cache(maxsize=16)
 def _states(config: ModelConfig, layers: tuple[int, ...]) -> Predict:
     def predict(params: Any, batch: Batch) -> Array:
-        found = backbone.layer_states(config, params, jnp.asarray(batch.tokens)[:, 0])
+        tokens = jnp.asarray(batch.tokens)[:, 0]
+        found = backbone.layer_states(config, params, tokens, there=there(batch))
         return jnp.stack([found[layer] for layer in layers], axis=1).astype(jnp.float32)
 
     return predict

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from gptjax.batch import Batch
 from gptjax.errors import UserError
@@ -62,6 +63,12 @@ def rows_of(run: Run, ids: Sequence[Ids], predict: Predict, batch_size: int) -> 
         for member, answer in zip(rows.members[index], answers, strict=False):
             found[member] = np.asarray(answer, np.float32)
     return found
+
+
+def there(batch: Batch) -> Bool[Array, "B T"]:
+    """Where the rows of a batch have tokens, the separator included, and no padding."""
+    own: Bool[Array, "B T"] = jnp.asarray(batch.lm_weights)[:, 0] > 0
+    return own.at[:, 0].set(True)
 
 
 class _Rows:

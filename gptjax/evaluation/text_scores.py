@@ -117,6 +117,7 @@ def score_spans(run: Run, spans: Sequence[Span], batch_size: int) -> list[TokenS
     Of a fine-tuned run the backbone is asked. ``batch_size`` windows are read at once, rounded up
     to a multiple of the devices.
     """
+    run.model.check_causal("give a text's probability")
     context = run.model.context_length
     most = sum(1 + len(span.target) // context for span in spans)
     batch = rows_at_once(run.model, batch_size, most)

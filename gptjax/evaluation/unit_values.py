@@ -18,6 +18,7 @@ from gptjax.evaluation.writing import Text
 from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
 from gptjax.runs.open import Run
+from gptjax.runs.spelled import for_texts
 from gptjax.runs.results import ProbeResults
 
 
@@ -91,6 +92,7 @@ def unit_values(run: Run, text: str, unit: Unit) -> UnitValues:
     Raises:
         UserError: no such layer or unit, or nothing to read.
     """
+    run = for_texts(run, [text])
     there, width = layers_of(run.model, unit.how), width_of(run.model, unit.how)
     if unit.layer not in there:
         raise UserError(f"`layer={unit.layer}`: {in_words(there)}")

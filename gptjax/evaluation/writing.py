@@ -102,6 +102,7 @@ def write(
     """
     if "" in stop:
         raise UserError("`stop`: an empty text is everywhere; leave it out")
+    run.model.check_causal("write text")
     held = held_units(run.model, set_unit)
     tokenizer = run.tokenizer
     ids = tokenizer.encode_beginnings([prompt])[0].tolist()

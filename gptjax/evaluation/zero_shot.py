@@ -57,7 +57,12 @@ def spans_of(tokenizer: Tokenizer, questions: Sequence[Question]) -> list[Span]:
 def ask(
     run: Run, task: ZeroShotTask, questions: Sequence[Question], batch_size: int
 ) -> tuple[list[list[float]], list[list[TokenScores]]]:
-    """The score of every candidate of every question, and what it is made of."""
+    """The score of every candidate of every question, and what it is made of.
+
+    Raises:
+        UserError: a target without a token, or a model that gives no probability of a text.
+    """
+    run.model.check_causal("answer without training")
     flat = iter(score_spans(run, spans_of(run.tokenizer, questions), batch_size))
     tokens = [[next(flat) for _ in question.candidates] for question in questions]
 

@@ -95,6 +95,19 @@ def layer_states(
     return found
 
 
+def both_ways(
+    config: ModelConfig, params: PyTree, tokens: Tokens, key: RandomKey | None, there: There
+) -> tuple[Float[Array, "B S P"], Float[Array, "B S P"]]:
+    """The last states of a bidirectional model, those of the forward direction and the others.
+
+    Arguments are as of `states`. S is T + 1: behind each row's last token there is a marker, too.
+    """
+    found: tuple[Array, Array] = make_backbone(config).apply(
+        {"params": params}, tokens, key, there, method="both_ways"
+    )
+    return found
+
+
 def attention_weights(
     config: ModelConfig, params: PyTree, tokens: Tokens
 ) -> Float[Array, "L B H T T"]:

@@ -96,6 +96,7 @@ class BiLM(Family):
 
     def __call__(self, tokens: Tokens, key: RandomKey | None = None, there: There = None) -> States:
         """States of all positions; ``there`` says where a row has tokens, its first ones."""
+        self.config.check_length(tokens.shape[1])
         depths, _ = self._run(tokens, key, there, self.start(len(tokens)))
         return _beside(depths[-1])[:, : tokens.shape[1]]
 
@@ -103,6 +104,7 @@ class BiLM(Family):
         self, tokens: Tokens, key: RandomKey | None = None, there: There = None
     ) -> LayerStates:
         """The states after each depth; the first is the token layer, twice side by side."""
+        self.config.check_length(tokens.shape[1])
         return self.continued(tokens, self.start(len(tokens)), key, there)[0]
 
     def continued(

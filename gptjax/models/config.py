@@ -132,16 +132,16 @@ class ModelConfig(Variant):
         """Whether tokens are words that are read by their characters (`gptjax.spelling`)."""
         return False
 
-    def check_causal(self, what: str) -> None:
+    def check_causal(self, deed: str) -> None:
         """See to it that a state tells of its token and those before it alone.
 
         Raises:
-            UserError: it does not, so that ``what`` cannot be had.
+            UserError: it does not, so that the model cannot do the ``deed``.
         """
         if self.bidirectional:
             raise UserError(
-                f"model.kind {self.kind}: {self.called} has no {what}, since its states know of "
-                "the tokens after them; take another kind, or `gptjax evaluate` for its loss"
+                f"model.kind {self.kind}: {self.called} cannot {deed}, since its states know of "
+                "the tokens after them; take a run of another kind"
             )
 
     def for_perplexity(self) -> "ModelConfig":

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from gptjax.batch import Batch, Objective, Sums
+from gptjax.errors import UserError
 from gptjax.models.backbone import (
     advance,
     empty_carry,
@@ -22,6 +23,7 @@ from gptjax.models.backbone import (
     thinned,
     with_rows,
 )
+from gptjax.models.both_ways import bidirectional
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropies, cross_entropy
 from gptjax.models.family import RandomKey, Regularised
@@ -58,11 +60,16 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
     the carry is what the model remembers (`gptjax.models.backbone.advance`).
 
     In training, the penalties of the model are added to the loss, and are the metric ``penalty``
-    (`gptjax.models.penalties`).
+    (`gptjax.models.penalties`). Of a bidirectional model it is
+    `gptjax.models.both_ways.bidirectional`, which needs to know ``end`` in training, too.
 
     Raises:
         UserError: ``streams``, and the model has no state.
     """
+    if streams:
+        empty_carry(config, 1)  # refuses a model without state
+    if config.bidirectional:
+        return bidirectional(config, end)
     init = partial(init_backbone, config)
 
     def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
@@ -99,7 +106,6 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
     found = Objective(init, loss, thin=partial(thinned, config) if config.thins else None)
     if not streams:
         return found
-    empty_carry(config, 1)  # refuses a model without state
     return found._replace(init_carry=partial(empty_carry, config))
 
 
@@ -154,6 +160,11 @@ def task(
             sequence, by their `linear_gain`. Predictions are of the extract token all the same.
         mix_l2: what the loss has of the sum of the squared weights of the head's mix.
     """
+    if lm_coefficient and config.bidirectional:
+        raise UserError(
+            f"task.lm_coefficient {lm_coefficient}: {config.called} has no such loss beside a "
+            "task's; set task.lm_coefficient 0"
+        )
 
     def init(key: RandomKey) -> Any:
         backbone_key, head_key = jax.random.split(key)
@@ -227,7 +238,7 @@ def _read(
     elif penalised is not None and not head.shape.mix:
         depths = penalised.states.reshape(1, *tokens.shape, -1)
     else:
-        depths = _depths(extended, head, backbone, tokens, keys[0])
+        depths = _depths(extended, head, backbone, tokens, extract, keys[0])
     found = depths[-1]
     read = depths if head.shape.mix else found
     maps, text = params["adapter"]["head"], is_text(tokens, extract, config.vocabulary_size)
@@ -248,22 +259,32 @@ def _kept(
     extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
     longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
     backbone, _, _ = for_loss(extended, longer, None, positions)
-    found = _depths(extended, head, backbone, jnp.asarray(batch.tokens), None)
+    tokens, extract = jnp.asarray(batch.tokens), jnp.asarray(batch.extract)
+    found = _depths(extended, head, backbone, tokens, extract, None)
     if ends:
-        at = jnp.asarray(batch.extract)[None, ..., None, None]
+        at = extract[None, ..., None, None]
         found = jnp.take_along_axis(found, at, axis=3)
     return jnp.moveaxis(found, 0, 3)
 
 
 def _depths(
-    config: ModelConfig, head: TaskHeadConfig, backbone: Any, tokens: Array, key: RandomKey | None
+    config: ModelConfig,
+    head: TaskHeadConfig,
+    backbone: Any,
+    tokens: Array,
+    extract: Array,
+    key: RandomKey | None,
 ) -> Array:
     """The states [N, B, K, T, D] after every depth where the head mixes them, else the last."""
     rows = tokens.reshape(-1, tokens.shape[-1])
+    there = None
+    if config.bidirectional:
+        there = jnp.arange(tokens.shape[-1])[None, None] <= extract[..., None]
+        there = there.reshape(rows.shape)
     if head.shape.mix:
-        found = layer_states(config, backbone, rows, key)
+        found = layer_states(config, backbone, rows, key, there)
     else:
-        found = states(config, backbone, rows, key)[None]
+        found = states(config, backbone, rows, key, there)[None]
     return found.reshape(len(found), *tokens.shape, -1)
 
 

@@ -5,11 +5,32 @@ from gptjax.data.text.corpus import Corpus
 from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.streams import Streams, WholeDocuments
 from gptjax.data.text.windows import Windows
+from gptjax.errors import UserError
 
 
 def is_streams(config: CorpusConfig) -> bool:
     """Whether rows go on from batch to batch."""
     return config.order == "streams"
+
+
+def check_rows(config: CorpusConfig, bidirectional: bool) -> None:
+    """Refuse rows that a model that reads both ways cannot be trained on.
+
+    Raises:
+        UserError: several documents in a row, or one twice.
+    """
+    if not bidirectional:
+        return
+    if config.short_documents != "pad":
+        raise UserError(
+            f"corpus.short_documents {config.short_documents}: a bidirectional model reads each "
+            "document by itself; set corpus.short_documents pad"
+        )
+    if config.autoencodes:
+        raise UserError(
+            "corpus.layout autoencode: a bidirectional model would see what it is to write; leave "
+            "it out"
+        )
 
 
 def to_train(

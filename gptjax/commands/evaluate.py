@@ -134,6 +134,10 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity | Reconstruction:
                 f"--{name} {value}: {config.run} is a sequence autoencoder, which reads a document "
                 "whole, or its last tokens; leave it out"
             )
+    if loaded.model.bidirectional and config.stride is not None:
+        raise UserError(
+            f"--stride {config.stride}: {config.run} reads a window from its end, too; leave it out"
+        )
     streams = loaded.streams if config.streams is None else config.streams
     if streams and config.stride is not None:
         raise UserError("--stride: windows do not overlap where what is remembered goes on")
@@ -167,6 +171,8 @@ def _text(config: EvaluateConfig, loaded: Run) -> Perplexity | Reconstruction:
             streams=streams,
         )
         write_results(RunFolder(Path(config.out)).results, results)
+    if loaded.model.bidirectional:  # which writes nothing
+        return result
     opened = again(config, OPENING)
     suggest("write text", "generate", "--run", config.run, *opened, "--prompt", "The ")
     return result

@@ -15,7 +15,7 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import Provenance, open_folder
 from gptjax.runs.identity import file_digests, shape_fingerprint
 from gptjax.runs.lock import locked
-from gptjax.runs.published import is_published
+from gptjax.runs.published import ELMO, is_published
 from gptjax.runs.records import to_plain
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
@@ -43,6 +43,11 @@ def run(config: ImportConfig) -> None:
     """Read the model, write the folder, and say what it holds."""
     if not is_published(config.init):
         raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
+    if config.init.startswith(ELMO):
+        raise UserError(
+            f"--init {config.init}: has no vocabulary, so that there is nothing to write; give it "
+            "to `gptjax probe` as it is"
+        )
     with locked(Path(config.out)):
         _import(config)
 

@@ -26,14 +26,13 @@ from gptjax.evaluation.sampling import continuations
 from gptjax.models.backbone import flops_per_token
 from gptjax.models.config import ModelConfig
 from gptjax.models.objective import lm
-from gptjax.runs import memory
+from gptjax.runs import memory, spelled
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import open_tokenizer
 from gptjax.runs.own_config import load_config
 from gptjax.runs.results import Data, LanguageModelling, dropped, write_results
 from gptjax.runs.settings import RunConfig, Selection, with_length
-from gptjax.runs.spelled import with_vocabulary
 from gptjax.runs.start import check_not_source, check_words, load_source, with_words
 from gptjax.runs.train import Problem, Trained, create, say, show, train_run
 from gptjax.training import parallel
@@ -173,9 +172,11 @@ def default_out(config: Selection) -> Path:
 def _problem(
     config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None, sources: Sources
 ) -> Problem[LanguageModelling]:
+    streams = is_streams(config.corpus)
+    apart = tokenizer.end if config.corpus.predict_end else None
+    learnt = spelled.with_words(lm(config.model, apart, streams=streams), config.model, tokenizer)
     train, valid = corpus.prepare(config.corpus, tokenizer, sources)
     context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
-    streams = is_streams(config.corpus)
     batches = to_train(config.corpus, train, context_length=context, batch_size=size, seed=seed)
     say(f"training text: {train}")
     say(f"  {batches.report()}")
@@ -193,10 +194,7 @@ def _problem(
     whole = to_evaluate(config.corpus, valid, context_length=context, batch_size=size)
     if isinstance(whole, AutoencoderRows) or (isinstance(whole, WholeDocuments) and whole.is_cut):
         say(f"  {whole.report()}")
-    apart = tokenizer.end if config.corpus.predict_end else None
     evaluator = Evaluator(lm(config.model.for_perplexity(), apart, streams=streams), whole)
-    learnt = lm(config.model, apart, streams=streams)
-    spelled = partial(with_vocabulary, config.model, tokenizer=tokenizer)
 
     def evaluate(params: Any) -> Mapping[str, float]:
         means = evaluator(params)
@@ -206,7 +204,7 @@ def _problem(
     return Problem(
         called="pretrain",
         tokenizer=tokenizer,
-        objective=learnt._replace(init=lambda key: spelled(learnt.init(key))),
+        objective=learnt,
         batches=batches,
         unit="rows" if config.corpus.autoencodes else "windows",
         evaluate=evaluate,
@@ -215,7 +213,9 @@ def _problem(
         earlier={"corpus": (train.earlier,)},
         order=order(config.corpus),
         facts={"train": _facts(train, batches), "valid": _facts(valid, whole)},
-        write=None if config.model.bidirectional else partial(_write, config.model, tokenizer, seed),
+        write=None
+        if config.model.bidirectional
+        else partial(_write, config.model, tokenizer, seed),
         flops_per_token=None if config.train.unfreeze else flops_per_token(config.model),
         config=config,
         params=None if source is None else lambda: source.params,

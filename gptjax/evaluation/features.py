@@ -33,8 +33,8 @@ from gptjax.evaluation.array_files import (
     temporary,
     write_array,
 )
-from gptjax.files import make_folder
 from gptjax.evaluation.text_rows import there
+from gptjax.files import make_folder
 from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
 from gptjax.models.pooling import Pooling, pool

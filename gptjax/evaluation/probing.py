@@ -19,6 +19,7 @@ from gptjax.evaluation.task_scores import SplitScores, score
 from gptjax.models import backbone
 from gptjax.runs.open import Run
 from gptjax.runs.probe_results import ProbeLayer, ProbeSize, ProbeSplit, ProbeUnits, UnitSplit
+from gptjax.runs.spelled import spelling_of
 from gptjax.runs.sweep_results import SeedValue
 
 ALL = "all"
@@ -279,6 +280,7 @@ def _beside_chance(
 def untrained_like(run: Run, seed: int) -> Run:
     """A model of the same shape that was never trained, with the same tokenizer."""
     params = backbone.init_backbone(run.model, jax.random.key(seed))
+    params = backbone.with_spelling(run.model, params, spelling_of(run.model, run.tokenizer))
     return replace(run, params=jax.device_get(params), task=None)
 
 

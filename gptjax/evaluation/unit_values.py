@@ -18,8 +18,8 @@ from gptjax.evaluation.writing import Text
 from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
 from gptjax.runs.open import Run
-from gptjax.runs.spelled import for_texts
 from gptjax.runs.results import ProbeResults
+from gptjax.runs.spelled import for_texts
 
 
 class Unit(NamedTuple):

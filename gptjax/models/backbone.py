@@ -272,10 +272,12 @@ def with_vocabulary(config: ModelConfig, params: PyTree, rows: Int[np.ndarray, "
     return make_backbone(config).with_vocabulary(params, rows)
 
 
-def with_spelling(config: ModelConfig, params: PyTree, spelled: Int[Any, "V 50"]) -> PyTree:
-    """The parameters with a vocabulary of words that are spelled so (`gptjax.spelling`), where the
-    model reads spelling; any other model's as they are."""
-    if not config.reads_spelling:
+def with_spelling(config: ModelConfig, params: PyTree, spelled: Int[Any, "V 50"] | None) -> PyTree:
+    """The parameters with a vocabulary of words that are spelled so (`gptjax.spelling`).
+
+    ``spelled`` is None of a model that does not read spelling; its parameters stay as they are.
+    """
+    if spelled is None:
         return params
     return make_backbone(config).with_spelling(params, spelled)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from gptjax.batch import Objective
 from gptjax.data.tokenizers.open_words import OpenWords
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.data.tokenizers.words import WordTokenizer
@@ -29,12 +30,16 @@ def for_texts(run: R, texts: Iterable[str]) -> R:
     return replace(run, model=model, tokenizer=tokenizer, params=params)
 
 
-def spelling_of(tokenizer: Tokenizer) -> Int[np.ndarray, "V 50"]:
-    """How each token of a vocabulary of words is spelled (`gptjax.spelling`).
+def spelling_of(model: ModelConfig, tokenizer: Tokenizer) -> Int[np.ndarray, "V 50"] | None:
+    """How each word of a vocabulary is spelled (`gptjax.spelling`); None if the model has no use.
 
     Raises:
-        UserError: its tokens are no words.
+        UserError: the model reads characters of words, and these tokens are no words.
     """
+    if not model.reads_spelling:
+        return None
+    if isinstance(tokenizer, OpenWords):
+        return tokenizer.spelling()
     if not isinstance(tokenizer, WordTokenizer):
         raise UserError(
             "`model.tokens=characters`: the characters are those of words, and this tokenizer has "
@@ -45,12 +50,21 @@ def spelling_of(tokenizer: Tokenizer) -> Int[np.ndarray, "V 50"]:
     return found
 
 
-def with_vocabulary(model: ModelConfig, params: Any, tokenizer: Tokenizer) -> Any:
-    """The parameters with a tokenizer's words, where the model reads their characters.
+def with_words(learnt: Objective, model: ModelConfig, tokenizer: Tokenizer) -> Objective:
+    """The objective, whose initial parameters know how the tokenizer's words are spelled.
 
     Raises:
-        UserError: it does, and these tokens are no words.
+        UserError: as of `spelling_of`.
     """
-    if not model.reads_spelling:
-        return params
-    return backbone.with_spelling(model, params, spelling_of(tokenizer))
+    spelled = spelling_of(model, tokenizer)
+    if spelled is None:
+        return learnt
+
+    def init(key: Any) -> Any:
+        params = learnt.init(key)
+        if "backbone" not in params:
+            return backbone.with_spelling(model, params, spelled)
+        own = backbone.with_spelling(model, params["backbone"], spelled)
+        return {**params, "backbone": own}
+
+    return learnt._replace(init=init)

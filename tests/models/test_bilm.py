@@ -1,7 +1,6 @@
 """The bidirectional language model: beside the states that ELMo's authors and their code recorded."""
 
 import dataclasses
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 
 from gptjax.interchange import elmo
 from gptjax.models import backbone
-from gptjax.spelling import spell
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 ANCESTORS = Path(SHARED or ".") / "reference/ancestors"

@@ -61,10 +61,10 @@ class OpenWords:
         check_several(texts)
         try:
             return [np.array([self._ids[word] for word in t.split()], np.int32) for t in texts]
-        except KeyError as error:
+        except KeyError:
             raise UserError(
-                f"the word {error.args[0]!r} has no number: a model of elmo:FOLDER is read from, by "
-                "`probe` or from Python, and neither trained nor measured on a text"
+                "a model of elmo:FOLDER has no vocabulary, so that it is neither trained nor "
+                "measured on a text; take its states, by `gptjax probe` or from Python"
             ) from None
 
     def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:

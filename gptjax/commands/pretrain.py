@@ -172,7 +172,7 @@ def default_out(config: Selection) -> Path:
 def _problem(
     config: PretrainConfig, tokenizer: Tokenizer, source: runs.Run | None, sources: Sources
 ) -> Problem[LanguageModelling]:
-    streams = is_streams(config.corpus)
+    streams, both_ways = is_streams(config.corpus), config.model.bidirectional
     apart = tokenizer.end if config.corpus.predict_end else None
     learnt = spelled.with_words(lm(config.model, apart, streams=streams), config.model, tokenizer)
     train, valid = corpus.prepare(config.corpus, tokenizer, sources)
@@ -213,9 +213,7 @@ def _problem(
         earlier={"corpus": (train.earlier,)},
         order=order(config.corpus),
         facts={"train": _facts(train, batches), "valid": _facts(valid, whole)},
-        write=None
-        if config.model.bidirectional
-        else partial(_write, config.model, tokenizer, seed),
+        write=None if both_ways else partial(_write, config.model, tokenizer, seed),
         flops_per_token=None if config.train.unfreeze else flops_per_token(config.model),
         config=config,
         params=None if source is None else lambda: source.params,

@@ -12,9 +12,8 @@ from gptjax.models.bilm_config import BiLMConfig
 from gptjax.models.family import Tokens
 from gptjax.models.layers import Linear, linear
 
-CARRY_BIAS = (
-    -2.0
-)  # A new highway layer lets most of what it reads through (Srivastava et al. 2015).
+CARRY_BIAS = -2.0  # A new highway layer lets most of what it reads through.
+# A new highway layer lets most of what it reads through (Srivastava et al. 2015).
 
 
 def uniform(most: float) -> Any:

@@ -11,7 +11,7 @@ PACKAGE = Path(gptjax.__file__).parent
 # Lower may not import higher. Wings of one floor do not know each other.
 FLOORS = [
     {"allocator", "batch", "config", "errors", "files", "finite"}
-    | {"help", "options", "screen", "variant"},
+    | {"help", "options", "screen", "spelling", "variant"},
     {"models", "data", "training"},
     {"interchange"},
     {"runs"},

@@ -244,7 +244,8 @@ def load(
     """Open a trained model.
 
     Args:
-        path: the run folder, openai:FOLDER, or hf:ID_OR_FOLDER.
+        path: the run folder, openai:FOLDER, hf:ID_OR_FOLDER, or elmo:FOLDER, of which states and
+            features can be had.
         checkpoint: "best", "last", or the number of a step; "auto" is the best where one was
             kept, else the last.
         head: a file `head.safetensors` (`adapter.safetensors` of older runs) of a run that was

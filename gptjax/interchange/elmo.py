@@ -177,8 +177,8 @@ def _one(folder: Path, ending: str) -> Path:
     """The one file whose name ends so."""
     found = sorted(file for file in folder.iterdir() if file.name.endswith(ending))
     if len(found) != 1:
-        there = f"{len(found)} files" if found else "no file"
-        raise UserError(f"{folder}: there is {there} *{ending}, and an ELMo has one")
+        there = f"are {len(found)} files" if found else "is no file"
+        raise UserError(f"{folder}: there {there} *{ending}, and an ELMo has one")
     return found[0]
 
 

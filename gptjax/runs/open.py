@@ -40,7 +40,7 @@ class Run:
         checkpoint: which checkpoint that is, such as `best/120`; of others' files `published`.
         task: what it was fine-tuned on, or None.
         head: the shape of its task head.
-        source: what it was opened by: a run folder, openai:FOLDER or hf:ID_OR_FOLDER.
+        source: what it was opened by: a run folder, openai:FOLDER, hf:ID_OR_FOLDER or elmo:FOLDER.
     """
 
     folder: RunFolder
@@ -186,7 +186,7 @@ class Opening:
     """The options of a command that opens a trained model."""
 
     run: str
-    """Run folder, openai:FOLDER or hf:ID_OR_FOLDER."""
+    """Run folder, openai:FOLDER, hf:ID_OR_FOLDER or elmo:FOLDER."""
     checkpoint: str = "auto"
     """best, last, a step, or both as in last/120; auto is the best where one was kept, else the
     last."""

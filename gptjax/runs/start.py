@@ -19,7 +19,7 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.identity import check_same_shape
 from gptjax.runs.own_config import load_config
-from gptjax.runs.published import HUB, OPENAI, is_published
+from gptjax.runs.published import OPENAI, is_published
 from gptjax.runs.train import say
 
 PRETRAINED = Path("runs/pretrain")
@@ -137,8 +137,8 @@ def open_source(
 
 def check_not_source(folder: RunFolder, sources: tuple[str | None, ...]) -> None:
     """Refuse to overwrite the run that another one begins with."""
-    named = [source for source in sources if source not in ABSENT]
-    paths = [Path(str(one).removeprefix(OPENAI).removeprefix(HUB)) for one in named]
+    named = [str(source) for source in sources if source not in ABSENT]
+    paths = [Path(one.partition(":")[2] if is_published(one) else one) for one in named]
     if folder.path.resolve() in [path.resolve() for path in paths]:
         raise UserError(f"{folder.path}: is the run of `init` too; choose another `out`")
 

@@ -291,6 +291,7 @@ def test_the_groups_of_a_fine_tuned_model_are_by_depth(norm):
         ("transformer", {"num_heads": 2}, 4),  # attention's two and the MLP's two
         ("lstm", {"units": 8}, 3),
         ("mlstm", {"units": 8, "num_layers": 1, "embedding_width": 4}, 4),
+        ("bilm", {"units": 8, "projection": 4, "width": 8}, 6),  # three in each direction
     ],
 )
 def test_the_matrices_are_those_of_the_blocks(kind, settings, expected):

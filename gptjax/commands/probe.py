@@ -47,8 +47,8 @@ class ProbeConfig(TableOptions, Reading):
     """Fit logistic regression on the features of a model that stays as it is."""
 
     run: str
-    """Run folder, openai:FOLDER, hf:ID_OR_FOLDER or elmo:FOLDER; of a fine-tuned run its backbone is
-    read."""
+    """Run folder, openai:FOLDER, hf:ID_OR_FOLDER or elmo:FOLDER; of a fine-tuned run its backbone
+    is read."""
     task: str = ""
     """Task with classes, such as sst2, mr or trec, or a TOML file of one's own."""
     data: tuple[str, ...] = ()

@@ -37,31 +37,32 @@ class Variant:
     @classmethod
     def refuse_other(cls, key: str, shown: str) -> None:
         """Refuse a setting that only other kinds have; the message shows it as ``shown``."""
-        if owner := cls._other_owner(key):
+        if owners := cls._other_owners(key):
+            kinds = " or ".join(sorted(owner.kind for owner in owners))
             raise UserError(
                 f"{shown}: {cls.called} has no such thing; leave it out, or take "
-                f"{cls.section}.kind {owner.kind}"
+                f"{cls.section}.kind {kinds}"
             )
 
     @classmethod
     def is_idle(cls, key: str, typed: str) -> bool:
         """Whether a typed setting is another kind's, and is ignored or at its default."""
-        owner = cls._other_owner(key)
-        return owner is not None and (key in cls.ignored or typed == str(getattr(owner, key)))
+        defaults = [str(getattr(owner, key)) for owner in cls._other_owners(key)]
+        return bool(defaults) and (key in cls.ignored or typed in defaults)
 
     @classmethod
     def without_others(cls, table: Mapping[str, Any]) -> dict[str, Any]:
         """The table without settings that only other kinds have.
 
-        Older files hold the settings of all kinds, so those at their defaults are left out, and
+        Older files hold the settings of all kinds, so those at a default are left out, and
         the `ignored` ones. Any other one is refused.
         """
         left = {}
         for key, value in table.items():
-            owner = cls._other_owner(key)
-            if owner is None:
+            defaults = [getattr(owner, key) for owner in cls._other_owners(key)]
+            if not defaults:
                 left[key] = value
-            elif key not in cls.ignored and value != getattr(owner, key):
+            elif key not in cls.ignored and value not in defaults:
                 cls.refuse_other(key, f"{cls.section}.{key} {str(value).lower()}")
         return left
 
@@ -72,11 +73,12 @@ class Variant:
         return self if cls is type(self) else cls(**cls.without_others(mine))
 
     @classmethod
-    def _other_owner(cls, key: str) -> "type[Variant] | None":
-        """Another kind that has this setting, if this one has not."""
+    def _other_owners(cls, key: str) -> "list[type[Variant]]":
+        """The other kinds that have this setting, each with a default of its own; none if this one
+        has it, too."""
         if key in _fields(cls):
-            return None
-        return next((one for one in cls.kinds().values() if key in _fields(one)), None)
+            return []
+        return [one for one in cls.kinds().values() if key in _fields(one)]
 
 
 def _fields(cls: type[Any]) -> set[str]:

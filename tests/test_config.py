@@ -129,8 +129,8 @@ def test_a_preset_is_named_and_a_file_has_a_path():
     assert tiny.is_file()
     assert tiny.parent == Path(config.__file__).parent / "configs"
     for name, hint in (
-        ("tinny", "did you mean 'tiny'? presets: awd-lstm, gpt1, "),
-        ("qq", "presets: awd-lstm, gpt1, "),
+        ("tinny", "did you mean 'tiny'? presets: awd-lstm, bilm, gpt1, "),
+        ("qq", "presets: awd-lstm, bilm, gpt1, "),
     ):
         with pytest.raises(UserError, match="no such preset") as caught:
             config.config_file(name)

@@ -147,8 +147,7 @@ def features_of(
     check_task(task)
     layers_of(run.model, how)
     texts = ["\n".join(example.texts) for example in examples]
-    run = for_texts(run, texts)
-    folder = _folder(run)
+    run, folder = for_texts(run, texts), _folder(run)
     read = {"texts": _hash_of(texts), "tokenizer": run.tokenizer.fingerprint}
     lengths_file = folder / f"{key_of(**read)}.npy"
     asked = {"model": asdict(run.model), "backbone": backbone_fingerprint(run.backbone), "how": how}

@@ -18,7 +18,7 @@ from gptjax.files import check_regular
 from gptjax.finite import non_finite
 from gptjax.interchange.hub import read_json
 from gptjax.models import characters
-from gptjax.models.bilm import BiLMConfig
+from gptjax.models.bilm_config import BiLMConfig
 from gptjax.spelling import CHARACTERS, LENGTH
 
 OPTIONS, WEIGHTS = "options.json", ".hdf5"

@@ -167,7 +167,7 @@ class BiLM(Family):
             # A numpy array in the parameters could not be indexed while a function is traced.
             table = jnp.asarray(self.token_embedding)
             return table[tokens].astype(jnp.dtype(self.config.dtype))
-        further = None
+        further: Any = None
         if self.has_variable("params", "further_embedding"):
             further = self.get_variable("params", "further_embedding")
         found: Array = self.word_embedding(tokens, further)

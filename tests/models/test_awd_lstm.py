@@ -353,3 +353,19 @@ def test_what_is_new_has_no_part_in_the_identity_of_an_old_lstm():
         assert name in other.shape()
     for name, value in DROPOUTS.items():
         assert dataclasses.replace(old, **{name: value}).shape() == old.shape()
+
+
+def test_bfloat16_drops_the_same_and_is_near(original):
+    _, params = original
+    batch, key = batch_of(4), jax.random.key(1, impl="rbg")
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        problem = objective.lm(dataclasses.replace(CONFIG, dtype=dtype, **DROPOUTS))
+
+        def loss(params, problem=problem):
+            return problem.loss(problem.thin(params, key), batch, key, ())[0].loss
+
+        value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradient))
+        found.append((value, jnp.sqrt(sum(jnp.square(x).sum() for x in jax.tree.leaves(gradient)))))
+    np.testing.assert_allclose(*found, rtol=0.01)

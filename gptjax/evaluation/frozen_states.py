@@ -108,7 +108,7 @@ class FrozenBackbone:
     def shape(self, sequences: Sequence[Sequences]) -> tuple[int, int, int]:
         """[P, N, D] of these sequences, with P positions in all."""
         positions = sum(sum(counts_of(one, self.ends)) for one in sequences)
-        return positions, self.depths, self.model.width
+        return positions, self.depths, self.model.widest if self.depths > 1 else self.model.width
 
     @property
     def stored(self) -> np.dtype[Any]:

@@ -176,8 +176,14 @@ def predict_split(
     fewer = lacks_options(encoded.sequences, task)
     head = head_config(run.task, fewer=fewer, shape=run.head)
     predict = _log_probabilities(run.model, head)
-    shape = {"context_length": context, "batch_size": batch_size}
-    evaluator = TaskEvaluator(predict, encoded.sequences, examples, task, **shape)
+    evaluator = TaskEvaluator(
+        predict,
+        encoded.sequences,
+        examples,
+        task,
+        context_length=context,
+        batch_size=batch_size,
+    )
     scores = evaluator(run.params)
     seconds = encoding + scores.seconds
     return dataclasses.replace(scores, truncated=encoded.truncated, seconds=seconds)

@@ -102,7 +102,7 @@ def both_ways(
 
     Arguments are as of `states`. S is T + 1: behind each row's last token there is a marker, too.
     """
-    found: tuple[Array, Array] = make_backbone(config).apply(
+    found: tuple[Array, Array] = make_backbone(config).apply(  # type: ignore[assignment]
         {"params": params}, tokens, key, there, method="both_ways"
     )
     return found

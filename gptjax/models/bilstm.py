@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from gptjax.models.family import RandomKey
-from gptjax.models.lstm import recurrence
+from gptjax.models.lstm_recurrence import recurrence
 from gptjax.models.pooling import Pooling, pool
 from gptjax.models.recurrent import nothing
 
@@ -63,8 +63,8 @@ def read_both_ways(
             # each sequence all the same.
             states, there, text = (jnp.flip(x, there.ndim - 1) for x in (states, there, text))
         hidden = _hidden(params, direction, states, there)
-        counts, how = (there, "last") if pooling is None else (text, pooling)
-        parts.append(pool(hidden, counts, how))
+        counts = there if pooling is None else text
+        parts.append(pool(hidden, counts, pooling or "last"))
     return jnp.concatenate(parts, axis=-1)
 
 

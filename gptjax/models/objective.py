@@ -241,6 +241,8 @@ def _read(
         depths = _depths(extended, head, backbone, tokens, extract, keys[0])
     found = depths[-1]
     read = depths if head.shape.mix else found
+    if found.shape[-1] > config.width:
+        found = found[..., : config.width]  # without the padding beside wider depths
     maps, text = params["adapter"]["head"], is_text(tokens, extract, config.vocabulary_size)
     text = text[..., : depths.shape[-2]]  # kept states may be of the extract tokens alone
     logits = task_logits(maps, read, text, extract, head, keys[1], everywhere)

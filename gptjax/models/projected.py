@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gptjax.models.layers import back_through, kernel_gradient, turned_for
-from gptjax.models.recurrent import Carry, Where, packed, turned, unless, unpacked, where
+from gptjax.models.layers import back_through, kernel_gradient, packed, turned_for, unpacked
+from gptjax.models.recurrent import Carry, Where, turned, unless, where
 
 
 class Settings(NamedTuple):

@@ -103,12 +103,18 @@ def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) ->
             fill = jnp.ones if name.endswith("scale") else jnp.zeros
             arrays[name] = fill(shape, jnp.float32)
     if head.shape.model == "bilstm":
-        units = head.shape.units or config.width
-        arrays |= init_bilstm(config.width, units, jax.random.fold_in(kernel, 2))
+        width = read_width(config, head.shape)
+        units = head.shape.units or width
+        arrays |= init_bilstm(width, units, jax.random.fold_in(kernel, 2))
     return {
         "special_embedding": std * jax.random.normal(rows, size, jnp.float32),
         "head": arrays,
     }
+
+
+def read_width(config: ModelConfig, shape: HeadShape) -> int:
+    """The size of a state that a head reads; a mix reads all depths, the narrower ones padded."""
+    return config.widest if shape.mix else config.width
 
 
 def head_arrays(config: ModelConfig, head: TaskHeadConfig) -> dict[str, tuple[int, ...]]:
@@ -118,7 +124,7 @@ def head_arrays(config: ModelConfig, head: TaskHeadConfig) -> dict[str, tuple[in
     and ``norm_`` and ``hidden_norm_`` of the LayerNorm before each of the two. Those of a mix begin
     with ``mix_``, and of a bilstm with its two directions.
     """
-    shape, width = head.shape, config.width
+    shape, width = head.shape, read_width(config, head.shape)
     arrays = mix_arrays(config.num_layers) if shape.mix else {}
     if shape.model == "bilstm":
         units = shape.units or width

@@ -15,6 +15,7 @@ from test_task_head import CONFIG, log_softmax, make_batch, make_params
 from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.backbone import layer_states, with_rows
+from gptjax.models.lstm import LSTMConfig
 from gptjax.models.mix import mix_penalty, scalar_mix
 from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays, maps_only
 from gptjax.runs.head import read_shape
@@ -260,3 +261,29 @@ def test_the_usual_heads_are_the_same_heads():
 def test_refusals(settings, message):
     with pytest.raises(UserError, match=message):
         HeadOptions(**settings)
+
+
+def test_a_mix_reads_depths_of_different_widths():
+    """The narrower ones are padded; the LM loss reads the last one without the padding."""
+    config = LSTMConfig(
+        vocabulary_size=CONFIG.vocabulary_size,
+        context_length=CONFIG.context_length,
+        num_layers=2,
+        width=8,
+        layer_units=(12, 8),
+        map_back=False,
+    )
+    assert config.widest == 12
+    shape = HeadShape(mix=True, pooling="mean")
+    head = TaskHeadConfig(num_classes=3, head="classify", shape=shape)
+    assert head_arrays(config, head)["kernel"] == (12, 3)
+    problem = objective.task(config, head, lm_coefficient=0.5).objective
+    params = problem.init(jax.random.key(0))
+    batch = make_batch(k=1, classes=3)
+    (loss, sums), gradients = jax.value_and_grad(
+        lambda p: (lambda found: (found.loss, found))(problem.loss(p, batch, None, ())[0]),
+        has_aux=True,
+    )(params)
+    assert np.isfinite(loss)
+    assert set(sums.metrics) >= {"task_loss", "lm_loss"}
+    assert np.abs(gradients["adapter"]["head"]["mix_weights"]).min() > 0

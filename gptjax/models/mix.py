@@ -1,6 +1,7 @@
 """A learned mix of the states of all depths, as ELMo's tasks read their language model."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,8 @@ def mix_penalty(params: Mapping[str, Array]) -> Float[Array, ""]:
     return jnp.square(params["mix_weights"]).sum()
 
 
-def describe_mix(params: Mapping[str, Array]) -> str:
-    """What a mix has learnt, in words."""
-    shares = ", ".join(f"{share:.3f}" for share in jax.nn.softmax(params["mix_weights"]))
-    return f"γ {float(params['mix_scale'][0]):.3f}, depths 0 to L: {shares}"
+def describe_mix(params: Mapping[str, Any]) -> str:
+    """What a mix has learnt, in words; the arrays may be numpy's."""
+    shares = jax.nn.softmax(jnp.asarray(params["mix_weights"])).tolist()
+    listed = ", ".join(f"{share:.3f}" for share in shares)
+    return f"γ {float(params['mix_scale'][0]):.3f}, depths 0 to {len(shares) - 1}: {listed}"

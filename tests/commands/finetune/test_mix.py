@@ -146,7 +146,7 @@ def test_what_cannot_be_kept_is_refused(words, message, options, tmp_path, capsy
 
 def test_a_disk_without_room_is_refused_or_the_backbone_runs(frozen, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(frozen_states, "room_in", lambda _: 1000)
-    words = [*frozen, "--task.mix", "--task.pooling", "last", "--train.steps", "9"]
+    words = [*frozen, "--task.pooling", "last", "--train.steps", "9"]
     words = [word for word in words if word not in ("--train.epochs", "2")]
     assert main([*words, "--task.keep-states", "always", "--out", str(tmp_path / "a")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]

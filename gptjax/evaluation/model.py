@@ -24,8 +24,8 @@ from gptjax.evaluation.writing import write
 from gptjax.models.backbone import make_backbone, with_rows
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import Family
-from gptjax.models.objective import is_text
 from gptjax.models.task_head import NUM_SPECIALS, task_logits
+from gptjax.models.task_states import is_text
 from gptjax.runs.head import head_config
 from gptjax.runs.open import load as load_run
 from gptjax.runs.predictions import class_names

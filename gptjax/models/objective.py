@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,25 +16,22 @@ from gptjax.models.backbone import (
     empty_carry,
     for_loss,
     init_backbone,
-    layer_states,
     regularised,
     states,
     thinned,
-    with_rows,
 )
 from gptjax.models.both_ways import bidirectional
 from gptjax.models.config import ModelConfig
 from gptjax.models.cross_entropy import cross_entropies, cross_entropy
-from gptjax.models.family import RandomKey, Regularised
+from gptjax.models.family import RandomKey
 from gptjax.models.mix import mix_penalty
 from gptjax.models.penalties import of_sequences, of_windows, penalty
 from gptjax.models.task_head import (
-    NUM_SPECIALS,
     TaskHeadConfig,
     init_task_head,
     linear_gain,
-    task_logits,
 )
+from gptjax.models.task_states import kept, read
 
 
 def num_parameters(objective: Objective) -> int:
@@ -82,16 +78,7 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
             key, drop_key = jax.random.split(key)
         params, table, bias = for_loss(config, params, drop_key)
         fresh = jnp.asarray(batch.fresh).reshape(len(tokens), -1) if streams else None
-        extra: Array | None = None
-        if key is not None and any(config.penalties):
-            given = (tokens[:, :-1], key, carry if streams else None, fresh)
-            found = regularised(config, params, *given)
-            seen, carry = found.states, found.carry if streams else carry
-            extra = penalty(config.penalties, found, *of_windows(weights, fresh))
-        elif streams:
-            seen, carry = advance(config, params, tokens[:, :-1], key, carry, fresh)
-        else:
-            seen = states(config, params, tokens[:, :-1], key)
+        seen, carry, extra = _seen(config, params, tokens[:, :-1], weights, key, carry, fresh)
         rows, targets = seen.reshape(-1, seen.shape[-1]), tokens[:, 1:].reshape(-1)
         if end is None or key is not None:
             total, correct = cross_entropy(rows, table, targets, weights.reshape(-1), bias)
@@ -107,6 +94,27 @@ def lm(config: ModelConfig, end: int | None = None, *, streams: bool = False) ->
     if not streams:
         return found
     return found._replace(init_carry=partial(empty_carry, config))
+
+
+def _seen(
+    config: ModelConfig,
+    params: Any,
+    tokens: Array,
+    weights: Array,
+    key: RandomKey | None,
+    carry: Any,
+    fresh: Array | None,
+) -> tuple[Array, Any, Array | None]:
+    """States of windows, what is carried then, and the penalties; without streams nothing is
+    ``fresh``."""
+    if key is not None and any(config.penalties):
+        before = None if fresh is None else carry
+        found = regularised(config, params, tokens, key, before, fresh)
+        extra = penalty(config.penalties, found, *of_windows(weights, fresh))
+        return found.states, carry if fresh is None else found.carry, extra
+    if fresh is None:
+        return states(config, params, tokens, key), carry, None
+    return *advance(config, params, tokens, key, carry, fresh), None
 
 
 def _with(extra: Array | None, sums: Sums) -> Sums:
@@ -160,20 +168,9 @@ def task(
             sequence, by their `linear_gain`. Predictions are of the extract token all the same.
         mix_l2: what the loss has of the sum of the squared weights of the head's mix.
     """
-    if lm_coefficient and config.bidirectional:
-        raise UserError(
-            f"task.lm_coefficient {lm_coefficient}: {config.called} has no such loss beside a "
-            "task's; set task.lm_coefficient 0"
-        )
-
-    def init(key: RandomKey) -> Any:
-        backbone_key, head_key = jax.random.split(key)
-        return {
-            "backbone": init_backbone(config, backbone_key),
-            "adapter": init_task_head(config, head, head_key),
-        }
-
-    run = partial(_read, config, head, freeze_backbone, positions)
+    _check_coefficient(config, lm_coefficient)
+    init = partial(_init_task, config, head)
+    run = partial(read, config, head, freeze_backbone, positions)
 
     def loss(params: Any, batch: Batch, key: RandomKey | None, carry: Any) -> tuple[Sums, Any]:
         logits, found, table, bias, penalised = run(params, batch, key, label_gain)
@@ -193,9 +190,25 @@ def task(
     def thin(params: Any, key: RandomKey) -> Any:
         return {**params, "backbone": thinned(config, params["backbone"], key)}
 
-    keep = partial(_kept, config, head, positions, head.shape.reads_ends and not label_gain)
+    keep = partial(kept, config, head, positions, head.shape.reads_ends and not label_gain)
     trained = Objective(init, loss, thin=thin if config.thins else None)
     return TaskFunctions(trained, log_probabilities, keep)
+
+
+def _check_coefficient(config: ModelConfig, lm_coefficient: float) -> None:
+    if lm_coefficient and config.bidirectional:
+        raise UserError(
+            f"task.lm_coefficient {lm_coefficient}: {config.called} has no such loss beside a "
+            "task's; set task.lm_coefficient 0"
+        )
+
+
+def _init_task(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) -> Any:
+    backbone_key, head_key = jax.random.split(key)
+    return {
+        "backbone": init_backbone(config, backbone_key),
+        "adapter": init_task_head(config, head, head_key),
+    }
 
 
 def _extent(batch: Batch, fewer: bool) -> tuple[Array, Array]:
@@ -207,93 +220,6 @@ def _extent(batch: Batch, fewer: bool) -> tuple[Array, Array]:
     weights = share * jnp.asarray(batch.weights)[:, None]
     shape = (-1, batch.tokens.shape[-1])
     return tokens.reshape(shape).astype(jnp.float32), weights.reshape(-1)
-
-
-def _read(
-    config: ModelConfig,
-    head: TaskHeadConfig,
-    frozen: bool,
-    positions: int | None,
-    params: Any,
-    batch: Batch,
-    key: RandomKey | None,
-    everywhere: bool = False,
-) -> tuple[Array, Array, Array, Array | None, Regularised | None]:
-    """Logits of the classes (of every position), states, output table and bias; and, in training,
-    what penalties need."""
-    extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
-    if frozen:
-        params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
-    tokens, extract = jnp.asarray(batch.tokens), jnp.asarray(batch.extract)
-    keys = (None, None) if key is None else jax.random.split(key)
-    drop_key = None if key is None else jax.random.fold_in(key, 2)
-    longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
-    backbone, table, bias = for_loss(extended, longer, drop_key, positions)
-    penalised = None
-    if batch.states is None and key is not None and any(config.penalties):
-        rows = tokens.reshape(-1, tokens.shape[-1])
-        penalised = regularised(extended, backbone, rows, keys[0], None, None)
-    if batch.states is not None:
-        depths = jnp.moveaxis(jnp.asarray(batch.states), 3, 0)
-    elif penalised is not None and not head.shape.mix:
-        depths = penalised.states.reshape(1, *tokens.shape, -1)
-    else:
-        depths = _depths(extended, head, backbone, tokens, extract, keys[0])
-    found = depths[-1]
-    read = depths if head.shape.mix else found
-    if found.shape[-1] > config.width:
-        found = found[..., : config.width]  # without the padding beside wider depths
-    maps, text = params["adapter"]["head"], is_text(tokens, extract, config.vocabulary_size)
-    text = text[..., : depths.shape[-2]]  # kept states may be of the extract tokens alone
-    logits = task_logits(maps, read, text, extract, head, keys[1], everywhere)
-    return logits, found, table, bias, penalised
-
-
-def _kept(
-    config: ModelConfig,
-    head: TaskHeadConfig,
-    positions: int | None,
-    ends: bool,
-    params: Any,
-    batch: Batch,
-) -> Array:
-    """`TaskFunctions.states`; with ``ends`` of the extract tokens alone."""
-    extended = replace(config, vocabulary_size=config.vocabulary_size + NUM_SPECIALS)
-    longer = with_rows(config, params["backbone"], params["adapter"]["special_embedding"])
-    backbone, _, _ = for_loss(extended, longer, None, positions)
-    tokens, extract = jnp.asarray(batch.tokens), jnp.asarray(batch.extract)
-    found = _depths(extended, head, backbone, tokens, extract, None)
-    if ends:
-        at = extract[None, ..., None, None]
-        found = jnp.take_along_axis(found, at, axis=3)
-    return jnp.moveaxis(found, 0, 3)
-
-
-def _depths(
-    config: ModelConfig,
-    head: TaskHeadConfig,
-    backbone: Any,
-    tokens: Array,
-    extract: Array,
-    key: RandomKey | None,
-) -> Array:
-    """The states [N, B, K, T, D] after every depth where the head mixes them, else the last."""
-    rows = tokens.reshape(-1, tokens.shape[-1])
-    there = None
-    if config.bidirectional:
-        there = jnp.arange(tokens.shape[-1])[None, None] <= extract[..., None]
-        there = there.reshape(rows.shape)
-    if head.shape.mix:
-        found = layer_states(config, backbone, rows, key, there)
-    else:
-        found = states(config, backbone, rows, key, there)[None]
-    return found.reshape(len(found), *tokens.shape, -1)
-
-
-def is_text(tokens: Array, extract: Array, size: int) -> Array:
-    """Where a sequence has tokens of its text: before its end, and none of the special ones."""
-    before = jnp.arange(tokens.shape[-1])[None, None] < extract[..., None]
-    return (tokens < size) & before
 
 
 def _gained(batch: Batch, everywhere: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # Inside data: a folder knows those before it.
-DATA = ["tokenizers", "tables", "text", "tasks"]
+DATA = ["tokenizers", "tables", "text", "knowledge", "tasks"]
 # A command knows no other command, but for these: fine-tuning's options, its end, its learning
 # curves and the states that it keeps have rooms of their own, and a sweep hands the configs and
 # checks of the commands that it runs to `gptjax.sweeps`.

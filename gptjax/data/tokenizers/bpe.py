@@ -18,6 +18,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from gptjax.data.tokenizers import bpe_files
 from gptjax.data.tokenizers.bpe_files import Bpe
 from gptjax.data.tokenizers.gpt1_text import NEWLINE, ExactWords
+from gptjax.data.tokenizers.spans import as_spans, spans_of_prepared
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Mode, check_several, check_texts
 from gptjax.errors import UserError
 from gptjax.files import read_json
@@ -86,6 +87,13 @@ class _BpeTokenizer:
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in found]
+
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.spans`."""
+        check_several(texts)
+        check_texts(texts)
+        found = self._encoder.encode_batch(list(texts), add_special_tokens=False)
+        return [as_spans(encoding.offsets) for encoding in found]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write vocab.json, merges.txt and gptjax.json, which names the kind and the mode."""
@@ -162,6 +170,26 @@ class Gpt1Tokenizer(_BpeTokenizer):
     def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
         """As `encode`."""
         return self.encode(texts)
+
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.spans`. An exact text is matched with what was made of it, character by
+        character."""
+        if self.mode == "fast":
+            return super().spans(texts)
+        check_several(texts)
+        check_texts(texts)
+        return [self._exact_spans(text) for text in texts]
+
+    def _exact_spans(self, text: str) -> np.ndarray:
+        words = self._words(text)
+        lengths: list[int] = []
+        for word in words:
+            pieces = [self._pieces[int(i)] for i in self._encode_words([word])]
+            # An unknown token is a character. It is one of those that the word has.
+            own = [1 if one == UNKNOWN else len(one.removesuffix(WORD_END)) for one in pieces]
+            assert sum(own) == len(word), (word, pieces)
+            lengths += own
+        return spans_of_prepared(text, "".join(words), lengths)
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids, in lower case, with a space after every word but at line ends."""

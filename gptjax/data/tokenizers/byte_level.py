@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from gptjax.data.tokenizers.sentencepiece import cut
+from gptjax.data.tokenizers.spans import spans_of_bytes
 from gptjax.data.tokenizers.tokenizer import BYTES, check_several, check_texts
 from gptjax.errors import UserError
 from gptjax.files import read_json
@@ -91,6 +92,20 @@ class ByteTokenizer:
         if self.published:
             texts = [f"{PAD}{_one_line(text).lstrip()}" for text in texts]
         return self.encode_pieces(texts)
+
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.spans`: of each byte its character."""
+        check_several(texts)
+        check_texts(texts)
+        return [self._spans(text) for text in texts]
+
+    def _spans(self, text: str) -> np.ndarray:
+        if not self.published:
+            return spans_of_bytes(text, np.ones(len(text.encode()), np.int32))
+        kept = text.strip()
+        inside = spans_of_bytes(kept, np.ones(len(kept.encode()), np.int32))
+        inside += len(text) - len(text.lstrip()) if kept else 0
+        return np.pad(inside, ((1, 1), (0, 0)))
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the end is nothing, what is no UTF-8 is U+FFFD.

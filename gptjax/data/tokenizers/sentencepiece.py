@@ -8,11 +8,13 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import sentencepiece
 
+from gptjax.data.tokenizers.spans import spans_of_bytes
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, check_several, check_texts
 from gptjax.errors import UserError
 
@@ -134,6 +136,24 @@ class SentencePieceTokenizer:
     def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
         """As `encode`."""
         return self.encode(texts)
+
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.spans`: each token stands for so many bytes of the text."""
+        encoded = self.encode(texts)
+        return [
+            spans_of_bytes(text, self._lengths[ids])
+            for text, ids in zip(texts, encoded, strict=True)
+        ]
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        """The bytes of each piece, int32 [size]."""
+        processor = self._processor
+        pieces = [processor.id_to_piece(i).replace(SPACE_SYMBOL, " ") for i in range(self.size)]
+        return np.array(
+            [1 if processor.is_byte(i) else len(one.encode()) for i, one in enumerate(pieces)],
+            np.int32,
+        )
 
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; the separator is nothing, a broken character is U+FFFD."""

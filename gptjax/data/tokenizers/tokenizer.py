@@ -93,6 +93,11 @@ class Tokenizer(Protocol):
         """As `encode`, of texts that are going on: nothing that only stands after a whole one."""
         ...
 
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Where each token of `encode` stands in its text, int32 [n, 2]: the first character, and
+        the one after the last. A token that stands for nothing in the text has two equal ones."""
+        ...
+
     def decode(self, ids: Iterable[int | np.integer] | np.ndarray) -> str:
         """The text of some ids; ``end`` is nothing, a broken character is U+FFFD."""
         ...

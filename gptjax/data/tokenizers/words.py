@@ -18,6 +18,7 @@ import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from gptjax.data.tokenizers.bpe import after_space, cut_at_spaces
+from gptjax.data.tokenizers.spans import as_spans, no_spans
 from gptjax.data.tokenizers.tokenizer import WORDS, check_several, check_texts
 from gptjax.errors import UserError
 from gptjax.files import read_json
@@ -165,6 +166,20 @@ class WordTokenizer:
         flat = iter(self.encode_pieces([piece for own in pieces for piece in own]))
         empty = np.zeros(0, np.int32)
         return [np.concatenate([empty, *(next(flat) for _ in own)]) for own in pieces]
+
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.spans`."""
+        check_several(texts)
+        check_texts(texts)
+        found = []
+        for text in texts:
+            spans, start = [no_spans()], 0
+            for piece in self.cut([text]):
+                offsets = self._encoder.encode(piece, add_special_tokens=False).offsets
+                spans.append(as_spans(offsets) + np.int32(start))
+                start += len(piece)
+            found.append(np.concatenate(spans))
+        return found
 
     def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
         """As `encode`: the last word is taken for a whole one."""

@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "the difference between two fine-tuned runs, with its interval",
     "report": "one HTML page of runs: curves, tables, figures",
     "tasks": "the tasks that are known by name",
+    "knowledge": "what WordNet says of the words of a task",
     "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",
     "import": "make a run of OpenAI's or the hub's weights",

@@ -72,6 +72,10 @@ HELP: Mapping[str, Short] = {
         (),
         ("gptjax zeroshot --run runs/pretrain/small --task sst2 --data path/to/sst2",),
     ),
+    "knowledge": Short(
+        ("--wordnet", "--task", "--data", "--also", "--out", "--lemmas", "--min-count"),
+        ("gptjax knowledge --wordnet /usr/share/wordnet --task snli --data path/to/snli",),
+    ),
     "sweep": Short((), ("gptjax sweep sweep.toml --jobs 2",)),
     "compare": Short((), ("gptjax compare runs/finetune/sst2/a runs/finetune/sst2/b",)),
     "report": Short((), ("gptjax report --runs runs --out report.html",)),

@@ -23,7 +23,7 @@ UNKNOWN_VERSION = "of an unknown version"
 INSTALL = "Debian's package wordnet-base has it in /usr/share/wordnet"
 
 Key = tuple[str, int]  # part of speech and offset in its file
-_HEADER = re.compile(r"WordNet (\d[\w.]*) Copyright")
+_HEADER = re.compile(r"WordNet (\d+(?:\.\d+)+)")
 # Where an adjective may stand: galore(ip).
 _MARKER = re.compile(r"\((?:a|p|ip)\)$")
 
@@ -85,7 +85,7 @@ def read_wordnet(folder: Path) -> WordNet:
         file = folder / f"data.{part}"
         for number, line in enumerate(read_text(file).split("\n"), 1):
             if line.startswith("  "):  # of the licence, which begins the file
-                if part == "noun" and (header := _HEADER.search(line)):
+                if version == UNKNOWN_VERSION and (header := _HEADER.search(line)):
                     version = header[1]
             elif line:
                 try:

@@ -23,7 +23,7 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def align(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int32[np.ndarray, "n"]]:
+def align(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int32[np.ndarray, " n"]]:
     """Of each token of `Tokenizer.encode` the place of its word in `split_words`, or −1.
 
     Tokens of one word have the same place. A token that reaches into several words belongs to the
@@ -33,7 +33,7 @@ def align(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int32[np.ndarray, 
     return [_places(text, own) for text, own in zip(texts, spans, strict=True)]
 
 
-def _places(text: str, spans: Int32[np.ndarray, "n 2"]) -> Int32[np.ndarray, "n"]:
+def _places(text: str, spans: Int32[np.ndarray, "n 2"]) -> Int32[np.ndarray, " n"]:
     words = [found.span() for found in _WORD.finditer(text)]
     if not words:
         return np.full(len(spans), -1, np.int32)

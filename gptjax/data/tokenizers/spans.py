@@ -29,7 +29,7 @@ def as_spans(offsets: Sequence[tuple[int, int]]) -> Spans:
     return np.array(offsets, np.int32).reshape(-1, 2)
 
 
-def spans_of_bytes(text: str, lengths: Int32[np.ndarray, "n"]) -> Spans:
+def spans_of_bytes(text: str, lengths: Int32[np.ndarray, " n"]) -> Spans:
     """Of tokens that are so many bytes of a text in UTF-8 each, in a row.
 
     Bytes that are too many stand before the text, as the blank that some models put there. A token

@@ -23,6 +23,8 @@ from gptjax.errors import UserError
 from gptjax.files import make_folder, read_bytes
 
 PAIRS, LEMMAS = "pairs.tsv.gz", "lemmas.tsv.gz"
+# Pairs whose relations are remembered; most texts have the same words.
+MOST_PAIRS = 1_000_000
 HEADER = ("word1", "word2", *NAMES)
 
 
@@ -44,6 +46,8 @@ class Knowledge:
         key = (first, second)
         found = self._known.get(key)
         if found is None:
+            if len(self._known) > MOST_PAIRS:
+                self._known.clear()
             found = self._known[key] = self._relations(first, second)
         return found
 

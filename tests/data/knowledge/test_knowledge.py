@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptjax.data.knowledge import table
 from gptjax.data.knowledge.lemmas import base_forms, find_lemmas
 from gptjax.data.knowledge.relations import ITSELF, NAMES, NONE, Relations, find_pairs
 from gptjax.data.knowledge.table import (
@@ -233,6 +234,16 @@ def test_words_are_looked_up_by_all_their_base_forms(made, pairs):
     assert not found[2].any()
 
 
+def test_what_is_remembered_is_bounded(monkeypatch, pairs):
+    monkeypatch.setattr(table, "MOST_PAIRS", 3)
+    words = ["dog", "hound", "poodle", "cat", "animal"]
+    knowledge = Knowledge(pairs, {word: [word] for word in words})
+    found = knowledge.between(words, words)
+    assert len(knowledge._known) <= 4
+    np.testing.assert_array_equal(found, Knowledge(pairs, knowledge.lemmas).between(words, words))
+    assert found[2, 0, 0] == 7 / 8
+
+
 def test_the_tables_round_trip_with_the_same_bytes(tmp_path, made, pairs):
     knowledge = Knowledge(pairs, find_lemmas(["dogs", "Rex", "left"], made, {}))
     for folder in ("a", "b"):
@@ -282,13 +293,15 @@ def real():
     return found
 
 
-def test_the_relations_of_nli_are_the_recorded_ones(real):
+def test_the_relations_of_nli_are_the_recorded_ones(real, tmp_path):
     folder = Path(SHARED) / "data" / "wordnet"
     lemmas = read_lemmas(folder / "lemmas_nli.tsv.gz")
     words = {*lemmas, *(form for forms in lemmas.values() for form in forms)}
     found, recorded = find_pairs(real, words), read_pairs(folder / "pairs_nli.tsv.gz")
     assert found == recorded
-    assert list(found) == list(recorded)
+    write_knowledge(Knowledge(found, {}), tmp_path)
+    packed = [(tmp_path / PAIRS), (folder / "pairs_nli.tsv.gz")]
+    assert len({gzip.decompress(file.read_bytes()) for file in packed}) == 1
 
 
 def test_the_pairs_that_were_recorded_singly(real):

@@ -45,6 +45,9 @@ class Counting:
     def encode_beginnings(self, texts):
         return self._tokenizer.encode_beginnings(texts)
 
+    def spans(self, texts):
+        return self._tokenizer.spans(texts)
+
     def decode(self, ids):
         return self._tokenizer.decode(ids)
 

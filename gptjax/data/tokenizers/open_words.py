@@ -6,12 +6,14 @@ kept. What has ids are the words of the texts at hand.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from gptjax.data.tokenizers.bpe import after_space, cut_at_spaces
+from gptjax.data.tokenizers.spans import as_spans
 from gptjax.data.tokenizers.tokenizer import check_several, check_texts
 from gptjax.errors import UserError
 from gptjax.spelling import begin, spell
@@ -66,6 +68,11 @@ class OpenWords:
                 "a model of elmo:FOLDER has no vocabulary, so that it is neither trained nor "
                 "measured on a text; take its states, by `gptjax probe` or from Python"
             ) from None
+
+    def spans(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """See `Tokenizer.spans`."""
+        check_several(texts)
+        return [as_spans([m.span() for m in re.finditer(r"\S+", text)]) for text in texts]
 
     def encode_beginnings(self, texts: Sequence[str]) -> list[np.ndarray]:
         """As `encode`: the last word is taken for a whole one."""

@@ -8,6 +8,7 @@ import pytest
 from gptjax.data.tokenizers.alignment import align, split_words
 from gptjax.data.tokenizers.byte_level import ByteTokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
+from gptjax.data.tokenizers.open_words import OpenWords
 from gptjax.data.tokenizers.words import train_words
 
 KINDS = ["sentencepiece", "gpt1", "gpt1 fast", "gpt2", "bytes", "bytes 256", "words"]
@@ -135,3 +136,11 @@ def test_what_a_word_is(text, words):
 @pytest.mark.parametrize("run", ["a", "a-", "a'", "n't", "a'a"])
 def test_long_runs_take_no_time(run):
     assert len(split_words(run * 200_000)) >= 1
+
+
+def test_words_by_their_characters_have_places_too():
+    text = "  The well-known garden,\u2003under "
+    tokenizer = OpenWords([text])
+    (ids,), (spans,) = tokenizer.encode([text]), tokenizer.spans([text])
+    assert len(ids) == len(spans) == 4
+    assert [text[start:end] for start, end in spans] == text.split()

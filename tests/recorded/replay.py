@@ -79,16 +79,16 @@ class _Page(html.parser.HTMLParser):
             self._new = LATER.search(dict(attrs).get("id") or "") is not None
         if tag == "tr" and not self._at_list:
             self.rows.append([])
-        if tag in ("td", "h3"):
+        if tag in ("td", "summary"):
             self._texts = []
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("td", "h3") or self._texts is None:
+        if tag not in ("td", "summary") or self._texts is None:
             return
         text, self._texts = "".join(self._texts), None
         if tag == "td" and not self._at_list and not self._new and not text.endswith(" min"):
             self.rows[-1].append(text)
-        if tag == "h3" and self._at_list:
+        if tag == "summary" and self._at_list:
             self.listed.append(text)
 
     def handle_data(self, data: str) -> None:

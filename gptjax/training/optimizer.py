@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
-from optax import contrib
 
 from gptjax.config import alias
 from gptjax.errors import UserError, check_settings
+from gptjax.training.muon import with_muon
 
 PyTree = Any
 WARMUP = 2000.0
@@ -152,35 +152,8 @@ def moments_and_decay(
     direction = adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
     if config.update == "muon":
         assert matrices is not None, "Muon needs to know the matrices"
-        direction = _with_muon(direction, matrices)
+        direction = with_muon(direction, matrices)
     return direction, optax.add_decayed_weights(config.weight_decay, mask=is_matrix)
-
-
-def _with_muon(
-    adam: optax.GradientTransformation, matrices: Callable[[PyTree], PyTree]
-) -> optax.GradientTransformation:
-    """Muon's direction of the matrices of the blocks, and Adam's of the rest.
-
-    Muon (Jordan et al. 2024) takes the momentum (0.95, Nesterov's) and makes its singular values
-    nearly equal. A direction [N, F] is then scaled by 0.2 sqrt(max(N, F)), so that its root mean
-    square is about that of Adam's: one learning rate and one decay are good for both (Liu et al.
-    2025, equation 4).
-    """
-
-    def labels(params: PyTree) -> PyTree:
-        return jax.tree.map(lambda yes: "muon" if yes else "adam", matrices(params))
-
-    def dimensions(updates: PyTree) -> PyTree:
-        return jax.tree.map(lambda _: contrib.MuonDimensionNumbers(), updates)
-
-    def as_long_as_adams(updates: PyTree, _: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: 0.2 * max(x.shape) ** 0.5 * x, updates)
-
-    muon = optax.chain(
-        contrib.scale_by_muon(weight_dimension_numbers=dimensions),
-        optax.stateless(as_long_as_adams),
-    )
-    return optax.partition({"muon": muon, "adam": adam}, labels)
 
 
 def layer_factors(depths: PyTree, layer_decay: float) -> PyTree:

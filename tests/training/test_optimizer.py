@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from optax import contrib
 
 from gptjax.errors import UserError
+from gptjax.training.muon import orthogonalized
 from gptjax.training.optimizer import (
     OptimizerConfig,
     clip_scale,
@@ -274,6 +276,17 @@ def test_muon_leaves_the_rest_to_adam():
     for name in ("embedding", "blocks_bias"):
         np.testing.assert_array_equal(updates["muon"][name], updates["adamw"][name])
     assert not np.allclose(updates["muon"]["blocks_kernel"], updates["adamw"]["blocks_kernel"])
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 16)])
+def test_muons_iteration_is_that_of_optax(shape):
+    """It is written again because optax's is slow on a CPU."""
+    gradient = {"a": jax.random.normal(jax.random.key(0), shape)}
+    dimensions = {"a": contrib.MuonDimensionNumbers()}
+    muon = contrib.scale_by_muon(weight_dimension_numbers=dimensions)
+    expected, _ = muon.update(gradient, muon.init(gradient), gradient)
+    norm = jnp.linalg.norm(gradient["a"])
+    np.testing.assert_allclose(orthogonalized(gradient["a"] / norm), expected["a"], atol=1e-5)
 
 
 def test_a_gradient_of_zeros_is_no_nan_for_muon():

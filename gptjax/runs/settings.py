@@ -19,8 +19,9 @@ class Selection:
     """The options that choose what the others are defaults of."""
 
     config: str | None = configs.invocation(None)
-    """A preset (tiny, small, small-lstm, small-awd, small-bilm, gpt1, gpt1-1gpu, gpt1-lstm,
-    awd-lstm, bilm, gpt2, mlstm, reviews) or a TOML file with any of the options below."""
+    """A preset (tiny, tiny-fast, small, small-fast, small-lstm, small-awd, small-bilm, gpt1,
+    gpt1-1gpu, gpt1-lstm, awd-lstm, bilm, gpt2, mlstm, reviews) or a TOML file with any of the
+    options below."""
     out: str | None = configs.invocation(None)
     """Run folder; None is runs/pretrain/NAME, with the preset or the stem of the file as NAME."""
     resume: str = configs.invocation("never")

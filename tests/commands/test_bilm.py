@@ -90,7 +90,7 @@ def test_it_is_fine_tuned_and_probed(pretrained, tmp_path, capsys):
     words += ["--max-valid", "16", "--train.epochs", "1", "--tracking.no-tensorboard"]
     given = [*words, "--init", str(pretrained), "--out", str(tmp_path / "tuned")]
     assert main(given) == 2
-    assert "set --task.lm-coefficient 0" in capsys.readouterr().err
+    assert "set task.lm_coefficient 0" in capsys.readouterr().err
     assert main([*given, "--task.lm-coefficient", "0", "--task.pooling", "mean"]) == 0
     assert len(package.load(tmp_path / "tuned").predict([{"text": "A fine day."}])) == 1
     words = ["probe", "--run", str(pretrained), "--task", "sst2", "--data", "sample"]

@@ -44,7 +44,7 @@ from gptjax.runs.head import head_config
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.lock import locked, only_run
 from gptjax.runs.results import Seeds, TaskRun, write_results
-from gptjax.runs.spelled import with_words
+from gptjax.runs.spelled import spelling_out
 from gptjax.runs.train import Problem, create, joined, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
@@ -181,7 +181,7 @@ def _problem(
         config=config,
         called=task.name,
         tokenizer=tokenizer,
-        objective=with_words(functions.objective, config.model, tokenizer),
+        objective=spelling_out(functions.objective, config.model, tokenizer),
         batches=batches,
         unit="examples",
         evaluate=lambda params: evaluators["valid"](params).metrics,

@@ -174,7 +174,7 @@ def _problem(
 ) -> Problem[LanguageModelling]:
     streams, both_ways = is_streams(config.corpus), config.model.bidirectional
     apart = tokenizer.end if config.corpus.predict_end else None
-    learnt = spelled.with_words(lm(config.model, apart, streams=streams), config.model, tokenizer)
+    learnt = spelled.spelling_out(lm(config.model, apart, streams=streams), config.model, tokenizer)
     train, valid = corpus.prepare(config.corpus, tokenizer, sources)
     context, size, seed = config.model.context_length, config.train.batch_size, config.train.seed
     batches = to_train(config.corpus, train, context_length=context, batch_size=size, seed=seed)

@@ -24,6 +24,7 @@ from gptjax.models.family import (
     Regularised,
     Slot,
     States,
+    There,
     Tokens,
 )
 from gptjax.models.lstm import LSTM
@@ -31,7 +32,6 @@ from gptjax.models.mlstm import MLSTM
 from gptjax.models.transformer import Transformer
 
 PyTree = Any
-There = Bool[Array, "B T"] | None
 FAMILIES: Mapping[str, type[Family]] = {
     "transformer": Transformer,
     "lstm": LSTM,

@@ -13,12 +13,10 @@ from gptjax.models import characters
 from gptjax.models.bilm_config import BiLMConfig
 from gptjax.models.characters import Characters
 from gptjax.models.dropout import dropout
-from gptjax.models.family import Family, LayerStates, RandomKey, States, Tokens
+from gptjax.models.family import Family, LayerStates, RandomKey, States, There, Tokens
 from gptjax.models.layers import Linear
 from gptjax.models.projected import nothing, recurrence
 from gptjax.models.recurrent import Carry, Where
-
-There = Bool[Array, "B T"] | None
 
 
 class Both(NamedTuple):

@@ -16,6 +16,7 @@ LayerStates = Float[Array, "N B T D"]  # N = L + 1 depths, in the compute type
 RandomKey = Key[Array, ""]
 Slot = Int[Array, ""]
 Columns = Int[Array, " B"]  # one of each row
+There = Bool[Array, "B T"] | None  # where a row has tokens, its first ones; None: everywhere
 
 
 class Regularised(NamedTuple):

@@ -50,7 +50,7 @@ def _step(
 ) -> tuple[Carry, Carry, tuple[Array, ...]]:
     """One token: what is remembered after it and before it; the four gates, float32 [B, N]."""
     before = Carry(unless(is_fresh, carry.cell), unless(is_fresh, carry.hidden))
-    total = gates.astype(jnp.float32) + _wide(before.hidden, kernel)
+    total = gates.astype(jnp.float32) + wide(before.hidden, kernel)
     a, f, g, o = jnp.split(total, 4, axis=-1)
     add, forget, out = jax.nn.sigmoid(a), jax.nn.sigmoid(f + forget_bias), jax.nn.sigmoid(o)
     new = jnp.tanh(g)
@@ -60,9 +60,37 @@ def _step(
     return after, before, (add, forget, new, out)
 
 
-def _wide(x: Array, kernel: Array) -> Array:
+def wide(x: Array, kernel: Array) -> Array:
     """A product in float32, see `gptjax.models.layers.product`."""
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
+def gate_gradients(
+    gates: tuple[Array, ...],
+    cell_before: Float[Array, "B N"],
+    squashed: Float[Array, "B N"],
+    g_cell: Float[Array, "B N"],
+    g_inner: Float[Array, "B N"],
+) -> Float[Array, "B F"]:
+    """The gradient before the gates' sigmoids and tanh, of c' = f c + a g and of o tanh(c').
+
+    Args:
+        gates: a, f, g and o of one token.
+        cell_before: c.
+        squashed: tanh(c').
+        g_cell: the gradient of c', all of it.
+        g_inner: the gradient of o tanh(c').
+    """
+    add, forget, new, out = gates
+    return jnp.concatenate(
+        [
+            g_cell * new * add * (1 - add),
+            g_cell * cell_before * forget * (1 - forget),
+            g_cell * add * (1 - new**2),
+            g_inner * squashed * out * (1 - out),
+        ],
+        axis=-1,
+    )
 
 
 def _recurrence_forward(
@@ -96,15 +124,8 @@ def _recurrence_backward(
         g_hidden = g_hidden.astype(jnp.float32) + later.hidden
         squashed = jnp.tanh(forget * cell_before + add * new)
         g_cell = later.cell + g_hidden * out * (1 - squashed**2)
-        g_gates = jnp.concatenate(
-            [
-                g_cell * new * add * (1 - add),
-                g_cell * cell_before * forget * (1 - forget),
-                g_cell * add * (1 - new**2),
-                g_hidden * squashed * out * (1 - out),
-            ],
-            axis=-1,
-        ).astype(dtype)
+        gates = (add, forget, new, out)
+        g_gates = gate_gradients(gates, cell_before, squashed, g_cell, g_hidden).astype(dtype)
         g_gates = where(is_token, g_gates, jnp.zeros_like(g_gates))
         earlier = Carry(
             where(is_token, g_cell * forget, later.cell),

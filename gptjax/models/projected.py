@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gptjax.models.layers import back_through, kernel_gradient, packed, turned_for, unpacked
+from gptjax.models.lstm_recurrence import gate_gradients, wide
 from gptjax.models.recurrent import Carry, Where, turned, unless, where
 
 
@@ -41,7 +42,7 @@ def recurrence(
     """The part of a layer that has to go from token to token; F = 4 N.
 
     The gradients are what autodiff would give; where something is clipped there is none. They are
-    written out for the reason that `gptjax.models.lstm.recurrence` has.
+    written out for the reason that `gptjax.models.lstm_recurrence.recurrence` has.
 
     Args:
         settings: what is no parameter.
@@ -78,20 +79,15 @@ def _step(
     """One token: what is remembered after it and before it; the four gates, float32 [B, N]; which
     numbers of h are not clipped, bool [B, D]."""
     before = Carry(unless(is_fresh, carry.cell), unless(is_fresh, carry.hidden))
-    total = gates.astype(jnp.float32) + _wide(before.hidden, kernel)
+    total = gates.astype(jnp.float32) + wide(before.hidden, kernel)
     a, f, g, o = jnp.split(total, 4, axis=-1)
     add, out = jax.nn.sigmoid(a), jax.nn.sigmoid(o)
     forget, new = jax.nn.sigmoid(f + settings.forget_bias), jnp.tanh(g)
     cell = _clipped(forget * before.cell + add * new, settings.cell_clip)
-    projected = _wide((out * jnp.tanh(cell)).astype(gates.dtype), projection)
+    projected = wide((out * jnp.tanh(cell)).astype(gates.dtype), projection)
     hidden = _clipped(projected, settings.projection_clip).astype(gates.dtype)
     after = Carry(where(is_token, cell, before.cell), where(is_token, hidden, before.hidden))
     return after, before, (add, forget, new, out), _inside(projected, settings.projection_clip)
-
-
-def _wide(x: Array, kernel: Array) -> Array:
-    """A product in float32, see `gptjax.models.layers.product`."""
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
 
 def _clipped(x: Array, most: float | None) -> Array:
@@ -150,15 +146,8 @@ def _recurrence_backward(
         squashed = jnp.tanh(_clipped(cell, settings.cell_clip))
         g_cell = later.cell + g_inner * out * (1 - squashed**2)
         g_cell = _passed(_inside(cell, settings.cell_clip), g_cell)
-        g_gates = jnp.concatenate(
-            [
-                g_cell * new * add * (1 - add),
-                g_cell * cell_before * forget * (1 - forget),
-                g_cell * add * (1 - new**2),
-                g_inner * squashed * out * (1 - out),
-            ],
-            axis=-1,
-        ).astype(dtype)
+        gates = (add, forget, new, out)
+        g_gates = gate_gradients(gates, cell_before, squashed, g_cell, g_inner).astype(dtype)
         g_gates = where(is_token, g_gates, jnp.zeros_like(g_gates))
         earlier = Carry(
             where(is_token, g_cell * forget, later.cell),

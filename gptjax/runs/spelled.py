@@ -50,7 +50,7 @@ def spelling_of(model: ModelConfig, tokenizer: Tokenizer) -> Int[np.ndarray, "V 
     return found
 
 
-def with_words(learnt: Objective, model: ModelConfig, tokenizer: Tokenizer) -> Objective:
+def spelling_out(learnt: Objective, model: ModelConfig, tokenizer: Tokenizer) -> Objective:
     """The objective, whose initial parameters know how the tokenizer's words are spelled.
 
     Raises:

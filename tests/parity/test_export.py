@@ -178,7 +178,7 @@ def rows_of(task):
         rows[number] = tuple(map(untidy, rows[number]))
     first, *others = rows[0]
     rows.append((" ".join([first] * 40), *others))
-    rows.append((rows[1][0], *(" ".join([text] * 6) for text in others)))
+    rows.append((rows[1][0], *(" ".join([text] * 20) for text in others)))
     return rows
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from optax import contrib
 
@@ -276,6 +277,17 @@ def test_muon_leaves_the_rest_to_adam():
     for name in ("embedding", "blocks_bias"):
         np.testing.assert_array_equal(updates["muon"][name], updates["adamw"][name])
     assert not np.allclose(updates["muon"]["blocks_kernel"], updates["adamw"]["blocks_kernel"])
+
+
+def test_checkpoints_know_muons_state_by_its_tree():
+    """Runs from before find theirs again: where each array lies is a part of a checkpoint."""
+    state = make_optimizer(MUON, 10, matrices=matrices).init(some_params())
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    moments = [f"[0].inner_states['muon'].inner_state[0].{name}" for name in ("count", "ns_coeffs")]
+    assert set(moments) <= set(paths)
+    muon, direction = state[0].inner_states["muon"].inner_state
+    assert jax.tree.leaves(muon.mu)
+    assert direction == optax.EmptyState()
 
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 16)])

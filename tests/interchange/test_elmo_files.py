@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import jax
 import numpy as np
 import pytest
@@ -11,8 +12,6 @@ from gptjax.interchange import elmo as files
 from gptjax.models.objective import lm
 from gptjax.runs.open import load
 from gptjax.runs.spelled import for_texts
-
-h5py = pytest.importorskip("h5py")
 
 OPTIONS = {
     "lstm": {

@@ -56,7 +56,6 @@ def tokens(rows=2, length=8, seed=0):
 @pytest.fixture(params=[False, True], ids=["plain", "residual"])
 def recorded(request):
     """What the authors' code made of four sentences: config, parameters, and the numbers."""
-    pytest.importorskip("h5py")
     folder = ANCESTORS / "bilm_fixture"
     config = elmo.read_config(folder)
     name = "bilm_residual" if request.param else "bilm_no_residual"
@@ -98,7 +97,6 @@ def test_states_are_those_of_the_authors_code(recorded):
 @needs_shared
 def test_states_are_those_that_the_authors_recorded():
     """The first batch from nothing; the others with what is remembered of the batches before."""
-    pytest.importorskip("h5py")
     sentences = json.loads((ANCESTORS / "bilm_authors_sentences.json").read_text())
     kept = np.load(ANCESTORS / "bilm_authors.npz")
     words = sorted({word for batch in sentences for sentence in batch for word in sentence})
@@ -124,7 +122,6 @@ def test_states_are_those_that_the_authors_recorded():
 
 @needs_shared
 def test_a_folder_of_elmo_is_opened_like_a_run():
-    pytest.importorskip("h5py")
     run = load(f"elmo:{ANCESTORS / 'bilm_fixture'}")
     first = json.loads((ANCESTORS / "bilm_authors_sentences.json").read_text())[0]
     kept = np.load(ANCESTORS / "bilm_authors.npz")

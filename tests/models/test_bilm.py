@@ -145,6 +145,16 @@ def test_a_row_does_not_depend_on_its_padding(model):
     np.testing.assert_array_equal(whole, found[-1])
 
 
+def test_residual_sums_begin_at_the_second_layer(model):
+    config, params = model
+    first, second = (
+        backbone.layer_states(dataclasses.replace(config, residual=residual), params, tokens())
+        for residual in (False, True)
+    )
+    np.testing.assert_array_equal(first[:2], second[:2])
+    np.testing.assert_allclose(second[2], first[2] + first[1], rtol=0, atol=1e-6)
+
+
 def test_each_half_of_a_state_reads_in_its_direction(model):
     config, params = model
     read, rows = jax.jit(partial(backbone.layer_states, config)), tokens(1)

@@ -1,5 +1,6 @@
 """`gptjax export`: give a trained model to the hub's tools, or in OpenAI's format."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,12 +113,14 @@ def run(config: ExportConfig) -> Path:
 
 def _provenance(loaded: Run, config: ExportConfig) -> Provenance:
     base = config.base_model or _base_model(str(loaded.source or loaded.folder.path))
-    dataset = loaded.task.hub.id if loaded.task is not None and loaded.task.hub else None
-    if loaded.task is None:
-        source = loaded.folder.read_meta().get("data", {}).get("train", {}).get("source", "")
-        if str(source).startswith(HUB_DATA):
-            dataset = str(source).removeprefix(HUB_DATA).split(":")[0].split("@")[0]
-    return Provenance(config.license, base, dataset)
+    source = loaded.folder.read_meta().get("data", {}).get("train", {}).get("source", "")
+    return Provenance(config.license, base, _dataset(str(source)))
+
+
+def _dataset(source: str) -> str | None:
+    """The dataset on the hub that a run was trained on, by its identifier; None of other data."""
+    name = re.split("[:@ ]", source.removeprefix(HUB_DATA))[0]
+    return name if source.startswith(HUB_DATA) and not Path(name).exists() else None
 
 
 def _base_model(run: str) -> str | None:

@@ -126,8 +126,10 @@ def card(
         provenance: what it comes from.
     """
     kind = "GPT-1" if config.norm == "post" else "GPT-2"
+    # The hub would show figures of the made-up sample as those of the task.
+    published = () if meta.get("data", {}).get("sample") else results
     lines = [
-        f"---\n{metadata(title, kind, results, head, provenance).to_yaml()}\n---\n",
+        f"---\n{metadata(title, kind, published, head, provenance).to_yaml()}\n---\n",
         f"# {title}\n",
         f"A {kind}: {config.num_layers} blocks of width {config.width}, {config.num_heads} heads, "
         f"context {config.context_length}, {config.vocabulary_size:,} tokens. Exported by gptjax "

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from gptjax.cli import main
-from gptjax.commands.export import _base_model
+from gptjax.commands.export import _base_model, _dataset
 from gptjax.interchange.export import Head
 from gptjax.interchange.model_card import Measured, Provenance, card
 from gptjax.models.config import ModelConfig
@@ -20,13 +20,13 @@ def head(kind="single"):
     return Head(kind, ("no", "yes"), {"head": np.zeros((8, 2))}, ("text",), False)
 
 
-def made(results=(MATTHEWS,), head=None, **provenance):
+def made(results=(MATTHEWS,), head=None, data=None, **provenance):
     return card(
         title="run: 1 'x'",
         name="OpenAIGPTLMHeadModel",
         config=CONFIG,
         checkpoint="best/3",
-        meta={"command": "gptjax finetune --task cola"},
+        meta={"command": "gptjax finetune --task cola", "data": data or {}},
         results=results,
         head=head,
         exact=False,
@@ -63,6 +63,27 @@ def test_what_is_not_known_is_not_said():
     assert found.data.pipeline_tag == "text-generation"
     assert "None was named." in found.text
     assert 'gptjax.load("hf:FOLDER")' in found.text
+
+
+def test_the_made_up_sample_is_not_shown_as_the_task():
+    found = ModelCard(made(head=head(), data={"sample": True}))
+    assert not found.data.eval_results
+    assert "not a published task" in found.text
+    assert "0.454" in found.text
+
+
+@pytest.mark.parametrize(
+    ("source", "dataset"),
+    [
+        ("hub:nyu-mll/glue (cola, train)", "nyu-mll/glue"),
+        ("hub:Salesforce/wikitext:wikitext-2-v1@abc", "Salesforce/wikitext"),
+        ("path/to/train.tsv", None),
+        ("offline sample", None),
+        ("hub:/ (cola, train)", None),  # a mirror in a folder
+    ],
+)
+def test_only_a_dataset_of_the_hub_is_named(source, dataset):
+    assert _dataset(source) == dataset
 
 
 @pytest.mark.parametrize(

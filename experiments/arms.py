@@ -23,7 +23,12 @@ from gptjax.sweeps.plan import Sweep
 RESAMPLES = 2000
 TASKS_FILE = Path(__file__).with_name("small-tasks.toml")
 # In the file of tasks; all else there are settings of fine-tuning.
-RATES, LM_RATE, FILES = "learning_rates", "lm_learning_rate", "files"
+RATES, LM_RATE, LM_VOCABULARY, FILES = (
+    "learning_rates",
+    "lm_learning_rate",
+    "lm_vocabulary",
+    "files",
+)
 PRETRAINED, UNTRAINED = "pre-trained", "untrained"
 
 Arms = Mapping[str, Mapping[str, Any]]
@@ -126,7 +131,7 @@ def _run_task(
     config: ArmsConfig, task: str, settings: Mapping[str, Any], arms: Arms
 ) -> dict[str, Outcome]:
     out, rates = config.arms / task, settings[RATES]
-    own = (RATES, LM_RATE, FILES)
+    own = (RATES, LM_RATE, LM_VOCABULARY, FILES)
     shared = {key: value for key, value in settings.items() if key not in own}
     shared = {"task": task, **shared, "data": data_of(config, task, settings)}
     shared |= {"tracking.tensorboard": False}

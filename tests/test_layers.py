@@ -36,6 +36,7 @@ COMMANDS = {
     ("commands.finetune_results", "commands.finetune_config"),
     ("commands.finetune_sizes", "commands.finetune_config"),
     ("commands.finetune_states", "commands.finetune_config"),
+    ("commands.probe", "commands.probe_config"),
     ("commands.sweep", "commands.finetune_config"),
     ("commands.sweep", "commands.pretrain"),
 }

@@ -2,26 +2,26 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gptjax.commands.advice import OPENING, ROWS, again, suggest
-from gptjax.data.tables.options import TableOptions
+from gptjax.commands.probe_config import ProbeConfig
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData, for_training, load_task_data
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.table import find_task
 from gptjax.data.tasks.task import Task, with_columns
-from gptjax.errors import UserError, check_counts
+from gptjax.errors import UserError
 from gptjax.evaluation import probing, task_scores
-from gptjax.evaluation.features import Kind, check_task, layers_of
-from gptjax.evaluation.probe import GRID, Penalty, ProbeSettings, check_grid, check_seeds
+from gptjax.evaluation.features import MIX, check_task, layers_of
+from gptjax.evaluation.probe import ProbeSettings
 from gptjax.evaluation.probe_report import lines
 from gptjax.evaluation.probing import TRAIN, VALID, Further, Measured, Rows
 from gptjax.evaluation.unit_values import unit_to_show, unit_values
 from gptjax.report import unit_text
 from gptjax.report.probe import drawn
 from gptjax.runs.folder import Provenance, RunFolder
-from gptjax.runs.open import Reading, Run, sample_notice
+from gptjax.runs.open import Run, sample_notice
 from gptjax.runs.predictions import write_predictions
 from gptjax.runs.published import short_name
 from gptjax.runs.results import (
@@ -36,84 +36,8 @@ from gptjax.runs.results import (
 from gptjax.runs.train import say
 from gptjax.training import parallel
 
-SEEDS = (1, 2, 3)
-"""Without ``seeds``: as fine-tuning has them with sizes."""
 OLD = ("predictions*.tsv", "layers.*", "sizes.*", "unit-*.*", "*-table.md")
 """What a probe writes besides its results; all of it is written anew."""
-
-
-@dataclass(frozen=True)
-class ProbeConfig(TableOptions, Reading):
-    """Fit logistic regression on the features of a model that stays as it is."""
-
-    run: str
-    """Run folder, openai:FOLDER, hf:ID_OR_FOLDER or elmo:FOLDER; of a fine-tuned run its backbone
-    is read."""
-    task: str = ""
-    """Task with classes, such as sst2, mr or trec, or a TOML file of one's own."""
-    data: tuple[str, ...] = ()
-    """A folder with the published files, a file (train), train=FILE valid=FILE test=FILE, hub,
-    hub:ID_OR_FOLDER, or sample. Absent: the hub, or the offline sample if it cannot be reached."""
-    strict: bool = False
-    """Stop at the first row that cannot be used instead of leaving it out."""
-    features: Kind | None = None
-    """The state of a text's last token (the default), the mean or maximum over its tokens, or the
-    memory cells of a recurrent model after the last one."""
-    layer: tuple[str, ...] = ()
-    """Layers to probe: 0 (the embeddings; of cells 1) to the last one, or all. Absent: the last
-    one."""
-    penalty: Penalty = "l2"
-    """Penalty of the weights: l2, or l1, which makes most of them 0."""
-    grid: tuple[float, ...] = GRID
-    """Values of C, the inverse strength of the penalty; the best on validation is taken."""
-    standardise: bool = False
-    """Scale features to mean 0 and standard deviation 1 of the training rows."""
-    iterations: int = 1000
-    """The most iterations of a fit."""
-    folds: int | None = None
-    """Cross-validate over the training rows with so many folds, as is usual for MR, CR, Subj and
-    MPQA; C is chosen inside of each fold."""
-    units: int | None = None
-    """Show so many of the strongest units, a probe of them alone, and the best single unit."""
-    train_sizes: tuple[str, ...] = ()
-    """Also fit with fewer training rows, such as 30 100 all, drawn as fine-tuning draws them."""
-    seeds: tuple[int, ...] = SEEDS
-    """With --train-sizes: the seeds of the draws."""
-    seed: int = 0
-    """Of the folds, the permutations and the untrained model."""
-    batch_size: int = 32
-    """Texts at once, rounded up to a multiple of the devices."""
-    show: str | None = None
-    """Colour this text by the value of a unit instead, and write it to an HTML file in --out."""
-    unit: int | None = None
-    """With --show: the unit. Absent: the strongest one of the results in --out, with its layer."""
-    out: str | None = None
-    """Folder for the results; None is runs/probe/TASK/NAME, with the name of the run as NAME."""
-
-    def __post_init__(self) -> None:
-        check_counts(self, "", "units iterations batch_size")
-        check_counts(self, "", "folds", least=2)
-        check_counts(self, "", "seed unit", least=0)
-        check_grid(self.grid)
-        check_seeds(self.seeds)
-        for one, other in (("folds", "units"), ("folds", "train_sizes")):
-            if getattr(self, one) is not None and getattr(self, other) not in (None, ()):
-                name = f"--{other.replace('_', '-')}"
-                raise UserError(
-                    f"--{one}: contradicts {name}, which needs one probe; give one of them"
-                )
-        if self.unit is not None and self.show is None:
-            raise UserError("--unit: is for --show TEXT")
-
-    @property
-    def how(self) -> Kind:
-        """Which features are probed."""
-        return self.features or "last"
-
-    @property
-    def settings(self) -> ProbeSettings:
-        """How probes are fitted."""
-        return ProbeSettings(self.penalty, self.grid, self.standardise, self.seed, self.iterations)
 
 
 def run(config: ProbeConfig) -> ProbeResults | None:
@@ -134,7 +58,8 @@ def run(config: ProbeConfig) -> ProbeResults | None:
         print("\n".join(split.report()))
     sizes = probing.size_numbers(config.train_sizes, len(data.splits[TRAIN].examples))
     rows = _rows(config, loaded, data, task, layers)
-    found = [_measure(config, rows, layer, task) for layer in layers]
+    settings = config.settings(loaded.model)
+    found = [_measure(config, rows, layer, task, settings) for layer in layers]
     best = probing.best_of(found, task)
     further = _further(config, loaded, data, rows, best, task, sizes)
     results = _results(config, loaded, data, task, rows, found, best, further)
@@ -156,7 +81,7 @@ def _show_best(config: ProbeConfig, task: Task, best: Measured, sample: bool) ->
         scores = {f"{config.folds} folds": scores[TRAIN]}
     # Published figures are of other ways to a task, but for those of cross-validations.
     published = config.folds is not None and "cross-validation" in task.paper_split
-    print(f"layer {best.result.layer}:")
+    print(f"{_named(config, best.result.layer)}:")
     print("\n".join(task_scores.report(task, scores, published and not sample)))
 
 
@@ -211,12 +136,18 @@ def _rows(
     )
 
 
-def _measure(config: ProbeConfig, rows: dict[str, Rows], layer: int, task: Task) -> Measured:
+def _measure(
+    config: ProbeConfig, rows: dict[str, Rows], layer: int, task: Task, settings: ProbeSettings
+) -> Measured:
     each = f" in each of {config.folds} folds" if config.folds else ""
-    say(f"layer {layer}: {len(config.grid)} fits{each}")
+    say(f"{_named(config, layer)}: {len(config.grid)} fits{each}")
     if config.folds is None:
-        return probing.measure_layer(rows, layer, task, config.settings)
-    return probing.measure_folds(rows[TRAIN], layer, task, config.settings, config.folds)
+        return probing.measure_layer(rows, layer, task, settings)
+    return probing.measure_folds(rows[TRAIN], layer, task, settings, config.folds)
+
+
+def _named(config: ProbeConfig, layer: int) -> str:
+    return "mix of all layers" if config.how == MIX else f"layer {layer}"
 
 
 def _further(
@@ -229,7 +160,7 @@ def _further(
     sizes: Sequence[int],
 ) -> Further:
     """The units of the best layer, and its probe with fewer rows, where they are asked."""
-    found, layer, settings = Further(), best.result.layer, config.settings
+    found, layer, settings = Further(), best.result.layer, config.settings(loaded.model)
     if config.units is not None:
         say(f"layer {layer}: single units, beside those of an untrained model")
         plain = probing.untrained_like(loaded, config.seed)
@@ -237,7 +168,7 @@ def _further(
         other = _rows(config, plain, replace(data, splits=labelled), task, [layer])
         found = probing.measure_units(rows, other, best, task, settings, config.units)
     if sizes:
-        say(f"layer {layer}: {len(sizes)} numbers of training rows")
+        say(f"{_named(config, layer)}: {len(sizes)} numbers of training rows")
         fewer = probing.measure_sizes(rows, layer, task, settings, sizes, config.seeds)
         found = replace(fewer, units=found.units, notices=found.notices + fewer.notices)
     return found
@@ -314,7 +245,7 @@ def _advise(config: ProbeConfig, out: Path, results: ProbeResults) -> None:
     words = ["--run", config.run, *again(config, OPENING)]
     if results.units is not None:
         suggest("a unit", "probe", *words, "--out", out, "--show", "A text to look at.")
-    elif config.folds is None:
+    elif config.folds is None and config.how != MIX:
         read = again(config, f"data features layer penalty {ROWS}")
         suggest("its units", "probe", *words, "--task", config.task, *read, "--units", 10)
     suggest("a page", "report", "--runs", out, "--out", "report.html")

@@ -46,7 +46,10 @@ from gptjax.screen import progress_bar
 from gptjax.training.evaluation import Predictor
 
 CELL: Literal["cell"] = "cell"
-Kind = Literal["last", "mean", "max", "cell"]
+MIX: Literal["mix"] = "mix"
+OfLayer = Literal["last", "mean", "max", "cell"]
+"""What one layer gives."""
+Kind = OfLayer | Literal["mix"]
 # None: no bar where nobody sees it.
 BAR: dict[str, Any] = {"unit": "batch", "mininterval": 0.5, "leave": False}
 
@@ -94,9 +97,13 @@ def check_task(task: Task) -> None:
 def layers_of(model: ModelConfig, how: Kind) -> range:
     """The layers that have features of a kind: 0 (the embeddings) to L, of memory cells 1 to L.
 
+    A mix is of all layers, and goes by the number of the last one.
+
     Raises:
         UserError: memory cells of a model that has none.
     """
+    if how == MIX:
+        return range(model.num_layers, model.num_layers + 1)
     if how != CELL:
         return range(model.num_layers + 1)
     if cells.count(model) is None:
@@ -113,7 +120,10 @@ def in_words(layers: range) -> str:
 
 
 def width_of(model: ModelConfig, how: Kind) -> int:
-    """The size of a feature: of the widest states, or the number of a layer's memory cells."""
+    """The size of a feature: of the widest states, of all layers' side by side in a mix, or the
+    number of a layer's memory cells."""
+    if how == MIX:
+        return (model.num_layers + 1) * model.widest
     return (cells.count(model) if how == CELL else None) or model.widest
 
 
@@ -136,8 +146,8 @@ def features_of(
         examples: at least one.
         task: of these examples.
         layers: the wanted ones; all of them come from one pass.
-        how: the state of a text's last token, the mean or maximum over its tokens, or the memory
-            cells of a recurrent model after the last one, for which no text is cut.
+        how: the state of a text's last token, the mean or maximum over its tokens, all layers'
+            means side by side, or the memory cells after the last token, for which no text is cut.
         batch_size: texts at once, rounded up to a multiple of the devices; never changes a feature
             but for rounding.
 
@@ -204,14 +214,19 @@ def cells_after(config: ModelConfig, layers: tuple[int, ...]) -> Callable[[Any, 
 
 @functools.lru_cache(maxsize=16)
 def pooled_states(
-    config: ModelConfig, layers: tuple[int, ...], how: Pooling
+    config: ModelConfig, layers: tuple[int, ...], how: Pooling | Literal["mix"]
 ) -> Callable[[Any, Batch], Array]:
-    """(params, batch) -> the pooled states of each row, [B, layers, E]; likewise the same one."""
+    """(params, batch) -> the pooled states of each row, [B, layers, E]; likewise the same one.
+
+    For a mix they are the means of all layers side by side, [B, 1, (L + 1) E].
+    """
 
     def predict(params: Any, batch: Batch) -> Array:
         tokens = jnp.asarray(batch.tokens)[:, 0]
         states = backbone.layer_states(config, params, tokens, there=there(batch))
         own = batch.lm_weights[:, 0] > 0  # neither the separator nor padding
+        if how == MIX:
+            return jnp.concatenate([pool(one, own, "mean") for one in states], axis=1)[:, None]
         return jnp.stack([pool(states[layer], own, how) for layer in layers], axis=1)
 
     return predict

@@ -18,7 +18,14 @@ from jaxtyping import Array, Float
 
 from gptjax.batch import Batch
 from gptjax.errors import UserError
-from gptjax.evaluation.features import CELL, Kind, cells_after, in_words, layers_of, pooled_states
+from gptjax.evaluation.features import (
+    CELL,
+    OfLayer,
+    cells_after,
+    in_words,
+    layers_of,
+    pooled_states,
+)
 from gptjax.evaluation.text_rows import Predict, one_or_several, read, rows_of, there
 from gptjax.evaluation.text_scores import token_log_probabilities
 from gptjax.models import backbone
@@ -128,7 +135,7 @@ class Inspection(Run):
     def features(
         self,
         texts: str | Iterable[str],
-        how: Kind = "last",
+        how: OfLayer = "last",
         layer: int | None = None,
         *,
         truncate: bool = False,

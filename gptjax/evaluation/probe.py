@@ -23,6 +23,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from gptjax.data.tasks.splits import nested_order
 from gptjax.data.tasks.task import Task
 from gptjax.errors import LARGEST, UserError, shown
+from gptjax.evaluation.mixed_probe import fit_mixed
 
 Penalty = Literal["l1", "l2"]
 X = Float[np.ndarray, "_ E"]  # features of rows
@@ -45,6 +46,7 @@ class ProbeSettings:
     standardise: bool = False  # to mean 0 and standard deviation 1 of the training features
     seed: int = 0  # of liblinear's order, of the folds, and of what is drawn inside of them
     iterations: int = 1000  # the most that a fit takes
+    depths: int = 1  # of which the features are those side by side; several are mixed
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Probe:
         one_vs_rest: whether the classes were fitted one against the rest.
         tried: the validation accuracy of each C.
         notices: what people should know.
+        mix: the weight of each depth, of a mix; its ``weights`` are multiplied with it already.
     """
 
     c: float
@@ -70,6 +73,7 @@ class Probe:
     one_vs_rest: bool
     tried: dict[float, float] = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    mix: tuple[float, ...] = ()
 
     @property
     def nonzero(self) -> int:
@@ -154,6 +158,8 @@ def fit(features: X, gold: Y, c: float, task: Task, settings: ProbeSettings) -> 
         # a fraction of the iterations.
         mean = x.mean(0)
     x = (x - mean) / scale
+    if settings.depths > 1:
+        return _fit_mix(x, (mean, scale), gold, c, task, settings)
     ovr = settings.penalty == "l1" and len(np.unique(gold)) > 2
     model: Any = LogisticRegression(
         C=c,
@@ -168,16 +174,42 @@ def fit(features: X, gold: Y, c: float, task: Task, settings: ProbeSettings) -> 
     notices: tuple[str, ...] = ()
     for one in caught:
         if issubclass(one.category, ConvergenceWarning):
-            notices = (
-                f"the fit with C={c:g} did not converge in {settings.iterations:,} iterations; "
-                "try `standardise`, or more `iterations`",
-            )
+            notices = (_not_converged(c, settings),)
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     parts = model.estimators_ if ovr else [model]
     weights = np.concatenate([part.coef_ for part in parts]) / scale
     intercept = np.concatenate([part.intercept_ for part in parts]) - weights @ mean
     return Probe(c, model.classes_, weights, intercept, len(task.labels), ovr, {}, notices)
+
+
+def _fit_mix(
+    x: X, moved: tuple[Any, Any], gold: Y, c: float, task: Task, settings: ProbeSettings
+) -> Probe:
+    """A probe of a mix of depths, as one of all depths side by side; x = (features - mean) / scale,
+    and ``moved`` is mean and scale."""
+    mean, scale = moved
+    classes, numbers = np.unique(gold, return_inverse=True)
+    found = fit_mixed(x.reshape(len(x), settings.depths, -1), numbers, c, settings.iterations)
+    weights = (found.mix[:, None] * found.weights[:, None]).reshape(len(found.weights), -1) / scale
+    notices = () if found.converged else (_not_converged(c, settings),)
+    return Probe(
+        c=c,
+        classes=classes,
+        weights=weights,
+        intercept=found.intercept - weights @ mean,
+        num_classes=len(task.labels),
+        one_vs_rest=False,
+        notices=notices,
+        mix=tuple(found.mix.tolist()),
+    )
+
+
+def _not_converged(c: float, settings: ProbeSettings) -> str:
+    return (
+        f"the fit with C={c:g} did not converge in {settings.iterations:,} iterations; "
+        "try `standardise`, or more `iterations`"
+    )
 
 
 def _missing_classes(gold: Y, task: Task, name: str) -> tuple[str, ...]:

@@ -33,13 +33,19 @@ def nonzero_text(layer: ProbeLayer) -> str:
     return f"{count} of {layer.weights:,}"
 
 
+def mix_text(layer: ProbeLayer) -> str:
+    """The weight of each depth in a mix."""
+    return " ".join(f"{weight:.2f}" for weight in layer.mix)
+
+
 def lines(found: ProbeResults, metric: str) -> Iterator[str]:
     """All of it but for the classes; ``metric`` is the task's first one, shown times 100."""
     yield from _layers(found, metric)
     if found.units is not None:
         yield from _units(found, found.units, metric)
     if found.sizes:
-        yield f"layer {found.layer} with fewer training rows; {LABELS[metric]}"
+        which = "mix of all layers" if found.layers[0].mix else f"layer {found.layer}"
+        yield f"{which} with fewer training rows; {LABELS[metric]}"
     for one in found.sizes:
         spread = "" if one.std is None else f" ± {100 * one.std:.2f}"
         yield f"  {one.size:9,}  {one.split:16} {100 * one.mean:6.2f}{spread}"
@@ -60,7 +66,10 @@ def _layers(found: ProbeResults, metric: str) -> Iterator[str]:
         if one.by_fold:
             values = [f"{100 * mean_of(one):.2f} ± {100 * std_of(one):.2f}"]
         shown = "  ".join(f"{value:>14}" for value in values)
-        yield f"  {one.layer:5}  {c_text(one):>16}  {nonzero_text(one):>22}  {shown}"
+        name = "mix" if one.mix else str(one.layer)
+        yield f"  {name:>5}  {c_text(one):>16}  {nonzero_text(one):>22}  {shown}"
+        if one.mix:
+            yield f"  weights of layers 0 to {one.layer}: {mix_text(one)}"
 
 
 def _units(found: ProbeResults, units: ProbeUnits, metric: str) -> Iterator[str]:

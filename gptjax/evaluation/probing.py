@@ -121,6 +121,7 @@ def measure_layer(
         nonzero=(probe.nonzero,),
         weights=probe.weights.size,
         splits=_as_splits(scores),
+        mix=probe.mix,
     )
     del scores[TRAIN]
     return Measured(result, scores, probe, probe.notices, probe.one_vs_rest)
@@ -147,6 +148,7 @@ def measure_folds(
         weights=found.probes[0].weights.size,
         splits=(ProbeSplit(TRAIN, len(gold), means),),
         by_fold=tuple(one[task.metrics[0]] for one in each),
+        mix=tuple(np.mean([probe.mix for probe in found.probes], axis=0).tolist()),
     )
     one_vs_rest = any(probe.one_vs_rest for probe in found.probes)
     return Measured(result, {TRAIN: scores}, None, found.notices, one_vs_rest)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from gptjax.data.tasks.load import SAMPLE_WARNING
 from gptjax.data.tasks.metrics import LABELS
-from gptjax.evaluation.probe_report import c_text, mean_of, nonzero_text, rule, std_of
+from gptjax.evaluation.probe_report import c_text, mean_of, mix_text, nonzero_text, rule, std_of
 from gptjax.report.figures import Figure, Series, Table, over_seeds
 from gptjax.report.fine_tuning import unit as axis
 from gptjax.runs.probe_results import ProbeLayer, ProbeUnits, UnitHistogram
@@ -41,6 +41,7 @@ def _caption(found: ProbeResults) -> str:
         "mean": "the mean of each text",
         "max": "the maximum of each text",
         "cell": "the memory cells after each text",
+        "mix": "a mix of the means of all layers",
     }
     text = f"Logistic regression ({found.penalty.upper()}) on {how[found.features]}"
     text += ", one class against the rest. " if found.one_vs_rest else ". "
@@ -49,6 +50,9 @@ def _caption(found: ProbeResults) -> str:
     else:
         counts = [f"{one.name} {one.examples:,}" for one in found.layers[0].splits]
         text += f"Rows: {', '.join(counts)}. C was chosen on valid. "
+    for one in found.layers:
+        if one.mix:
+            text += f"Weights of layers 0 to {one.layer}: {mix_text(one)}. "
     if found.data.sample:
         text += f"{SAMPLE_WARNING.format(task=found.task)}. "
     return text

@@ -25,6 +25,7 @@ class ProbeLayer:
     weights: int  # all of them
     splits: tuple[ProbeSplit, ...] = keyed("name")
     by_fold: tuple[float, ...] = ()  # the task's first metric
+    mix: tuple[float, ...] = ()  # the weight of each depth in a mix; of folds the means
 
 
 @dataclass(frozen=True)

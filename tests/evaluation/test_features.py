@@ -70,6 +70,9 @@ def test_features_are_the_states_of_the_text_alone(run, model):
         for number, states in enumerate(own):
             for layer, expected in enumerate(pooled(states)):
                 np.testing.assert_allclose(found.layers[layer][number], expected, atol=2e-5)
+    mixed = features_of(run, examples, TASKS["sst2"], layers=[2], how="mix", batch_size=8)
+    means = np.array([states.mean(1).reshape(-1) for states in own])
+    np.testing.assert_allclose(mixed.layers[2], means, atol=2e-5)
     lengths = [len(ids) for ids in run.tokenizer.encode([one.texts[0] for one in examples])]
     assert found.lengths.tolist() == lengths
     assert found.cut == sum(length > 11 for length in lengths) > 0

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from gptjax.data.tasks.table import TASKS
 from gptjax.errors import UserError
+from gptjax.evaluation.mixed_probe import fit_mixed
 from gptjax.evaluation.probe import GRID, ProbeSettings, check_grid, choose, cross_validate, fit
 
 TASK = TASKS["sst2"]
@@ -152,3 +153,65 @@ def test_what_folds_lack_is_said():
     for folds in (1, 40):
         with pytest.raises(UserError, match=f"`folds={folds}`: it must be from 2 to 30"):
             cross_validate(x, gold, folds, THREE, ProbeSettings())
+
+
+def mixed(features, gold, c=1.0, **others):
+    """The probe of a mix of features [N, D, E]."""
+    settings = ProbeSettings(depths=features.shape[1], **others)
+    task = THREE if gold.max() == 2 else TASK
+    return fit(features.reshape(len(features), -1), gold, c, task, settings)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_mix_of_equal_depths_is_a_probe_of_one(classes):
+    x, gold = data(90, classes)
+    x = x.astype(np.float64)
+    alone = LogisticRegression(C=0.25, tol=1e-9, max_iter=1000).fit(x, gold)
+    found = mixed(np.stack([x, x, x], axis=1), gold, 0.25)
+    assert found.mix == pytest.approx([1 / 3] * 3)
+    answers = found.log_probabilities(np.concatenate([x, x, x], axis=1))
+    np.testing.assert_allclose(answers, alone.predict_log_proba(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_mix_finds_the_depth_that_says_the_class(classes):
+    x, gold = data(300, classes, noise=0.5)
+    noise = np.random.default_rng(1).normal(0, 2, (2, *x.shape)).astype(np.float32)
+    found = mixed(np.stack([noise[0], x, noise[1]], axis=1), gold)
+    assert sum(found.mix) == pytest.approx(1)
+    assert found.mix[1] > 0.8
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_fit_of_a_mix_ends_where_the_gradient_is_nothing(classes):
+    """By finite differences of the loss, written here once more."""
+    x, gold = data(60, classes, width=4)
+    features = np.stack([x, x**2, np.sin(x)], axis=1).astype(np.float64)
+    found = fit_mixed(features, gold, 0.5, 1000)
+    assert found.converged
+
+    def loss(logits_of_mix, weights, intercept):
+        mix = np.exp(logits_of_mix) / np.exp(logits_of_mix).sum()
+        logits = np.einsum("nde,d,ke->nk", features, mix, weights) + intercept
+        if classes == 2:
+            logits = np.concatenate([0 * logits, logits], axis=1)
+        own = logits[np.arange(len(gold)), gold] - np.log(np.exp(logits).sum(1))
+        return -0.5 * own.sum() + 0.5 * (weights**2).sum()
+
+    parts = [np.log(found.mix), found.weights, found.intercept]
+    least = loss(*parts)
+    for which, part in enumerate(parts):
+        for place in np.ndindex(part.shape):
+            moved = [one.copy() for one in parts]
+            for step in (-1e-3, 1e-3):
+                moved[which][place] = part[place] + step
+                assert loss(*moved) > least - 1e-6
+
+
+def test_a_mix_of_folds_and_with_standardised_features():
+    x, gold = data(90, 3)
+    features = np.stack([x, 5 * x[:, ::-1] + 3], axis=1)
+    settings = ProbeSettings(depths=2, standardise=True, grid=(0.1, 1.0))
+    found = cross_validate(features.reshape(90, -1), gold, 3, THREE, settings)
+    assert all(sum(probe.mix) == pytest.approx(1) for probe in found.probes)
+    assert (found.log_probabilities.argmax(1) == gold).mean() > 0.8

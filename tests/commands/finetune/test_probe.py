@@ -252,3 +252,35 @@ def test_the_folder_of_a_run_is_kept(pretrained, data, capsys):
     assert main([*words, "--out", str(pretrained)]) == 2
     assert "has the results of a run" in capsys.readouterr().err
     assert json.loads((pretrained / "results.json").read_text())["kind"] == "language-modelling"
+
+
+def test_a_mix_of_all_layers(pretrained, data, tmp_path, capsys):
+    words = ["probe", "--run", str(pretrained), "--task", "sst2", "--data", str(data)]
+    words += ["--features", "mix", "--grid", "0.1", "10", "--out", str(tmp_path / "mix")]
+    assert main([*words, "--train-sizes", "8", "--seeds", "1"]) == 0
+    found = read_results(tmp_path / "mix/results.json")
+    assert isinstance(found, ProbeResults)
+    (layer,) = found.layers
+    assert len(layer.mix) == 2
+    assert sum(layer.mix) == pytest.approx(1)
+    assert layer.weights == 32
+    assert found.metrics["accuracy"] > 0.75
+    said = capsys.readouterr()
+    assert "weights of layers 0 to 1: " in said.out
+    assert "--units" not in said.err
+    assert main([*words[:-1], str(tmp_path / "folds"), "--folds", "2"]) == 0
+    assert len(results(tmp_path / "folds")["layers"]["1"]["mix"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--penalty", "l1"], "has the penalty l2"),
+        (["--layer", "1"], "--layer: contradicts --features mix"),
+        (["--units", "3"], "--units: contradicts --features mix"),
+    ],
+)
+def test_what_a_mix_has_not_is_refused(words, said, capsys):
+    asked = ["probe", "--run", "none", "--task", "sst2", "--features", "mix"]
+    assert main([*asked, *words]) == 2
+    assert said in capsys.readouterr().err

@@ -207,10 +207,11 @@ def defaults(given: FinetuneSelection) -> FinetuneConfig:
     own = _own_config(given)
     if own is not None:
         config = configs.read_resolved(FinetuneConfig, own)
+    elif file is None:
+        config = _over_source(given, {}, lambda base: base)
     else:
-        config = _over_source(
-            given, lambda base: base if file is None else configs.read(FinetuneConfig, file, base)
-        )
+        table = configs.read_table(file, "config file")
+        config = _over_source(given, table, lambda base: configs.read(FinetuneConfig, file, base))
     return with_length(config, given.train, EPOCHS)
 
 
@@ -218,6 +219,7 @@ def from_table(table: Mapping[str, Any], where: str) -> FinetuneConfig:
     """The config that --config gives for a file with this table; errors name ``where``."""
     config = _over_source(
         FinetuneSelection(),
+        table,
         lambda base: configs.from_table(FinetuneConfig, table, where=where, base=base),
     )
     return with_length(config, TrainConfig(), EPOCHS)
@@ -239,14 +241,20 @@ def _own_config(given: FinetuneSelection) -> Path | None:
 
 
 def _over_source(
-    given: FinetuneSelection, layer: Callable[[FinetuneConfig], FinetuneConfig]
+    given: FinetuneSelection,
+    table: Mapping[str, Any],
+    layer: Callable[[FinetuneConfig], FinetuneConfig],
 ) -> FinetuneConfig:
-    """A layer (the file of --config) over what comes with the run of --init."""
+    """A layer (the file of --config, which has this table) over what comes with the run of --init.
+
+    The run says which settings its model has, so it is looked up before the settings are read.
+    """
     plain = replace(FinetuneConfig(), train=TrainConfig(batch_size=BATCH_SIZE))
-    named = layer(plain)
+    names = ("init", "like", "tokenizer", "heads")
+    own = {name: table[name] for name in names if name in table}
+    named = configs.from_table(FinetuneConfig, own, where="config file", base=plain)
     init, like, tokenizer, heads = (
-        getattr(named if getattr(given, name) is None else given, name)
-        for name in ("init", "like", "tokenizer", "heads")
+        getattr(named if getattr(given, name) is None else given, name) for name in names
     )
     if like is not None and init != "none":
         raise UserError("--like: is for --init none; --init names the run to start from")
@@ -257,13 +265,13 @@ def _over_source(
             raise UserError(
                 "--tokenizer: is for --init none without --like; a run has its own tokenizer"
             )
-        size = load_tokenizer(tokenizer).size
+        size, named = load_tokenizer(tokenizer).size, layer(plain)
         return replace(named, model=replace(named.model, vocabulary_size=size))
     source = like if init == "none" else init
     if source is None:
         newest = start.find_newest_run()
         if newest is None:  # Help is given all the same; `run` refuses.
-            return named
+            return layer(plain)
         source = str(newest)
     rate = _learning_rate(source, plain.optimizer.learning_rate)
     optimizer = replace(plain.optimizer, learning_rate=rate)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gptjax import config as configs
 from gptjax.cli import main
+from gptjax.commands.pretrain import PretrainConfig
+from gptjax.models.lstm import LSTMConfig
 from gptjax.runs.open import load
 from tests.commands.finetune.common import ONE_STEP, QUICK, defaults_of, write_config
 
@@ -54,6 +57,15 @@ def test_what_lies_below_the_options(pretrained, tmp_path):
     assert (config.train.steps, config.train.epochs) == (None, 2)
     config = defaults_of("--config", file, "--init", "none")
     assert (config.init, config.like) == ("none", str(pretrained))
+
+
+@pytest.mark.parametrize("begin", ["init = '{}'", "init = 'none'\nlike = '{}'"])
+def test_a_file_may_have_settings_of_its_runs_kind_of_model(begin, tmp_path):
+    """They are read after the run, which says what kind of model it is."""
+    configs.write(PretrainConfig(model=LSTMConfig(width=16)), tmp_path / "config.toml")
+    text = f"{begin.format(tmp_path)}\n[model]\ninput_dropout = 0.4\n"
+    config = defaults_of("--config", write_config(tmp_path, text))
+    assert config.model == LSTMConfig(width=16, input_dropout=0.4)
 
 
 def test_a_run_keeps_its_own_settings(pretrained, data, tmp_path):

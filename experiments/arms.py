@@ -29,6 +29,9 @@ RATES, LM_RATE, LM_VOCABULARY, FILES = (
     "lm_vocabulary",
     "files",
 )
+FROZEN_RATES, ULMFIT_RATES, GPT_ULMFIT_RATES = "frozen_rates", "ulmfit_rates", "gpt_ulmfit_rates"
+CONTEXT = "recurrent_context"
+OWN = (RATES, LM_RATE, LM_VOCABULARY, FILES, FROZEN_RATES, ULMFIT_RATES, GPT_ULMFIT_RATES, CONTEXT)
 PRETRAINED, UNTRAINED = "pre-trained", "untrained"
 
 Arms = Mapping[str, Mapping[str, Any]]
@@ -116,7 +119,7 @@ def run_arms(
     Args:
         config: where and how often.
         tasks: their settings by name, of `read_tasks`.
-        arms: by name.
+        arms: by name; one with ``learning_rates`` of its own tries these.
 
     Returns:
         Task -> arm -> outcome.
@@ -131,14 +134,13 @@ def _run_task(
     config: ArmsConfig, task: str, settings: Mapping[str, Any], arms: Arms
 ) -> dict[str, Outcome]:
     out, rates = config.arms / task, settings[RATES]
-    own = (RATES, LM_RATE, LM_VOCABULARY, FILES)
-    shared = {key: value for key, value in settings.items() if key not in own}
+    shared = {key: value for key, value in settings.items() if key not in OWN}
     shared = {"task": task, **shared, "data": data_of(config, task, settings)}
     shared |= {"tracking.tensorboard": False}
 
     def run(chosen: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, SweepPoint]:
         variants = {
-            _name(name, rate): {**arms[name], "optimizer.learning_rate": rate}
+            _name(name, rate): {**plain[name], "optimizer.learning_rate": rate}
             for name, values in chosen.items()
             for rate in values
         }
@@ -146,14 +148,16 @@ def _run_task(
         sweep = Sweep("finetune", out, own, variants=variants, source=str(out))
         return {point.variant: point for point in run_sweep(sweep, config.jobs)}
 
-    tried = run(dict.fromkeys(arms, rates), config.seeds[:1])
+    plain = {name: {k: v for k, v in arm.items() if k != RATES} for name, arm in arms.items()}
+    rates_of = {name: arm.get(RATES, rates) for name, arm in arms.items()}
+    tried = run(rates_of, config.seeds[:1])
     check_finished(out, [p for p in tried.values() if p.exit_code != NonFiniteError.exit_code])
 
     def metric(name: str, rate: float) -> float:
         mean = tried[_name(name, rate)].mean
         return float("-inf") if mean is None else mean
 
-    best = {name: max(rates, key=lambda rate: metric(name, rate)) for name in arms}
+    best = {name: max(rates_of[name], key=lambda rate: metric(name, rate)) for name in arms}
     points = run({name: (rate,) for name, rate in best.items()}, config.seeds)
     check_finished(out, list(points.values()))
     outcomes = {}

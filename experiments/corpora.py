@@ -15,7 +15,6 @@ from gptjax.errors import UserError
 
 SNIPPET_WORDS = 21  # 32 tokens of an English novel with 8,000 pieces
 _PARAGRAPH = re.compile(r"\n(?:[ \t]*\n)+")
-_SNIPPET = re.compile(rf"(?:\S+\s*){{1,{SNIPPET_WORDS}}}")
 
 
 def shuffle_sentences(text: str, seed: int) -> str:
@@ -53,9 +52,10 @@ def shuffle_sentences(text: str, seed: int) -> str:
     return separator.join(shuffled) + "\n"
 
 
-def snippets(text: str) -> list[str]:
-    """The text in pieces of `SNIPPET_WORDS` words."""
-    return [found.group().strip() for found in _SNIPPET.finditer(text)]
+def snippets(text: str, words: int = SNIPPET_WORDS) -> list[str]:
+    """The text in pieces of so many words."""
+    found = re.finditer(rf"(?:\S+\s*){{1,{words}}}", text)
+    return [piece.group().strip() for piece in found]
 
 
 def write_shuffled(books: Source, out: Path, seed: int) -> None:
@@ -64,12 +64,12 @@ def write_shuffled(books: Source, out: Path, seed: int) -> None:
     _write(out, (shuffle_sentences(text, seed + number) for number, text in texts))
 
 
-def write_snippets(books: Source, out: Path, seed: int) -> None:
+def write_snippets(books: Source, out: Path, seed: int, words: int = SNIPPET_WORDS) -> None:
     """A .jsonl of all books' snippets in a random order; nothing if it is there."""
 
     def mixed() -> Iterator[str]:
         texts = ("".join(book.chunks) for book in books.documents())
-        pieces = [piece for text in texts for piece in snippets(text)]
+        pieces = [piece for text in texts for piece in snippets(text, words)]
         random.Random(seed).shuffle(pieces)
         yield from pieces
 

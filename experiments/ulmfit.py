@@ -124,7 +124,10 @@ def classifiers(
 
 
 def language_models(
-    config: UlmfitConfig, task: str, settings: Mapping[str, Any]
+    config: UlmfitConfig,
+    task: str,
+    settings: Mapping[str, Any],
+    only: tuple[str, ...] = tuple(LANGUAGE_MODELS),
 ) -> dict[str, Path]:
     """The runs trained further on the task's text, in each way, with the words of that text."""
     name, out = settings.get("task", task), config.arms / "language-models" / task
@@ -142,7 +145,8 @@ def language_models(
         "train.batch_size": 16,
         "tracking.tensorboard": False,
     }
-    sweep = Sweep("pretrain", out, own, variants=LANGUAGE_MODELS, source=str(out))
+    variants = {name: LANGUAGE_MODELS[name] for name in only}
+    sweep = Sweep("pretrain", out, own, variants=variants, source=str(out))
     points = run_sweep(sweep, config.jobs)
     check_finished(out, points)
     return {str(point.variant): out / point.folder for point in points}

@@ -35,7 +35,7 @@ from script import start
 from gptjax.commands.sweep import run_sweep
 from gptjax.report.drawing import save
 from gptjax.report.figures import Figure, Table, markdown
-from gptjax.runs.open import load_config
+from gptjax.runs.own_config import load_config
 from gptjax.sweeps.plan import Sweep
 
 SCRATCH, FULL, LAST, CHAIN = "from scratch", "full", "last", "chain-thaw"

@@ -38,7 +38,7 @@ from script import start
 from gptjax.commands.sweep import run_sweep
 from gptjax.report.drawing import save
 from gptjax.report.figures import Table, markdown
-from gptjax.runs.open import load_config
+from gptjax.runs.own_config import load_config
 from gptjax.sweeps.plan import Sweep
 
 ULMFIT_TASKS = Path(__file__).with_name("ulmfit-tasks.toml")
@@ -96,7 +96,7 @@ class UlmfitConfig(ArmsConfig):
 def main(config: UlmfitConfig) -> None:
     """Run what is missing, and write the table."""
     tasks = read_tasks(config.settings, config.tasks)
-    found = {}
+    found: dict[str, dict[str, Outcome]] = {}
     for task, settings in tasks.items():
         tuned = language_models(config, task, settings)
         arms = classifiers(config.init, tuned, load_config(config.init).num_layers)

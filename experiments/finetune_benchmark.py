@@ -24,7 +24,8 @@ from gptjax.data.tokenizers.train import train_sentencepiece
 from gptjax.models import objective
 from gptjax.models.config import ModelConfig
 from gptjax.runs.head import head_config
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 
 BATCH = 32

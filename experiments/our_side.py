@@ -19,7 +19,8 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.decode import sample
 from gptjax.models.objective import lm
 from gptjax.training import parallel
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.step import Progress, make_train_step
 

@@ -20,7 +20,8 @@ from gptjax.models.objective import lm
 from gptjax.runs.folder import Provenance
 from gptjax.training import parallel
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 
 

@@ -23,7 +23,7 @@ from gptjax.runs.own_config import load_config, read_table
 from gptjax.runs.published import is_published, short_name
 from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import ABSENT
-from gptjax.training.loop import TrainConfig
+from gptjax.training.length import TrainConfig
 from gptjax.training.optimizer import OptimizerConfig
 
 # The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).

@@ -21,7 +21,7 @@ from gptjax.runs.results import Seeds
 from gptjax.runs.start import check_not_source
 from gptjax.runs.train import say, show
 from gptjax.training import parallel
-from gptjax.training.loop import total_steps
+from gptjax.training.length import total_steps
 
 SEEDS = (1, 2, 3)
 """Without ``seeds``: one seed cannot tell a gain from chance."""

@@ -17,7 +17,7 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.train import say
 from gptjax.training import parallel
-from gptjax.training.loop import total_steps
+from gptjax.training.length import total_steps
 
 
 def obstacle(config: FinetuneConfig) -> str | None:

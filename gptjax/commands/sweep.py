@@ -22,7 +22,7 @@ from gptjax.sweeps.plan import RESULTS, Sweep, make_plan, read_sweep
 from gptjax.sweeps.processes import Start, start_process
 from gptjax.sweeps.runner import run_plan
 from gptjax.sweeps.settings import Runnable
-from gptjax.training.loop import total_steps
+from gptjax.training.length import total_steps
 
 PRETRAIN_METRICS = ("perplexity", "loss", "accuracy", "word_perplexity", "bits_per_byte")
 

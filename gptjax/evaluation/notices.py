@@ -7,7 +7,7 @@ import numpy as np
 
 from gptjax.data.tasks.task import Task
 from gptjax.evaluation.task_scores import SplitScores
-from gptjax.training.loop import TrainConfig
+from gptjax.training.length import TrainConfig
 
 FEW_UPDATES = 20  # below which a model has hardly learnt anything
 ENOUGH_UPDATES = 100

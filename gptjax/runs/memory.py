@@ -3,7 +3,7 @@
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.training import parallel
-from gptjax.training.loop import TrainConfig
+from gptjax.training.length import TrainConfig
 
 # What is refused needs so many times the memory that there is, and the need is a lower bound.
 MARGIN = 1.5

@@ -6,7 +6,7 @@ from typing import ClassVar, TypeVar
 from gptjax import config as configs
 from gptjax.models.config import ModelConfig
 from gptjax.training.checkpoint import CheckpointConfig
-from gptjax.training.loop import TrainConfig
+from gptjax.training.length import TrainConfig
 from gptjax.training.optimizer import WARMUP, OptimizerConfig
 from gptjax.training.processes import DistributedConfig
 from gptjax.training.tracking import TrackingConfig

@@ -10,7 +10,7 @@ from gptjax.data.tasks.table import TASKS
 from gptjax.errors import as_options
 from gptjax.evaluation.notices import of_training, one_answer
 from gptjax.evaluation.task_scores import score
-from gptjax.training.loop import TrainConfig
+from gptjax.training.length import TrainConfig
 
 
 def answers(task, numbers, golds):

@@ -24,7 +24,8 @@ from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.interchange import openai as openai_files
 from gptjax.models import convert, objective
 from gptjax.models.task_head import TaskHeadConfig
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule, resolve_update
 from gptjax.training.tracking import Tracker, TrackingConfig
 

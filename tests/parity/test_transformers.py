@@ -20,7 +20,8 @@ from gptjax.models.decode import generate
 from gptjax.models.objective import lm
 from gptjax.models.task_head import TaskHeadConfig
 from gptjax.models.transformer import Transformer
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 
 SIZES = {

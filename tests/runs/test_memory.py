@@ -6,7 +6,7 @@ from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.runs.memory import check_training, rows_at_once
 from gptjax.training import parallel
-from gptjax.training.loop import TrainConfig
+from gptjax.training.length import TrainConfig
 
 MODEL = ModelConfig(vocabulary_size=100, context_length=8, num_layers=2, num_heads=2, width=16)
 SIZE = 16 * MODEL.num_parameters()  # bytes of parameters, gradient and two moments

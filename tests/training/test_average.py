@@ -18,7 +18,8 @@ from gptjax.training import parallel
 from gptjax.training.average import averaged, evaluated
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, restore_params
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import Optimizer, OptimizerConfig, make_optimizer
 from gptjax.training.step import Progress, make_train_step
 

@@ -12,7 +12,8 @@ from gptjax.errors import Interrupted, UserError
 from gptjax.training import parallel
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.step import Progress, TrainState, make_train_step
 from gptjax.training.tracking import Tracker, TrackingConfig

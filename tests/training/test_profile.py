@@ -7,7 +7,8 @@ from toy import ToyBatches, objective
 
 from gptjax.errors import UserError
 from gptjax.training import observer, profile
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.tracking import Tracker, TrackingConfig
 

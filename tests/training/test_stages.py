@@ -11,7 +11,8 @@ from toy import ToyBatches, objective
 
 from gptjax.errors import UserError
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from gptjax.training.stages import Stage, join, make_staged_optimizer, read_stages, split
 from gptjax.training.tracking import Tracker, TrackingConfig

@@ -17,7 +17,8 @@ from gptjax.training import parallel
 from gptjax.training.agreement import check_same
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
-from gptjax.training.loop import TrainConfig, fit
+from gptjax.training.length import TrainConfig
+from gptjax.training.loop import fit
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.processes import DistributedConfig, end_together, initialize
 from gptjax.training.tracking import Tracker, TrackingConfig

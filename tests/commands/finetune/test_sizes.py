@@ -9,7 +9,7 @@ from gptjax.commands.finetune_config import CURVE, FinetuneConfig, FinetuneSelec
 from gptjax.commands.finetune_config import defaults as defaults_of
 from gptjax.commands.finetune_sizes import holds_curve, of_size, run_sizes
 from gptjax.errors import UserError
-from gptjax.training.loop import TrainConfig, total_steps
+from gptjax.training.length import TrainConfig, total_steps
 
 
 def config(sizes=("30", "all"), **train) -> FinetuneConfig:

@@ -25,7 +25,7 @@ from gptjax.report.figures import Figure, Series, Table
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.results import LanguageModelling, ZeroShot, read_as
-from gptjax.training.checkpoint import curve_steps
+from gptjax.training.stored import curve_steps
 
 # Name -> the task of `gptjax zeroshot`, its files below the folder of data, and how many questions
 # are drawn (RACE's passages take most of the time).

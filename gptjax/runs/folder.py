@@ -30,7 +30,7 @@ from gptjax.errors import UserError
 from gptjax.files import read_json
 from gptjax.runs.lock import LOCK
 from gptjax.runs.records import keyed
-from gptjax.training.checkpoint import has_checkpoint
+from gptjax.training.stored import has_checkpoint
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
 

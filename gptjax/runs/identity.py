@@ -14,7 +14,7 @@ from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
 from gptjax.models.task_head import USUAL, HeadShape
 from gptjax.runs.folder import RunFolder
-from gptjax.training.checkpoint import recorded_fingerprints
+from gptjax.training.stored import recorded_fingerprints
 
 WHOLE = ("model", "tokenizer")  # what every run records
 Values = Mapping[str, Any]

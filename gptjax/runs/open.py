@@ -24,7 +24,7 @@ from gptjax.runs.own_config import load_config, load_head_shape, load_task, read
 from gptjax.runs.published import is_published
 from gptjax.runs.train import say
 from gptjax.training.archive import OtherError
-from gptjax.training.checkpoint import restore_params
+from gptjax.training.stored import restore_params
 
 
 @dataclass(frozen=True, repr=False)

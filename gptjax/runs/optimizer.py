@@ -74,7 +74,9 @@ def stages(config: RunConfig) -> list[Stage]:
 
 def check_same_state(before: RunConfig, now: RunConfig) -> None:
     """Refuse to go on with other stages, or another average: the optimiser's state is theirs."""
-    names = (("train", "unfreeze"), ("train", "restart_schedule"), ("optimizer", "average_from"))
+    names = [("train", "unfreeze"), ("train", "restart_schedule"), ("optimizer", "average_from")]
+    if before.optimizer.halves != now.optimizer.halves:  # The best checkpoint is another one then.
+        names.append(("optimizer", "schedule"))
     for section, name in names:
         old, new = (getattr(getattr(one, section), name) for one in (before, now))
         if old != new:

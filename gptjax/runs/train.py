@@ -34,11 +34,12 @@ from gptjax.runs.status import Status, recorded
 from gptjax.screen import SCREEN
 from gptjax.training import parallel, processes
 from gptjax.training.agreement import check_same
-from gptjax.training.checkpoint import Checkpoints, has_checkpoint
+from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.history import Best
 from gptjax.training.length import total_steps
 from gptjax.training.loop import FitResult, fit
 from gptjax.training.optimizer import check_warmup, settle_warmup
+from gptjax.training.stored import has_checkpoint
 from gptjax.training.tracking import Tracker
 from gptjax.training.weights_and_biases import Identity
 

@@ -7,8 +7,9 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +17,11 @@ from typing import Any, NamedTuple
 from gptjax.errors import NoCheckpointError, UserError, check_counts
 from gptjax.training import archive
 from gptjax.training.archive import Items, Json
-from gptjax.training.average import AVERAGE
 from gptjax.training.place import Place
+from gptjax.training.stored import BEST, CURVE, LAST, first_good
 
 PyTree = Any
-LAST, BEST, CURVE = "last", "best", "curve"
+OWN = "optimizer"  # the item that only a best checkpoint has to which a run goes back
 FULL = os.strerror(errno.ENOSPC)
 
 
@@ -124,9 +125,16 @@ class Checkpoints:
         """
         self._write(LAST, step, items, info)
 
-    def save_best(self, step: int, params: PyTree, info: Json) -> None:
-        """Save the best parameters, which replace the best ones before."""
-        self._write(BEST, step, {"params": params}, info)
+    def save_best(
+        self, step: int, params: PyTree, info: Json, optimizer: PyTree | None = None
+    ) -> None:
+        """Save the best parameters, which replace the best ones before.
+
+        A run that goes back to them gives the optimiser's state, too. The best ones before then
+        stay as long as a checkpoint to resume from names them.
+        """
+        items = {"params": params}
+        self._write(BEST, step, items if optimizer is None else {**items, OWN: optimizer}, info)
 
     def save_curve(self, step: int, params: PyTree) -> None:
         """Save parameters that are kept for good."""
@@ -138,16 +146,39 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def check_space(self, targets: Items, steps: int) -> None:
+    def read_best(self, step: int, targets: Items) -> dict[str, PyTree]:
+        """Parameters and the optimiser's state that `save_best` was given, as numpy arrays.
+
+        Args:
+            step: of them.
+            targets: as of `restore`.
+
+        Raises:
+            NoCheckpointError: it is damaged or gone.
+        """
+        self.wait()
+        path = self._folder / BEST / str(step)
+        try:
+            return archive.read(path, _best_of(targets, goes_back=True), self._accepted)[0]
+        except (archive.DamagedError, UserError) as error:
+            raise NoCheckpointError(
+                f"{path}: is damaged or gone ({error}), and optimizer.schedule halve goes back to "
+                "it; go on with `resume=auto`, for which the next evaluation is the best one"
+            ) from error
+
+    def check_space(self, targets: Items, steps: int, *, goes_back: bool = False) -> None:
         """See to it that the disk has room for all checkpoints of a run of ``steps`` updates.
 
         At the fullest moment there are ``keep`` + 1 checkpoints, two best ones and the whole curve;
-        those of an earlier part of this run will be replaced, so their room counts as free.
+        those of an earlier part of this run will be replaced, so their room counts as free. A run
+        that goes back to the best one has one for each of these checkpoints, and a new one.
         """
         curve = (self._config.per_doubling or 0) * math.ceil(math.log2(steps + 1))
         curve += self._config.per_doubling is not None
         most = (self._config.keep + 1) * archive.size(targets)
-        most += (2 + curve) * archive.size(targets["params"])
+        most += curve * archive.size(targets["params"])
+        best = archive.size(_best_of(targets, goes_back=goes_back))
+        most += (self._config.keep + 2 if goes_back else 2) * best
         present = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
         existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
@@ -161,12 +192,13 @@ class Checkpoints:
                 "checkpoint.keep or checkpoint.per_doubling"
             )
 
-    def restore(self, targets: Items, resume: str) -> Restored | None:
+    def restore(self, targets: Items, resume: str, *, goes_back: bool = False) -> Restored | None:
         """The checkpoint to go on from, or None if the run is to start from nothing.
 
         Args:
             targets: shapes and dtypes of the items that `save_last` was given.
             resume: "auto" is the newest good checkpoint, "never" none, a number that one.
+            goes_back: whether the best checkpoint has the optimiser's state too.
 
         Raises:
             UserError: the checkpoint belongs to something else, or "never" and there are some.
@@ -185,7 +217,7 @@ class Checkpoints:
             raise NoCheckpointError(f"{self._folder}: no checkpoint {resume}; there are: {there}")
         wanted = [int(resume)] if resume != "auto" else reversed(steps)
         paths = {f"checkpoint {step}": self._folder / LAST / str(step) for step in wanted}
-        path, items, info, notices = _first_good(
+        path, items, info, notices = first_good(
             self._folder, paths, lambda path: targets, self._accepted
         )
         step = int(path.name)
@@ -193,16 +225,16 @@ class Checkpoints:
             notices.append(f"using checkpoint {step} instead")
         for kind in self._stale:
             self._stale[kind] = {n for n in archive.steps(self._folder / kind) if n > step}
-        best = self._intact_best(targets["params"], notices)
+        best = self._intact_best(_best_of(targets, goes_back=goes_back), notices)
         return Restored(step, items, info, best, notices)
 
-    def _intact_best(self, params: PyTree, notices: list[str]) -> int | None:
+    def _intact_best(self, targets: Items, notices: list[str]) -> int | None:
         """The step of the best checkpoint; a damaged one is stale, and gets a notice."""
-        for step in archive.steps(self._folder / BEST):
+        for step in reversed(archive.steps(self._folder / BEST)):
             if step in self._stale[BEST]:
                 continue
             try:
-                archive.read(self._folder / BEST / str(step), {"params": params}, self._accepted)
+                archive.read(self._folder / BEST / str(step), targets, self._accepted)
                 return step
             except (archive.DamagedError, UserError) as error:
                 notices.append(f"best/{step} is damaged ({error})")
@@ -223,6 +255,10 @@ class Checkpoints:
             stale = self._stale[LAST] if kind == LAST else ()
             remove = [other for other in archive.steps(folder) if other >= step or other in stale]
             keep = {LAST: self._config.keep, BEST: 1, CURVE: None}[kind]
+            if kind == BEST and OWN in items:
+                keep, named = None, self._named_best()
+                there = archive.steps(folder)
+                remove = [other for other in there if other >= step or other not in named]
             content = {"info": dict(info), "fingerprints": self._fingerprints}
             archive.write(folder, step, items, content, keep=keep, remove=remove)
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
@@ -233,115 +269,24 @@ class Checkpoints:
                 "then go on with `resume=auto`"
             ) from error
 
+    def _named_best(self) -> set[int]:
+        """The best checkpoints that those to resume from name."""
+        named = set()
+        for step in archive.steps(self._folder / LAST):
+            with suppress(archive.DamagedError):
+                content = archive.read_content(self._folder / LAST / str(step))
+                if (best := content["info"].get("history", {}).get("best_step")) is not None:
+                    named.add(best)
+        return named
+
+
+def _best_of(targets: Items, *, goes_back: bool) -> Items:
+    """What the best checkpoint has, of what one to resume from has."""
+    return {name: targets[name] for name in (("params", OWN) if goes_back else ("params",))}
+
 
 def _reason(error: Exception) -> str:
     """Why a checkpoint could not be written, in the words that the system has for it."""
     if FULL in str(error):  # tensorstore says it in the middle of a paragraph
         return FULL
     return (isinstance(error, OSError) and error.strerror) or archive.one_line(error)
-
-
-def curve_steps(folder: str | Path) -> list[int]:
-    """The steps of the parameters that were kept on the way, in order."""
-    return archive.steps(Path(folder) / CURVE)
-
-
-def has_checkpoint(folder: str | Path) -> bool:
-    """Whether there is a checkpoint to resume from, good or bad."""
-    return bool(archive.steps(Path(folder) / LAST))
-
-
-def recorded_fingerprints(folder: str | Path) -> dict[str, str]:
-    """The fingerprints in the newest checkpoint that says what it is; empty if none does."""
-    for kind in (LAST, BEST, CURVE):
-        for step in reversed(archive.steps(Path(folder) / kind)):
-            try:
-                content = archive.read_content(Path(folder) / kind / str(step))
-            except archive.DamagedError:
-                continue
-            return dict(content.get("fingerprints", {}))
-    return {}
-
-
-def restore_params(
-    folder: str | Path,
-    target: PyTree,
-    which: str,
-    accepted: Mapping[str, Collection[str | None]] | None = None,
-    *,
-    substitute: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-) -> tuple[PyTree, int, str]:
-    """The parameters of a run, for evaluation: their average if it has one.
-
-    Args:
-        folder: holds `last/`, `best/` and `curve/`.
-        target: shapes and dtypes.
-        which: "best", "last", "auto" (the best where one was kept, else the last), the number of
-            a step in any of them, or one of them and a step, such as "last/120".
-        accepted: as of `gptjax.training.archive.read`.
-        substitute: take the next one in the place of a damaged one, and ``say`` so.
-        say: is told what people should know, one line each.
-
-    Returns:
-        The parameters as numpy arrays, their step, and where they were: "best", "last" or "curve".
-
-    Raises:
-        UserError: the parameters have other shapes, or there is no such checkpoint.
-        NoCheckpointError: there is, but it is damaged.
-    """
-    folder = Path(folder)
-    steps = {kind: archive.steps(folder / kind) for kind in (BEST, LAST, CURVE)}
-    kind, _, number = which.partition("/")
-    if which in (BEST, LAST):
-        candidates = [(which, step) for step in reversed(steps[which])]
-    elif which == "auto":
-        candidates = [(kind, step) for kind in (BEST, LAST) for step in reversed(steps[kind])]
-    elif kind in steps:
-        candidates = [(kind, int(number))] if number in map(str, steps[kind]) else []
-    else:
-        candidates = [(kind, int(which)) for kind in steps if which in map(str, steps[kind])]
-    if not candidates:
-        there = ", ".join(f"{kind}/{step}" for kind in steps for step in steps[kind]) or "none"
-        raise UserError(f"{folder}: no checkpoint {which!r}; there are: {there}")
-    paths = {f"{kind}/{step}": folder / kind / str(step) for kind, step in candidates}
-    path, items, info, damages = _first_good(
-        folder, paths, lambda path: {_evaluated(path): target}, accepted or {}
-    )
-    found = f"{path.parent.name}/{path.name}"
-    if damages and not substitute and not which.isdigit():
-        damaged = next(iter(paths.values()))
-        raise NoCheckpointError(
-            f"{folder}: {'; '.join(damages)}; give `checkpoint={found}` to take that one, which is "
-            f"intact, or remove {damaged}"
-        )
-    for damage in damages:
-        say(f"{damage}; {found} is taken in its place")
-    best = info.get("history", {}).get("best_step")
-    if which == "auto" and not steps[BEST] and best is not None:
-        say(f"the best checkpoint, best/{best}, is no longer there; {found} is taken")
-    (params,) = items.values()
-    return params, int(path.name), path.parent.name
-
-
-def _evaluated(path: Path) -> str:
-    """The item of a checkpoint that is evaluated."""
-    return AVERAGE if (path / AVERAGE).exists() else "params"
-
-
-def _first_good(
-    folder: Path,
-    paths: Mapping[str, Path],
-    targets: Callable[[Path], Items],
-    accepted: Mapping[str, Collection[str | None]],
-) -> tuple[Path, dict[str, PyTree], dict[str, Any], list[str]]:
-    """The first intact checkpoint of ``paths`` (by name), and a line for each one before it."""
-    damages = []
-    for name, path in paths.items():
-        try:
-            items, info = archive.read(path, targets(path), accepted)
-        except archive.DamagedError as error:
-            damages.append(f"{name} is damaged ({error})")
-        else:
-            return path, items, info, damages
-    raise NoCheckpointError(f"{folder}: no usable checkpoint: " + "; ".join(damages))

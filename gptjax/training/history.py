@@ -35,6 +35,8 @@ class History:
     """What the best evaluation returned."""
     stale: int = 0
     """Evaluations since the best one."""
+    halvings: int = 0
+    """How many evaluations have halved the learning rate."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them: null for a number that is not finite."""
@@ -58,3 +60,8 @@ class History:
         if best.improves(metrics[best.metric], self.best_metrics.get(best.metric)):
             return replace(now, best_step=step, best_metrics=metrics, stale=0)
         return now
+
+    def is_worse(self, best: Best) -> bool:
+        """Whether the last evaluation is worse than the best one; NaN is, the same value is not."""
+        now, most = self.metrics[best.metric], self.best_metrics.get(best.metric)
+        return most is not None and (now != now or best.improves(most, now))

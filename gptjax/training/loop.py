@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from gptjax.training.length import TrainConfig, total_steps
 from gptjax.training.observer import Observer
 from gptjax.training.optimizer import Optimizer
 from gptjax.training.programs import Programs
-from gptjax.training.resume import Settings, items_of, resume_or_start
+from gptjax.training.resume import Settings, back_to_best, items_of, resume_or_start
 from gptjax.training.step import TrainState
 from gptjax.training.tracking import Tracker
 
@@ -79,6 +79,11 @@ def fit(
         Interrupted: SIGTERM or Ctrl-C, after saving.
     """
     total = total_steps(config, len(batches))
+    if optimizer.halvings is not None and (evaluate is None or checkpoints is None):
+        raise UserError(
+            "optimizer.schedule halve: needs validation data and a folder for the best checkpoint, "
+            "to which it goes back; give both, or take another schedule"
+        )
     parallel.check_batch_size(config.batch_size, config.accumulate, "train.batch_size")
     if batches.batch_size != config.batch_size:
         raise ValueError(f"batches of {batches.batch_size}, but config says {config.batch_size}")
@@ -89,7 +94,8 @@ def fit(
     own = tracker if parallel.is_main() else None
     programs = Programs(objective, optimizer, config.accumulate)
     updates = Observer(batches, total, config.log_every, checkpoints, own, flops_per_token)
-    run = _Run(batches, config, total, best, checkpoints, own, state, info, programs, updates)
+    most = optimizer.halvings
+    run = _Run(batches, config, total, best, checkpoints, own, state, info, programs, updates, most)
     run.start(notices, on_start)
     try:
         run.train(evaluate)
@@ -122,6 +128,7 @@ class _Run:
     info: Mapping[str, Any]  # of the checkpoint that the run goes on from
     programs: Programs
     updates: Observer
+    halvings: int | None  # as of the optimiser
 
     def __post_init__(self) -> None:
         self.history = History.from_json(self.info)
@@ -215,7 +222,11 @@ class _Run:
 
     def finished(self) -> bool:
         patience = self.config.patience
-        return self.step == self.total or (patience is not None and self.stale() >= patience)
+        stale = patience is not None and self.stale() >= patience
+        return self.step == self.total or stale or self.is_halved_out()
+
+    def is_halved_out(self) -> bool:
+        return self.halvings is not None and self.history.halvings > self.halvings
 
     def stale(self) -> int:
         """Evaluations since the best one, those before the last stage not counted."""
@@ -240,8 +251,30 @@ class _Run:
         is_best = self.history.best_step == self.step
         if self.checkpoints is not None and is_best and parallel.is_main():
             # Before the checkpoint that says so: a kill in between repeats the evaluation.
-            self.checkpoints.save_best(self.step, parallel.fetch(self.evaluated), self._info())
+            state = self.state.optimizer_state if self.halvings is not None else None
+            params, state = parallel.fetch((self.evaluated, state))
+            self.checkpoints.save_best(self.step, params, self._info(), state)
+        if self.halvings is not None and self.history.is_worse(self.best):
+            self.halve()
         self.updates.restart_clock()
+
+    def halve(self) -> None:
+        """Go back to the best evaluation, with half the learning rate."""
+        before, name = self.history, self.best.metric
+        assert self.checkpoints is not None
+        assert before.best_step is not None
+        self.history = replace(before, halvings=before.halvings + 1)
+        self.state = back_to_best(
+            self.checkpoints, self.state, before.best_step, self.history.halvings
+        )
+        lines = [
+            f"{name} {before.metrics[name]:.4g} after step {self.step} is worse than "
+            f"{before.best_metrics[name]:.4g} after step {before.best_step}: back to that, with "
+            f"half the learning rate (halving {self.history.halvings})"
+        ]
+        if self.is_halved_out():
+            lines.append(f"more than {self.halvings} halvings: training ends here")
+        self.say(lines)
 
     def keep_for_curve(self) -> None:
         if self.checkpoints is None or not self.checkpoints.on_curve(self.step):

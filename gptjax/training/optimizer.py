@@ -28,9 +28,13 @@ class OptimizerConfig:
     warmup: float | None = None
     """Length of the linear warm-up from 0, in updates; below 1, as a fraction of all updates. None:
     2000, in fine-tuning 0.002; the slanted schedule has a rise of its own instead."""
-    schedule: Literal["cosine", "linear", "constant", "slanted"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "slanted", "halve"] = "cosine"
     """After the warm-up: cosine to 0, linear to 0 (fine-tuning; it already acts during the
-    warm-up), or constant. slanted: a triangle with a short rise and a long fall (ULMFiT)."""
+    warm-up), or constant. slanted: a triangle with a short rise and a long fall (ULMFiT). halve:
+    constant, and half of it after each evaluation that is worse than the best one, from which
+    training then goes on (KIM)."""
+    halvings: int = 7
+    """Of halve: end training after more halvings than this."""
     cut_fraction: float = 0.1
     """Of slanted: the share of the updates in which the rate rises."""
     slant_ratio: float = 32.0
@@ -68,6 +72,7 @@ class OptimizerConfig:
         check_settings(self, section, "clip_norm", lambda x: x > 0, "positive, or None")
         check_settings(self, section, "cut_fraction", lambda x: 0 < x < 1, "between 0 and 1")
         check_settings(self, section, "slant_ratio", lambda x: x >= 1, "at least 1")
+        check_settings(self, section, "halvings", lambda n: n >= 0, "at least 0")
         positive = "positive and at most 1"
         check_settings(self, section, "layer_decay", lambda x: 0 < x <= 1, positive)
         if self.schedule == "slanted" and self.warmup is not None:
@@ -75,6 +80,16 @@ class OptimizerConfig:
                 f"optimizer.warmup is {self.warmup:g}, but optimizer.schedule slanted rises for "
                 "optimizer.cut_fraction of the updates: leave the warm-up out, or make it None"
             )
+        if self.halves and self.average_from is not None:
+            raise UserError(
+                "optimizer.average_from: optimizer.schedule halve goes back to what was evaluated, "
+                "and training cannot go on from an average; leave one of them out"
+            )
+
+    @property
+    def halves(self) -> bool:
+        """Whether a worse evaluation halves the rate."""
+        return self.schedule == "halve"
 
 
 class Optimizer(NamedTuple):
@@ -100,6 +115,9 @@ class Optimizer(NamedTuple):
     """
     about: str = ""
     """What it trains, for people."""
+    halvings: int | None = None
+    """After more halvings than this training ends. The rate is then no part of ``update``: the step
+    multiplies its result by the schedule and by what the halvings have left. None: none ever."""
 
 
 def make_optimizer(
@@ -128,10 +146,11 @@ def make_optimizer(
         UserError: as `make_schedule`.
     """
     schedule = make_schedule(config, total_steps)
+    rate = own_rate(config, schedule)
     chain = optax.chain(
         *moments_and_decay(config, matrices),
         optax.scale_by_learning_rate(
-            corrected(schedule, config) if config.update == "released" else schedule
+            corrected(rate, config) if config.update == "released" else rate
         ),
     )
     if trainable is not None:
@@ -141,7 +160,22 @@ def make_optimizer(
         assert depths is not None, "layer decay needs depths"
         update = _decayed(chain.update, config.layer_decay, depths)
     trained = trainable if untouched else None
-    return Optimizer(chain.init, update, schedule, config.clip_norm, trained)
+    made = Optimizer(chain.init, update, schedule, config.clip_norm, trained)
+    return made._replace(halvings=halvings_of(config))
+
+
+def own_rate(config: OptimizerConfig, schedule: Schedule) -> Schedule:
+    """The learning rate that is a part of ``update``; 1 where the step multiplies by it.
+
+    Going back takes the count of updates back with the moments, for Adam's correction of the bias.
+    The warm-up must not begin again with it.
+    """
+    return (lambda _: 1.0) if config.halves else schedule
+
+
+def halvings_of(config: OptimizerConfig) -> int | None:
+    """See `Optimizer.halvings`."""
+    return config.halvings if config.halves else None
 
 
 def moments_and_decay(
@@ -230,7 +264,7 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
     - all: r · t/w while t < w (the first update has learning rate 0);
     - cosine: r · (1 + cos(π (t - w)/(T - w)))/2;
     - linear: r · min(t/w, 1) · (1 - t/T), as `warmup_linear` of GPT-1's released code;
-    - constant: r;
+    - constant: r; halve: the same, of which the step takes what the halvings have left;
     - slanted: r · (1 + p (ratio - 1))/ratio, where p rises from 0 to 1 in the first
       c = floor(T · cut_fraction) updates and falls by 1/(c (1/cut_fraction - 1)) in each one after
       (slanted triangular learning rates, Howard and Ruder 2018, section 3.2, equation 3).
@@ -259,7 +293,8 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> Schedule:
     def constant(step: Any) -> Any:
         return rate * ramp(step)
 
-    return {"cosine": cosine, "linear": linear, "constant": constant}[config.schedule]
+    shapes = {"cosine": cosine, "linear": linear, "constant": constant, "halve": constant}
+    return shapes[config.schedule]
 
 
 def _slanted(config: OptimizerConfig, total: int) -> Schedule:

@@ -161,7 +161,7 @@ def unshard(tree: PyTree) -> PyTree:
 def train_step(
     gradient: Callable[[PyTree, PyTree, PyTree, Batch, jax.Array], tuple[PyTree, PyTree]],
     judge: Callable[[PyTree, PyTree], tuple[PyTree, PyTree, jax.Array, dict[str, jax.Array]]],
-    apply: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]],
+    apply: Callable[[PyTree, PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]],
 ) -> TrainStep:
     """One update of replicated parameters from a batch that is spread over all devices.
 
@@ -169,8 +169,8 @@ def train_step(
         gradient: (params, progress, carry, batch, device) -> sums over the device's own examples,
             and the carry of its rows; ``device`` int32 [] counts over all processes.
         judge: (progress, sums over all devices) -> (gradients, progress, accept, metrics).
-        apply: (params, optimizer_state, gradients, accept) -> (params, optimizer_state),
-            array by array: it has no need to see all of them.
+        apply: (params, optimizer_state, gradients, progress before the update, accept) ->
+            (params, optimizer_state), array by array: it has no need to see all of them.
 
     Returns:
         The compiled step, to which the first four arguments are donated. The carry is spread over
@@ -190,10 +190,10 @@ def train_step(
     ) -> tuple[PyTree, PyTree, PyTree, PyTree, dict[str, jax.Array]]:
         sums, after = gradient(params, progress, carry, batch, jax.lax.axis_index(AXIS))
         sums, votes = _sum_over_devices((sums, votes))
-        gradients, progress, accept, metrics = judge(progress, sums)
-        params, optimizer_state = apply(params, optimizer_state, gradients, accept)
+        gradients, after_it, accept, metrics = judge(progress, sums)
+        params, optimizer_state = apply(params, optimizer_state, gradients, progress, accept)
         carry = jax.tree.map(lambda new, old: jax.lax.select(accept, new, old), after, carry)
-        return params, optimizer_state, progress, carry, {**metrics, "votes": votes}
+        return params, optimizer_state, after_it, carry, {**metrics, "votes": votes}
 
     program: TrainStep = jax.pmap(
         step,

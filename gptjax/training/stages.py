@@ -18,9 +18,11 @@ from gptjax.training.optimizer import (
     Schedule,
     check_warmup,
     corrected,
+    halvings_of,
     layer_factors,
     make_schedule,
     moments_and_decay,
+    own_rate,
 )
 
 PyTree = Any
@@ -125,7 +127,7 @@ def make_staged_optimizer(
     for number, (stage, end) in enumerate(zip(stages, until, strict=True), start=1):
         about = _describe(number, len(stages), stage, end, highest)
         optimizer = _of_stage(config, direction, set(stage.depths), depths, highest, schedule)
-        made.append(optimizer._replace(about=about))
+        made.append(optimizer._replace(about=about, halvings=halvings_of(config)))
     later = tuple(zip(firsts[1:], made[1:], strict=True))
     return made[0]._replace(later=later)
 
@@ -163,7 +165,8 @@ def _of_stage(
             correction = optax.scale_by_schedule(corrected(lambda _: 1.0, config))
             transformation = optax.chain(transformation, correction)
         groups[str(depth)] = transformation if depth in own else _held(transformation)
-    chain = optax.chain(optax.partition(groups, labels), optax.scale_by_schedule(schedule))
+    rate = optax.scale_by_schedule(own_rate(config, schedule))
+    chain = optax.chain(optax.partition(groups, labels), rate)
     return Optimizer(chain.init, chain.update, schedule, config.clip_norm, trained)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.batch import Batch, Objective, Sums
 from gptjax.training import parallel
@@ -32,6 +32,8 @@ class Progress(NamedTuple):
     seed: Int[Array, ""]
     """Of the dropout keys. It is no constant of the program, so that runs which differ by it alone
     share what jax's compilation cache keeps."""
+    factor: Float[Array, ""] | None = None
+    """What worse evaluations have left of the learning rate; None: they leave it alone."""
 
 
 class TrainState(NamedTuple):
@@ -81,7 +83,7 @@ def make_train_step(
         gradients = jax.tree.map(lambda g: g * scale, total.gradients)
         metrics = {
             **means,
-            "learning_rate": jnp.asarray(optimizer.schedule(progress.step), jnp.float32),
+            "learning_rate": _rate(optimizer, progress),
             "grad_norm": norm,
             "tokens": total.tokens,
             "finite": finite,
@@ -90,11 +92,18 @@ def make_train_step(
         return gradients, progress, accept, metrics
 
     def apply(
-        params: PyTree, optimizer_state: PyTree, gradients: PyTree, accept: Bool[Array, ""]
+        params: PyTree,
+        optimizer_state: PyTree,
+        gradients: PyTree,
+        progress: Progress,
+        accept: Bool[Array, ""],
     ) -> tuple[PyTree, PyTree]:
         def update(params: PyTree, optimizer_state: PyTree) -> tuple[PyTree, PyTree]:
             own, rest = _parts(params, optimizer.trained)
             updates, new_state = optimizer.update(gradients, optimizer_state, own)
+            if progress.factor is not None:
+                rate = _rate(optimizer, progress)
+                updates = jax.tree.map(lambda x: rate * x, updates)
             new = _whole(optax.apply_updates(own, updates), rest)
             return new, new_state if optimizer.note is None else optimizer.note(new, new_state)
 
@@ -113,6 +122,12 @@ def make_train_step(
         return new
 
     return parallel.train_step(gradient, judge, apply)
+
+
+def _rate(optimizer: Optimizer, progress: Progress) -> Float[Array, ""]:
+    """The learning rate of the update after ``progress``."""
+    rate = jnp.asarray(optimizer.schedule(progress.step), jnp.float32)
+    return rate if progress.factor is None else rate * progress.factor
 
 
 def _waits_for_branches() -> bool:

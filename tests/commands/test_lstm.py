@@ -8,7 +8,7 @@ import pytest
 
 import gptjax as package
 from gptjax.cli import main
-from gptjax.training.checkpoint import curve_steps
+from gptjax.training.stored import curve_steps
 from tests.commands.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("own_cache")

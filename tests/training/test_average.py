@@ -16,12 +16,13 @@ from gptjax.batch import Batch, Objective, Sums
 from gptjax.errors import Interrupted
 from gptjax.training import parallel
 from gptjax.training.average import averaged, evaluated
-from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, restore_params
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.length import TrainConfig
 from gptjax.training.loop import fit
 from gptjax.training.optimizer import Optimizer, OptimizerConfig, make_optimizer
 from gptjax.training.step import Progress, make_train_step
+from gptjax.training.stored import restore_params
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 STEPS, FIRST = 12, 5

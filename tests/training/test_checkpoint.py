@@ -12,13 +12,9 @@ import pytest
 
 from gptjax.errors import NoCheckpointError, NonFiniteError, UserError
 from gptjax.training import archive
-from gptjax.training.checkpoint import (
-    CheckpointConfig,
-    Checkpoints,
-    curve_steps,
-    restore_params,
-)
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.resume import items_of
+from gptjax.training.stored import curve_steps, restore_params
 from tests.training.test_growing import no_file_longer_than
 
 FINGERPRINTS = {"model": "m1", "tokenizer": "t1"}

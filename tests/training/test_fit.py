@@ -19,12 +19,13 @@ from gptjax.batch import Objective
 from gptjax.errors import Interrupted, NonFiniteError, UserError
 from gptjax.training import checkpoint as checkpoint_module
 from gptjax.training import observer, parallel, programs
-from gptjax.training.checkpoint import CheckpointConfig, Checkpoints, curve_steps, restore_params
+from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 from gptjax.training.evaluation import Evaluator
 from gptjax.training.length import TrainConfig, total_steps
 from gptjax.training.loop import Best, fit
 from gptjax.training.optimizer import OptimizerConfig, is_matrix, make_optimizer
 from gptjax.training.step import make_train_step
+from gptjax.training.stored import curve_steps, restore_params
 from gptjax.training.tracking import Tracker, TrackingConfig
 
 DROPOUT = 0.2

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from worker import train
+from worker import HALVE, train
 
 from gptjax.errors import DifferentProcessesError, UserError
 from gptjax.training import parallel
@@ -88,6 +88,23 @@ def test_two_processes_give_the_losses_of_one(four_devices, tmp_path, records):
             assert 5 <= newest <= 9
     assert_agree(records(tmp_path), records(four_devices))
     assert sorted(p.name for p in (tmp_path / "checkpoints/last").iterdir()) == ["10", "12"]
+
+
+@pytest.mark.slow
+def test_two_processes_halve_the_rate_alike(tmp_path, records):
+    """Process 1 has what the best one was from process 0, which reads it."""
+    train(tmp_path / "one", rate=HALVE, evaluate_every=2)
+    address = f"localhost:{free_port()}"
+    started = [start("halve", tmp_path / "two", 2, address, 2, index) for index in (0, 1)]
+    for code, output in finish(started):
+        assert code == 0, output
+    rates = [
+        [line["learning_rate"] for line in records(tmp_path / name) if line["split"] == "train"]
+        for name in ("one", "two")
+    ]
+    assert rates[0] == rates[1]
+    assert len(set(rates[0])) >= 3, "too few halvings"
+    assert_agree(records(tmp_path / "two"), records(tmp_path / "one"))
 
 
 def test_a_process_that_fails_alone_ends_and_says_why(tmp_path):

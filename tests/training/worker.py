@@ -1,6 +1,6 @@
 """Trains the toy in a process of its own: worker.py WHAT FOLDER DEVICES [...].
 
-WHAT is train, interrupt, fail or differ.
+WHAT is train, halve, interrupt, fail or differ.
 """
 
 import os
@@ -35,15 +35,25 @@ class Interrupting(ToyBatches):
         return super().batch(epoch, index, rows)
 
 
-def train(folder: Path, accumulate: int = 1, batches: Batches | None = None) -> None:
+RATE = OptimizerConfig(learning_rate=0.05, warmup=2.0)
+HALVE = OptimizerConfig(learning_rate=0.6, warmup=0.0, schedule="halve")
+
+
+def train(
+    folder: Path,
+    accumulate: int = 1,
+    batches: Batches | None = None,
+    rate: OptimizerConfig = RATE,
+    **others: int,
+) -> None:
     """The run that all layouts of devices must agree on; its rows remember."""
     problem = objective(state=True)
     with Tracker(folder, TrackingConfig(tensorboard=False, progress=False)) as tracker:
         fit(
             problem,
             batches or ToyBatches(streams=True),
-            TrainConfig(steps=STEPS, batch_size=8, accumulate=accumulate, log_every=1),
-            make_optimizer(OptimizerConfig(learning_rate=0.05, warmup=2.0), STEPS),
+            TrainConfig(steps=STEPS, batch_size=8, accumulate=accumulate, log_every=1, **others),
+            make_optimizer(rate, STEPS),
             evaluate=Evaluator(problem, ToyBatches(examples=13, shuffle=False, streams=True)),
             checkpoints=Checkpoints(folder / "checkpoints", CheckpointConfig(every=5), {}),
             tracker=tracker,
@@ -64,6 +74,9 @@ def main() -> None:
             if what == "differ":
                 check_same({"seed": "3"})
                 check_same({"seed": "3", "width": "1" * (1 + 9 * jax.process_index())})
+            if what == "halve":
+                train(Path(folder), rate=HALVE, evaluate_every=2)
+                return
             train(Path(folder), batches=Interrupting(streams=True) if what == "interrupt" else None)
     except Interrupted as error:
         sys.exit(error.exit_code)

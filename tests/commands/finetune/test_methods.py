@@ -101,9 +101,29 @@ def test_a_frozen_backbone_with_its_special_rows_trains_the_maps_alone(
     assert not np.allclose(ours["head"]["kernel"], one["head"]["kernel"], atol=1e-4)
 
 
+def test_a_worse_validation_halves_the_rate_by_the_tasks_metric(options, tmp_path, capsys):
+    """A head alone, at a rate that soon spoils it."""
+    out = tmp_path / "halved"
+    words = [*options, "--freeze-backbone", "--task.freeze-special-rows", "--train.epochs", "8"]
+    words += ["--optimizer.learning-rate", "3", "--optimizer.warmup", "0"]
+    words += ["--optimizer.schedule", "halve", "--optimizer.halvings", "0", "--train.log-every", "1"]
+    assert main([*words, "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert "accuracy 0." in said
+    assert "more than 0 halvings: training ends here" in said
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    found = [line["accuracy"] for line in lines if line["split"] == "valid"]
+    assert found[-1] < max(found), "it ended for another reason"
+    assert results(out)["metrics"]["accuracy"] == max(found)
+    again = ["finetune", "--out", str(out), "--resume", "auto", "--optimizer.schedule", "linear"]
+    assert main(again) == 2
+    assert "optimizer.schedule was halve" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--optimizer.schedule", "halve", "--optimizer.average-from", "2"], "leave one of them out"),
         (["--task.freeze-special-rows"], "is for task.freeze_backbone"),
         (["--freeze-backbone", "--train.unfreeze", "0:"], "says itself what is trained"),
         (["--train.unfreeze", "head", "--train.steps", "3"], "set train.epochs"),

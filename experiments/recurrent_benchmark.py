@@ -25,7 +25,7 @@ from torch import nn
 from turns import Side, take_turns
 
 from gptjax.models.config import ModelConfig
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.mlstm import MLSTMConfig
 from gptjax.report.drawing import save
 from gptjax.report.figures import Table, markdown

@@ -67,10 +67,16 @@ class Variant:
         return left
 
     def as_kind(self, kind: str) -> "Variant":
-        """The section of another kind, with the settings that both have."""
+        """The section of another kind, with the settings that both have.
+
+        One that is None here is left to a kind which has something else by default.
+        """
         cls = self.of_kind(kind)
-        mine = {**vars(self), "kind": kind}
-        return self if cls is type(self) else cls(**cls.without_others(mine))
+        if cls is type(self):
+            return self
+        left = cls.without_others({**vars(self), "kind": kind})
+        usual = _fields(cls)
+        return cls(**{name: usual[name] if x is None else x for name, x in left.items()})
 
     @classmethod
     def _other_owners(cls, key: str) -> "list[type[Variant]]":
@@ -81,5 +87,6 @@ class Variant:
         return [one for one in cls.kinds().values() if key in _fields(one)]
 
 
-def _fields(cls: type[Any]) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)}
+def _fields(cls: type[Any]) -> dict[str, Any]:
+    """The defaults of its settings."""
+    return {field.name: field.default for field in dataclasses.fields(cls)}

@@ -10,7 +10,7 @@ import pytest
 from gptjax import config, options
 from gptjax.errors import UserError
 from gptjax.models.config import ModelConfig
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.transformer import TransformerConfig
 
 

@@ -1,184 +1,19 @@
 """The LSTM that the paper puts in the transformer's place (table 5), and that of AWD-LSTM."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gptjax.errors import UserError, check_counts
-from gptjax.models.config import LIMITS, ModelConfig
+from gptjax.models import projected
 from gptjax.models.family import RandomKey, Tokens
 from gptjax.models.layers import Linear
-from gptjax.models.lstm_recurrence import FORGET_BIAS, recurrence
+from gptjax.models.lstm_config import LSTMConfig
+from gptjax.models.lstm_recurrence import recurrence
 from gptjax.models.masks import WORD_MASK, SequenceMasks, draw, parameter_masks, thin
 from gptjax.models.recurrent import Carry, Recurrent, Where, nothing
-
-
-@dataclass(frozen=True)
-class LSTMConfig(ModelConfig):
-    """The shape of the LSTM that the GPT-1 paper compares with (table 5).
-
-    With ``layer_units``, ``map_back`` false, two ``biases`` and ``forget_bias`` 0 it is that of
-    AWD-LSTM (Merity et al. 2017), of which ULMFiT is made.
-    """
-
-    called: ClassVar[str] = "an LSTM"
-    ignored: ClassVar[tuple[str, ...]] = ("attention", "attention_dropout")
-
-    kind: Literal["lstm"] = "lstm"
-    """The family of the model; each has options of its own (--model.kind transformer --help)."""
-
-    units: int | None = None
-    """Memory cells of each layer (None: the width)."""
-
-    layer_units: tuple[int, ...] = ()
-    """Memory cells of the layers one by one, in the place of units. AWD-LSTM: 1150 1150 400."""
-
-    map_back: bool = True
-    """Whether each layer has a linear map from its cells to the width. Without it a layer gives
-    its cells' outputs themselves, and the last layer has as many cells as the width."""
-
-    biases: Literal[1, 2] = 1
-    """Bias vectors of a layer's gates. 2, as in cuDNN and PyTorch, add up: each of them learns, so
-    that the sum learns faster."""
-
-    forget_bias: float = FORGET_BIAS
-    """What is added to the forget gate before its sigmoid. AWD-LSTM: 0."""
-
-    tied: bool = True
-    """Whether the output table is the embedding."""
-
-    output_bias: bool = False
-    """Whether each token has a bias in the output."""
-
-    embedding_dropout: float = 0.1
-    """Probability of dropping a component of the token embedding."""
-
-    residual_dropout: float = 0.1
-    """Probability of dropping a component of what a layer gives to the next one or to the
-    output."""
-
-    word_dropout: float = 0.0
-    """Probability of dropping a row of the embedding: a word is gone from a whole update."""
-
-    input_dropout: float = 0.0
-    """Probability of dropping a component of the token embedding at all positions of a sequence."""
-
-    weight_dropout: float = 0.0
-    """Probability of dropping an element of a recurrent matrix, for a whole update."""
-
-    hidden_dropout: float = 0.0
-    """Probability of dropping a component of what a layer gives to the next one, at all positions
-    of a sequence."""
-
-    output_dropout: float = 0.0
-    """Likewise of what the last layer gives to the output."""
-
-    activation_penalty: float = 0.0
-    """The objective has this many times the mean square of the last layer's states, after dropout
-    (AR). AWD-LSTM: 2."""
-
-    temporal_penalty: float = 0.0
-    """The objective has this many times the mean square of their change from position to position,
-    before dropout (TAR). AWD-LSTM: 1."""
-
-    num_heads: int = 12
-    """Without effect. It is part of the hash by which runs recognise their LSTM."""
-
-    def __post_init__(self) -> None:
-        # Before anything counts with them.
-        check_counts(self, "model", "units width")
-        check_counts(self, "model", "num_layers", most=LIMITS["num_layers"])
-        for name in ("activation_penalty", "temporal_penalty"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"model.{name} is {getattr(self, name)}: it must be at least 0")
-        self._check_layers()
-        super().__post_init__()
-
-    def _check_layers(self) -> None:
-        own = self.layer_units
-        if own and self.units is not None:
-            raise UserError("model: units are of all layers, layer_units of each: set one of them")
-        if own and len(own) != self.num_layers:
-            raise UserError(
-                f"model.layer_units has {len(own)} numbers, one for each layer, and "
-                f"model.num_layers is {self.num_layers}"
-            )
-        if own and min(own) < 1:
-            raise UserError(f"model.layer_units has {min(own)}: each must be at least 1")
-        if not self.map_back and self.layer_cells[-1] != self.width:
-            raise UserError(
-                f"model.map_back is false, and the last layer has {self.layer_cells[-1]} cells: it "
-                f"needs as many as model.width, {self.width} (model.layer_units)"
-            )
-
-    @property
-    def layer_cells(self) -> tuple[int, ...]:
-        """The memory cells of each layer."""
-        each = self.width if self.units is None else self.units
-        return self.layer_units or (each,) * self.num_layers
-
-    @property
-    def fixed_context(self) -> bool:
-        return False
-
-    @property
-    def cells(self) -> int:
-        """The memory cells of a layer; of the largest one."""
-        return max(self.layer_cells)
-
-    @property
-    def layer_inputs(self) -> tuple[int, ...]:
-        """What each layer reads at a position: so many numbers."""
-        below = (self.width,) * self.num_layers if self.map_back else self.layer_cells
-        return (self.width, *below[:-1])
-
-    @property
-    def widest(self) -> int:
-        return self.width if self.map_back else max(self.width, self.cells)
-
-    @property
-    def thins(self) -> bool:
-        return self.word_dropout > 0 or self.weight_dropout > 0
-
-    @property
-    def penalties(self) -> tuple[float, float]:
-        return self.activation_penalty, self.temporal_penalty
-
-    def num_parameters(self) -> int:
-        size, total = self.vocabulary_size, 0
-        for inputs, cells in zip(self.layer_inputs, self.layer_cells, strict=True):
-            total += 4 * cells * (inputs + cells + self.biases)
-            total += (cells + 1) * self.width * self.map_back
-        tables = 1 if self.tied else 2
-        return size * (self.width * tables + self.output_bias) + total
-
-    def shape(self) -> dict[str, int | str]:
-        # Runs have recorded the hash of all this since an LSTM had a transformer's settings too.
-        old: dict[str, int | str] = {"num_heads": self.num_heads, "norm": "post"}
-        old = {**super().shape(), **old, "hidden_width": 4 * self.width, "cells": self.cells}
-        # Only where it is not as it always was, so that runs from before there was a choice go on.
-        now: dict[str, int | str] = {
-            "layer_units": " ".join(map(str, self.layer_units)),
-            "map_back": self.map_back,
-            "biases": self.biases,
-            "forget_bias": f"{self.forget_bias:g}",
-            "tied": self.tied,
-            "output_bias": self.output_bias,
-        }
-        usual = {"layer_units": "", "map_back": True, "biases": 1, "forget_bias": "1"}
-        usual |= {"tied": True, "output_bias": False}
-        return old | {name: value for name, value in now.items() if value != usual[name]}
-
-    def describe(self) -> str:
-        if self.layer_units:
-            cells = f"{self.num_layers} layers of {', '.join(map(str, self.layer_units))} cells"
-        else:
-            cells = f"{self.num_layers} × {self.cells} cells"
-        return f"LSTM of {cells}, width {self.width}"
 
 
 class Layer(nn.Module):
@@ -187,7 +22,8 @@ class Layer(nn.Module):
     With [a, f, g, o] = W x + U h + b: c' = σ(f + 1) c + σ(a) tanh(g), h' = σ(o) tanh(c'). The map
     from N cells to the width D (Sak et al. 2014) lets the number of cells differ from that of the
     table which is input and output at once. Matrices start at N(0, 1 / inputs). The 1 at the
-    forget gate, the map and a second bias are settings.
+    forget gate, the map and a second bias are settings. So is a projection within the layer, whose
+    P numbers are h then (`gptjax.models.projected`), and what is clipped.
     """
 
     config: LSTMConfig
@@ -196,24 +32,36 @@ class Layer(nn.Module):
 
     def setup(self) -> None:
         config, cells = self.config, self.cells
+        normal = nn.initializers.normal
         self.inputs = Linear(4 * cells, self.features**-0.5)
+        fed_back = cells if config.projection is None else config.projection
         self.recurrent = self.param(
-            "recurrent", nn.initializers.normal(cells**-0.5), (cells, 4 * cells), jnp.float32
+            "recurrent", normal(fed_back**-0.5), (fed_back, 4 * cells), jnp.float32
         )
+        if config.projection is not None:
+            self.state_projection = self.param(
+                "state_projection", normal(cells**-0.5), (cells, fed_back), jnp.float32
+            )
         if config.biases == 2:
             self.recurrent_bias = self.param(
                 "recurrent_bias", nn.initializers.zeros, (4 * cells,), jnp.float32
             )
         if config.map_back:
-            self.projection = Linear(config.width, cells**-0.5)
+            self.projection = Linear(config.width, fed_back**-0.5)
 
     def __call__(
         self, x: Float[Array, "B T I"], carry: Carry, mask: Where, fresh: Where
     ) -> tuple[Float[Array, "B T O"], Carry]:
-        gates = self.inputs(x, self.recurrent_bias if self.config.biases == 2 else None)
-        bias = self.config.forget_bias
-        hidden, carry = recurrence(gates, self.recurrent, mask, fresh, carry, bias)
-        return self.projection(hidden) if self.config.map_back else hidden, carry
+        config = self.config
+        gates = self.inputs(x, self.recurrent_bias if config.biases == 2 else None)
+        if config.is_plain:
+            bias = config.forget_bias
+            hidden, carry = recurrence(gates, self.recurrent, mask, fresh, carry, bias)
+        else:
+            inner = None if config.projection is None else self.state_projection
+            given = (gates, self.recurrent, inner, mask, fresh, carry)
+            hidden, carry = projected.recurrence(config.recurrence, *given)
+        return self.projection(hidden) if config.map_back else hidden, carry
 
 
 class LSTM(Recurrent):
@@ -251,9 +99,7 @@ class LSTM(Recurrent):
         config = self.config
         if key is not None:  # the layers' own dropout has the numbers to num_layers
             key = jax.random.fold_in(key, config.num_layers + 1)
-        given = config.layer_cells[:-1]
-        if config.map_back:
-            given = (config.width,) * len(given)
+        given = config.layer_outputs[:-1]
         sizes = (config.width, *given, config.width)
         rates = [config.hidden_dropout] * len(given)
         first, *hidden, last = (
@@ -268,8 +114,17 @@ class LSTM(Recurrent):
     def empty_carry(self, rows: int) -> tuple[Carry, ...]:
         """What is remembered before the first token."""
         config, dtype = self.config, jnp.dtype(self.config.dtype)
+        if (size := config.projection) is not None:
+            return tuple(projected.nothing(rows, one, size, dtype) for one in config.layer_cells)
         by_size = {cells: nothing(rows, cells, dtype) for cells in config.layer_cells}
         return tuple(by_size[cells] for cells in config.layer_cells)
+
+    @nn.nowrap
+    def summed(
+        self, number: int, read: Float[Array, "B T D"], given: Float[Array, "B T D"]
+    ) -> Float[Array, "B T D"]:
+        """What a layer gives, with what it read where there are residual sums."""
+        return read + given if self.config.residual and number > 0 else given
 
     @nn.nowrap
     def thinned(self, params: Any, key: RandomKey) -> Any:
@@ -279,6 +134,7 @@ class LSTM(Recurrent):
             key,
             len(params["token_embedding"]),
             config.layer_cells,
+            config.projection,
             of_words=config.word_dropout,
             of_weights=config.weight_dropout,
         )

@@ -76,12 +76,21 @@ def thin(params: Any, masks: ParameterMasks) -> Any:
 
 
 def parameter_masks(
-    key: RandomKey, words: int, cells: tuple[int, ...], *, of_words: float, of_weights: float
+    key: RandomKey,
+    words: int,
+    cells: tuple[int, ...],
+    projection: int | None = None,
+    *,
+    of_words: float,
+    of_weights: float,
 ) -> ParameterMasks:
-    """Masks of an update: of ``words`` rows, and of layers of so many ``cells``, by their rates."""
+    """Masks of an update: of ``words`` rows, and of layers of so many ``cells``, by their rates.
+
+    The ``projection`` is the size of what layers feed back; None: their cells' outputs.
+    """
     rows = draw(jax.random.fold_in(key, 0), of_words, words, 1)
     kernels = (
-        draw(jax.random.fold_in(key, number), of_weights, size, 4 * size)
+        draw(jax.random.fold_in(key, number), of_weights, projection or size, 4 * size)
         for number, size in enumerate(cells, start=1)
     )
     return ParameterMasks(rows, tuple(kernels))

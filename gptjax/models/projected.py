@@ -2,6 +2,7 @@
 
 With [a, f, g, o] = W x + U h + b: c' = clip(σ(f + β) c + σ(a) tanh(g)), h' = clip(P (σ(o)
 tanh(c'))), where P makes a state of D numbers of the N cells, and β is the forget gate's addend.
+Without P the N outputs of the cells are the state.
 """
 
 from functools import partial
@@ -34,7 +35,7 @@ def recurrence(
     settings: Settings,
     gates: Float[Array, "B T F"],
     kernel: Float[Array, "D F"],
-    projection: Float[Array, "N D"],
+    projection: Float[Array, "N D"] | None,
     mask: Where,
     fresh: Where,
     carry: Carry,
@@ -48,7 +49,7 @@ def recurrence(
         settings: what is no parameter.
         gates: W x + b of all positions, in the compute type.
         kernel: U, float32.
-        projection: P, float32.
+        projection: P, float32; None: there is none, and D is N.
         mask: where there is a token; elsewhere what is remembered stays as it is. None: everywhere.
         fresh: where nothing is remembered of the positions before. None: nowhere.
         carry: what is remembered before the first position (`nothing`).
@@ -57,7 +58,7 @@ def recurrence(
         h of all positions, and what is remembered after the last.
     """
     dtype = gates.dtype
-    kernel, projection = kernel.astype(dtype), projection.astype(dtype)
+    kernel, projection = kernel.astype(dtype), _as(dtype, projection)
 
     def step(carry: Carry, now: tuple[Any, ...]) -> tuple[Carry, Array]:
         after, _, _, _ = _step(settings, carry, kernel, projection, *now)
@@ -71,7 +72,7 @@ def _step(
     settings: Settings,
     carry: Carry,
     kernel: Float[Array, "D F"],
-    projection: Float[Array, "N D"],
+    projection: Float[Array, "N D"] | None,
     gates: Float[Array, "B F"],
     is_token: Array | None,
     is_fresh: Array | None,
@@ -84,10 +85,16 @@ def _step(
     add, out = jax.nn.sigmoid(a), jax.nn.sigmoid(o)
     forget, new = jax.nn.sigmoid(f + settings.forget_bias), jnp.tanh(g)
     cell = _clipped(forget * before.cell + add * new, settings.cell_clip)
-    projected = wide((out * jnp.tanh(cell)).astype(gates.dtype), projection)
+    projected = out * jnp.tanh(cell)
+    if projection is not None:
+        projected = wide(projected.astype(gates.dtype), projection)
     hidden = _clipped(projected, settings.projection_clip).astype(gates.dtype)
     after = Carry(where(is_token, cell, before.cell), where(is_token, hidden, before.hidden))
     return after, before, (add, forget, new, out), _inside(projected, settings.projection_clip)
+
+
+def _as(dtype: Any, projection: Array | None) -> Array | None:
+    return None if projection is None else projection.astype(dtype)
 
 
 def _clipped(x: Array, most: float | None) -> Array:
@@ -108,13 +115,13 @@ def _recurrence_forward(
     settings: Settings,
     gates: Array,
     kernel: Array,
-    projection: Array,
+    projection: Array | None,
     mask: Where,
     fresh: Where,
     carry: Carry,
 ) -> tuple[tuple[Array, Carry], tuple[Any, ...]]:
     dtype = gates.dtype
-    own, back = kernel.astype(dtype), projection.astype(dtype)
+    own, back = kernel.astype(dtype), _as(dtype, projection)
 
     def step(carry: Carry, now: tuple[Any, ...]) -> tuple[Carry, tuple[Any, ...]]:
         after, before, opened, inside = _step(settings, carry, own, back, *now)
@@ -129,19 +136,23 @@ def _recurrence_forward(
 
 def _recurrence_backward(
     settings: Settings, saved: tuple[Any, ...], g: tuple[Array, Carry]
-) -> tuple[Array, Array, Array, None, None, Carry]:
+) -> tuple[Array, Array, Array | None, None, None, Carry]:
     kernel, projection, mask, fresh, before, opened, inside = saved
     g_hidden, g_last = g
     dtype = g_hidden.dtype
-    turned_kernel, turned_projection = turned_for(dtype, kernel), turned_for(dtype, projection)
+    turned_kernel = turned_for(dtype, kernel)
+    turned_projection = None if projection is None else turned_for(dtype, projection)
 
     def step(later: Carry, now: tuple[Any, ...]) -> tuple[Carry, tuple[Array, Array]]:
         g_hidden, is_token, is_fresh, cell_before, inside, (add, forget, new, out) = now
         # Of h and c after this token: what reads them here, and the tokens after it.
         g_hidden = g_hidden.astype(jnp.float32) + later.hidden
-        g_projected = _passed(inside, g_hidden).astype(dtype)
-        g_projected = where(is_token, g_projected, jnp.zeros_like(g_projected))
-        g_inner = back_through(g_projected, turned_projection)
+        g_projected = _passed(inside, g_hidden)
+        if turned_projection is not None:
+            g_projected = g_projected.astype(dtype)
+        g_inner = g_projected = where(is_token, g_projected, jnp.zeros_like(g_projected))
+        if turned_projection is not None:
+            g_inner = back_through(g_projected, turned_projection)
         cell = forget * cell_before + add * new
         squashed = jnp.tanh(_clipped(cell, settings.cell_clip))
         g_cell = later.cell + g_inner * out * (1 - squashed**2)
@@ -164,7 +175,7 @@ def _recurrence_backward(
     cell = _clipped(forget * before.cell + add * new, settings.cell_clip)
     inner = (out * jnp.tanh(cell)).astype(dtype)
     g_kernel = kernel_gradient(before.hidden, g_gates)
-    g_projection = kernel_gradient(inner, g_projected)
+    g_projection = None if projection is None else kernel_gradient(inner, g_projected)
     g_carry = Carry(first.cell, first.hidden.astype(dtype))
     return g_gates.swapaxes(0, 1), g_kernel, g_projection, None, None, g_carry
 

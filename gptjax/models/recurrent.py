@@ -96,10 +96,19 @@ class Recurrent(Family):
         depths, remembered = [masked(x, read)], []
         for i, (block, before) in enumerate(zip(self.blocks, carry, strict=True)):
             x, after = block(depths[-1], before, None, fresh)
+            x = self.summed(i, depths[-1], x)
             dropped = dropout(x, None if keys is None else keys[i], config.residual_dropout)
             depths.append(masked(dropped, given[i]))
             remembered.append(after)
         return depths, x, tuple(remembered)
+
+    @nn.nowrap
+    def summed(
+        self, number: int, read: Float[Array, "B T D"], given: Float[Array, "B T O"]
+    ) -> Float[Array, "B T O"]:
+        """What a layer, counted from 0, gives to the next one or the output, before dropout."""
+        del number, read
+        return given
 
     def sequence_masks(self, key: RandomKey | None, rows: int) -> SequenceMasks:
         """The masks of whole sequences that a key draws; most families have none."""
@@ -112,9 +121,10 @@ class Recurrent(Family):
         """States of further positions; at slot 0 nothing is remembered of those before."""
         present = slot + jnp.arange(tokens.shape[1])[None] >= first[:, None]
         x, remembered = self.embed(tokens), []
-        for block, carry in zip(self.blocks, cache, strict=True):
+        for i, (block, carry) in enumerate(zip(self.blocks, cache, strict=True)):
             before = jax.tree.map(lambda a: jnp.where(slot == 0, 0, a), carry)
-            x, after = block(x, before, present, None)
+            found, after = block(x, before, present, None)
+            x = self.summed(i, x, found)
             remembered.append(after)
         return x, tuple(remembered)
 

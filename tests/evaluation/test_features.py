@@ -19,7 +19,7 @@ from gptjax.evaluation import array_files, features
 from gptjax.evaluation.features import features_of
 from gptjax.interchange.openai_mlstm import FILES
 from gptjax.models import backbone, cells
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.transformer import TransformerConfig
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.open import Run, load

@@ -5,7 +5,7 @@ import pytest
 
 from gptjax.errors import UserError
 from gptjax.evaluation.held_units import held_units, parse
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.transformer import TransformerConfig
 
 SIZES = {"vocabulary_size": 20, "context_length": 5, "num_layers": 2, "width": 6}

@@ -11,7 +11,7 @@ from gptjax.commands import finetune_config
 from gptjax.commands.pretrain import PretrainConfig, from_table
 from gptjax.commands.sweep import run_sweep
 from gptjax.data.tasks.texts import named
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.report import drawing, figures
 from gptjax.runs.folder import RunFolder, write_json
 from tests.sweep.conftest import Player, config_of, finish_pretraining, finish_seeds, option

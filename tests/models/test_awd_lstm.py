@@ -16,7 +16,7 @@ from gptjax.batch import Batch
 from gptjax.errors import UserError
 from gptjax.models import backbone, objective
 from gptjax.models.cross_entropy import cross_entropy
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.masks import ParameterMasks, SequenceMasks, thin
 from gptjax.models.penalties import of_windows, penalty
 from gptjax.models.task_head import TaskHeadConfig

@@ -9,7 +9,7 @@ import pytest
 
 from gptjax.models import backbone, cells
 from gptjax.models.decode import generate
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.mlstm import MLSTMConfig
 from gptjax.models.transformer import TransformerConfig
 

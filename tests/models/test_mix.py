@@ -15,7 +15,7 @@ from test_task_head import CONFIG, log_softmax, make_batch, make_params
 from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.backbone import layer_states, with_rows
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.mix import mix_penalty, scalar_mix
 from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays, maps_only
 from gptjax.runs.head import read_shape

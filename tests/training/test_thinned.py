@@ -9,7 +9,7 @@ import pytest
 
 from gptjax.batch import Batch
 from gptjax.models import objective
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.training import parallel
 from gptjax.training.optimizer import OptimizerConfig, make_optimizer
 from gptjax.training.step import OF_UPDATE, Progress, make_train_step

@@ -106,7 +106,14 @@ def test_a_worse_validation_halves_the_rate_by_the_tasks_metric(options, tmp_pat
     out = tmp_path / "halved"
     words = [*options, "--freeze-backbone", "--task.freeze-special-rows", "--train.epochs", "8"]
     words += ["--optimizer.learning-rate", "3", "--optimizer.warmup", "0"]
-    words += ["--optimizer.schedule", "halve", "--optimizer.halvings", "0", "--train.log-every", "1"]
+    words += [
+        "--optimizer.schedule",
+        "halve",
+        "--optimizer.halvings",
+        "0",
+        "--train.log-every",
+        "1",
+    ]
     assert main([*words, "--out", str(out)]) == 0
     said = capsys.readouterr().err
     assert "accuracy 0." in said
@@ -123,7 +130,10 @@ def test_a_worse_validation_halves_the_rate_by_the_tasks_metric(options, tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--optimizer.schedule", "halve", "--optimizer.average-from", "2"], "leave one of them out"),
+        (
+            ["--optimizer.schedule", "halve", "--optimizer.average-from", "2"],
+            "leave one of them out",
+        ),
         (["--task.freeze-special-rows"], "is for task.freeze_backbone"),
         (["--freeze-backbone", "--train.unfreeze", "0:"], "says itself what is trained"),
         (["--train.unfreeze", "head", "--train.steps", "3"], "set train.epochs"),

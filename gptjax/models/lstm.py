@@ -121,8 +121,8 @@ class LSTM(Recurrent):
 
     @nn.nowrap
     def summed(
-        self, number: int, read: Float[Array, "B T D"], given: Float[Array, "B T D"]
-    ) -> Float[Array, "B T D"]:
+        self, number: int, read: Float[Array, "B T D"], given: Float[Array, "B T O"]
+    ) -> Float[Array, "B T O"]:
         """What a layer gives, with what it read where there are residual sums."""
         return read + given if self.config.residual and number > 0 else given
 

@@ -228,5 +228,5 @@ class LSTMConfig(ModelConfig):
         return f"LSTM of {cells}{state}, width {self.width}"
 
 
-def _number(value: float | None) -> str:
+def _number(value: int | float | None) -> str:
     return "" if value is None else f"{value:g}"

@@ -56,6 +56,37 @@ def test_it_has_no_place_in_others_formats(pretrained, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+PROJECTED = (
+    *("--model.projection", "16", "--model.no-map-back", "--model.num-layers", "2"),
+    *("--model.width", "16", "--model.residual"),
+    *("--model.cell-clip", "3", "--model.projection-clip", "3"),
+)
+
+
+def test_one_with_elmos_cells_goes_through_the_same_commands(books, tmp_path, capsys):
+    """Pre-trained, gone on with, asked, written with and fine-tuned; no other format takes it."""
+    out, tuned = tmp_path / "projected", tmp_path / "tuned"
+    words = ["pretrain", "--data", str(books), *TINY, *LSTM, *PROJECTED]
+    assert main([*words, "--train.steps", "4", "--out", str(out)]) == 0
+    assert main([*words, "--train.steps", "6", "--out", str(out), "--resume", "auto"]) == 0
+    run = package.load(out)
+    assert set(run.params["blocks_1"]) == {"inputs", "recurrent", "state_projection"}
+    assert run.states(["The captain"])[0].shape[-1] == 16
+    capsys.readouterr()
+    assert main(["generate", "--run", str(out), "--prompt", "The", "--max-tokens", "4"]) == 0
+    assert capsys.readouterr().out.startswith("The")
+    words = ["finetune", "--task", "sst2", "--data", "sample", "--max-train", "32"]
+    words += ["--max-valid", "16", "--train.epochs", "1", "--tracking.no-tensorboard"]
+    assert main([*words, "--init", str(out), "--out", str(tuned)]) == 0
+    assert len(package.load(tuned).predict(["A fine day."])) == 1
+    words = ["probe", "--task", "sst2", "--data", "sample", "--run", str(out), "--features", "cell"]
+    assert main(words) == 0
+    assert main(["export", "--run", str(out), "--out", str(tmp_path / "out")]) == 2
+    assert "an LSTM" in capsys.readouterr().err
+    assert main(["pretrain", "--out", str(out), "--resume", "auto", "--model.no-residual"])
+    assert "residual" in capsys.readouterr().err
+
+
 STREAMS = ("--corpus.order", "streams")
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gptjax.models.lstm_recurrence import recurrence as plain
 from gptjax.models.projected import Settings, nothing, recurrence
 from gptjax.models.recurrent import Carry
 
@@ -103,6 +104,47 @@ def test_the_written_gradients_are_those_of_autodiff(settings, which, dtype):
     for one, other in zip(found, expected, strict=True):
         assert jnp.abs(other).max() > 0.05
         np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("settings", [Settings(), CLIPPED], ids=["free", "clip"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_without_a_projection_the_cells_outputs_are_the_state(settings, dtype):
+    """Free of clips it is the plain LSTM; its written gradients are those of autodiff."""
+    rng = np.random.default_rng(3)
+    shapes = [(ROWS, LENGTH, 4 * CELLS), (CELLS, 4 * CELLS), (ROWS, CELLS), (ROWS, CELLS)]
+    gates, kernel, cell, hidden = (jnp.asarray(rng.normal(0, 0.8, s), jnp.float32) for s in shapes)
+    weights = jnp.asarray(rng.normal(0, 1, (ROWS, LENGTH, CELLS)), jnp.float32)
+    mask, fresh = masks("both")
+
+    def total(function, gates, kernel, cell, hidden):
+        states, last = function(gates, kernel, Carry(cell, hidden))
+        return (states.astype(jnp.float32) * weights).sum() + last.cell.sum()
+
+    def written(gates, kernel, carry):
+        return recurrence(settings, gates, kernel, None, mask, fresh, carry)
+
+    def automatic(gates, kernel, carry):
+        return recurrence.__wrapped__(settings, gates, kernel, None, mask, fresh, carry)
+
+    def of_the_plain(gates, kernel, carry):
+        return plain(gates, kernel, mask, fresh, carry, settings.forget_bias)
+
+    every = (gates, kernel, cell, hidden)
+    given = (gates.astype(dtype), kernel, cell, hidden.astype(dtype))
+    found = jax.jit(jax.grad(partial(total, written), argnums=(0, 1, 2, 3)))(*given)
+    assert [x.dtype for x in found] == [x.dtype for x in given]
+    others = [automatic] if settings is CLIPPED else [automatic, of_the_plain]
+    for other in others:
+        expected = jax.jit(jax.grad(partial(total, other), argnums=(0, 1, 2, 3)))(*every)
+        for one, two in zip(found, expected, strict=True):
+            tolerance = {"float32": 1e-5, "bfloat16": 0.15}[dtype]
+            np.testing.assert_allclose(one.astype(jnp.float32), two, rtol=0, atol=tolerance)
+    states, _ = written(gates, kernel, Carry(cell, hidden))
+    if settings is CLIPPED:
+        assert (jnp.abs(states) == settings.projection_clip).any()
+    else:
+        expected, _ = of_the_plain(gates, kernel, Carry(cell, hidden))
+        np.testing.assert_allclose(states, expected, rtol=0, atol=1e-6)
 
 
 def test_a_layer_of_the_original_gives_the_recorded_states():

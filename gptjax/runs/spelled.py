@@ -10,7 +10,7 @@ from jaxtyping import Int
 from gptjax.batch import Objective
 from gptjax.data.tokenizers.open_words import OpenWords
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.data.tokenizers.words import WordTokenizer
+from gptjax.data.tokenizers.words import WordTokenizer, every_word
 from gptjax.errors import UserError
 from gptjax.models import backbone
 from gptjax.models.config import ModelConfig
@@ -27,6 +27,17 @@ def for_texts(run: R, texts: Iterable[str]) -> R:
     tokenizer = OpenWords(texts)
     model = replace(run.model, vocabulary_size=tokenizer.size)
     params = backbone.with_spelling(model, run.backbone, tokenizer.spelling())
+    return replace(run, model=model, tokenizer=tokenizer, params=params)
+
+
+def with_words_of(run: R, texts: Iterable[str]) -> R:
+    """The run to train, with a vocabulary that can be kept: of a model without a list of words, one
+    with all words of these texts."""
+    if not isinstance(run.tokenizer, OpenWords):
+        return run
+    tokenizer = every_word(texts)
+    model = replace(run.model, vocabulary_size=tokenizer.size)
+    params = backbone.with_spelling(model, run.params, spelling_of(model, tokenizer))
     return replace(run, model=model, tokenizer=tokenizer, params=params)
 
 

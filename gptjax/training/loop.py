@@ -25,6 +25,10 @@ from gptjax.training.step import TrainState
 from gptjax.training.tracking import Tracker
 
 PyTree = Any
+NOWHERE_TO_GO_BACK = (
+    "optimizer.schedule halve: needs validation data and a folder for the best checkpoint, to "
+    "which it goes back; give both, or take another schedule"
+)
 
 
 class FitResult(NamedTuple):
@@ -80,10 +84,7 @@ def fit(
     """
     total = total_steps(config, len(batches))
     if optimizer.halvings is not None and (evaluate is None or checkpoints is None):
-        raise UserError(
-            "optimizer.schedule halve: needs validation data and a folder for the best checkpoint, "
-            "to which it goes back; give both, or take another schedule"
-        )
+        raise UserError(NOWHERE_TO_GO_BACK)
     parallel.check_batch_size(config.batch_size, config.accumulate, "train.batch_size")
     if batches.batch_size != config.batch_size:
         raise ValueError(f"batches of {batches.batch_size}, but config says {config.batch_size}")
@@ -94,8 +95,7 @@ def fit(
     own = tracker if parallel.is_main() else None
     programs = Programs(objective, optimizer, config.accumulate)
     updates = Observer(batches, total, config.log_every, checkpoints, own, flops_per_token)
-    most = optimizer.halvings
-    run = _Run(batches, config, total, best, checkpoints, own, state, info, programs, updates, most)
+    run = _Run(batches, config, total, best, checkpoints, own, state, info, programs, updates)
     run.start(notices, on_start)
     try:
         run.train(evaluate)
@@ -128,8 +128,6 @@ class _Run:
     info: Mapping[str, Any]  # of the checkpoint that the run goes on from
     programs: Programs
     updates: Observer
-    halvings: int | None  # as of the optimiser
-
     def __post_init__(self) -> None:
         self.history = History.from_json(self.info)
         self.step = int(jax.device_get(self.state.progress.step))
@@ -226,7 +224,7 @@ class _Run:
         return self.step == self.total or stale or self.is_halved_out()
 
     def is_halved_out(self) -> bool:
-        return self.halvings is not None and self.history.halvings > self.halvings
+        return self.programs.halvings is not None and self.history.halvings > self.programs.halvings
 
     def stale(self) -> int:
         """Evaluations since the best one, those before the last stage not counted."""
@@ -251,10 +249,10 @@ class _Run:
         is_best = self.history.best_step == self.step
         if self.checkpoints is not None and is_best and parallel.is_main():
             # Before the checkpoint that says so: a kill in between repeats the evaluation.
-            state = self.state.optimizer_state if self.halvings is not None else None
+            state = self.state.optimizer_state if self.programs.halvings is not None else None
             params, state = parallel.fetch((self.evaluated, state))
             self.checkpoints.save_best(self.step, params, self._info(), state)
-        if self.halvings is not None and self.history.is_worse(self.best):
+        if self.programs.halvings is not None and self.history.is_worse(self.best):
             self.halve()
         self.updates.restart_clock()
 
@@ -273,7 +271,7 @@ class _Run:
             f"half the learning rate (halving {self.history.halvings})"
         ]
         if self.is_halved_out():
-            lines.append(f"more than {self.halvings} halvings: training ends here")
+            lines.append(f"more than {self.programs.halvings} halvings: training ends here")
         self.say(lines)
 
     def keep_for_curve(self) -> None:

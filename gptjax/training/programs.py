@@ -18,6 +18,7 @@ class Programs:
 
     Attributes:
         last_begins: the update with which the last stage begins; 0 where there is one.
+        halvings: as of the optimiser.
         compiled: the shapes of batches for which the present stage has a program.
     """
 
@@ -27,6 +28,7 @@ class Programs:
         self._number: int | None = None
         self._seconds = 0.0
         self.last_begins = self._stages[-1][0]
+        self.halvings = optimizer.halvings
         self.compiled: set[tuple[int, ...]] = set()
 
     def enter(self, step: int) -> bool:

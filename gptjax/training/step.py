@@ -99,13 +99,7 @@ def make_train_step(
         accept: Bool[Array, ""],
     ) -> tuple[PyTree, PyTree]:
         def update(params: PyTree, optimizer_state: PyTree) -> tuple[PyTree, PyTree]:
-            own, rest = _parts(params, optimizer.trained)
-            updates, new_state = optimizer.update(gradients, optimizer_state, own)
-            if progress.factor is not None:
-                rate = _rate(optimizer, progress)
-                updates = jax.tree.map(lambda x: rate * x, updates)
-            new = _whole(optax.apply_updates(own, updates), rest)
-            return new, new_state if optimizer.note is None else optimizer.note(new, new_state)
+            return _updated(optimizer, gradients, progress, params, optimizer_state)
 
         if _waits_for_branches():
             changed = update(params, optimizer_state)
@@ -122,6 +116,23 @@ def make_train_step(
         return new
 
     return parallel.train_step(gradient, judge, apply)
+
+
+def _updated(
+    optimizer: Optimizer,
+    gradients: PyTree,
+    progress: Progress,
+    params: PyTree,
+    optimizer_state: PyTree,
+) -> tuple[PyTree, PyTree]:
+    """Parameters and optimiser state after an update."""
+    own, rest = _parts(params, optimizer.trained)
+    updates, new_state = optimizer.update(gradients, optimizer_state, own)
+    if progress.factor is not None:
+        rate = _rate(optimizer, progress)
+        updates = jax.tree.map(lambda x: rate * x, updates)
+    new = _whole(optax.apply_updates(own, updates), rest)
+    return new, new_state if optimizer.note is None else optimizer.note(new, new_state)
 
 
 def _rate(optimizer: Optimizer, progress: Progress) -> Float[Array, ""]:

@@ -87,6 +87,16 @@ def train_words(
     return tokenizer, CountingReport(size, words, len(found), unknown)
 
 
+def every_word(texts: Iterable[str]) -> "WordTokenizer":
+    """All words of some texts, with their capitals, in the order of their characters.
+
+    It is for a model that reads each word by its characters, of which none is too rare.
+    """
+    split = _Words(lower_case=False)
+    found = sorted({word for text in texts for word in split(text)})
+    return WordTokenizer([UNKNOWN, SEPARATOR, *found], lower_case=False)
+
+
 def is_there(folder: Path) -> bool:
     """Whether a folder holds a tokenizer of words."""
     return (folder / FILE).exists()

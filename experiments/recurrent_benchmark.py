@@ -5,8 +5,10 @@
 A step is that of a language model over bytes: embedding, one recurrent layer, output, loss, the
 gradients clipped, Adam. The LSTM stands beside ``torch.nn.LSTM``, the multiplicative LSTM beside a
 loop over the tokens that ``torch.jit.script`` compiles. AWD-LSTM, which reads words in windows that
-go on, stands beside three ``torch.nn.LSTM`` with dropout of their weights. Both sides compute in
-float32 and in bfloat16, PyTorch's under ``autocast``, and its products are at their widest
+go on, stands beside three ``torch.nn.LSTM`` with dropout of their weights. The bidirectional model
+of ELMo, over a table of words, stands beside two stacks of ``torch.nn.LSTM`` with ``proj_size``,
+with ``torch.compile`` and without; these have residual sums and dropout too, and no clipping. Both
+sides compute in float32 and in bfloat16, PyTorch's under ``autocast``, and its products are at their widest
 (`step_benchmark.widest`). The faster type of each side counts. Each side is a process of its own;
 they take turns, and the medians of the blocks are compared. The last column is what it costs to
 carry the state from step to step, in float32. Needs the ``parity`` extra.
@@ -24,6 +26,7 @@ from step_benchmark import widest
 from torch import nn
 from turns import Side, take_turns
 
+from gptjax.models.bilm_config import BiLMConfig
 from gptjax.models.config import ModelConfig
 from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.mlstm import MLSTMConfig
@@ -31,11 +34,13 @@ from gptjax.report.drawing import save
 from gptjax.report.figures import Table, markdown
 
 VOCABULARY = 256
-LSTM, MLSTM, AWD = "LSTM", "multiplicative LSTM", "AWD-LSTM"
+LSTM, MLSTM, AWD, BILM = "LSTM", "multiplicative LSTM", "AWD-LSTM", "biLM"
 # Of AWD-LSTM: layers, their cells, words of the vocabulary, and tokens of a row.
 LAYERS, WIDTH, WORDS, WINDOW = 3, 384, 10_000, 70
 WORD, INPUT, WEIGHT, HIDDEN, OUTPUT = 0.02, 0.25, 0.2, 0.15, 0.1  # what is dropped
 ACTIVATION, TEMPORAL = 2.0, 1.0  # penalties
+# Of the biLM: layers of a direction, their cells, their states, and what is dropped.
+DEPTH, CELLS, STATE, DROPPED = 2, 384, 96, 0.1
 DTYPES = ("float32", "bfloat16")
 
 
@@ -102,6 +107,32 @@ class TorchAWD(nn.Module):
         return x @ self.embedding.weight.T
 
 
+class TorchBiLM(nn.Module):
+    """Two stacks of projected LSTM layers over one embedding, and one output, as ELMo has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, STATE)
+        self.stacks = nn.ModuleList(
+            nn.ModuleList(nn.LSTM(STATE, CELLS, proj_size=STATE) for _ in range(DEPTH))
+            for _ in range(2)
+        )
+        self.output = nn.Linear(STATE, WORDS)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits [T, 2 B, V] of tokens [T, 2 B]: rows as they are, and turned ones."""
+        found = []
+        embedded = self.embedding(tokens).chunk(2, dim=1)
+        for stack, rows in zip(self.stacks, embedded, strict=True):
+            x = nn.functional.dropout(rows, DROPPED)
+            for number, layer in enumerate(stack):
+                given, _ = layer(x)
+                x = nn.functional.dropout(given + x if number else given, DROPPED)
+            found.append(x)
+        logits: torch.Tensor = self.output(torch.cat(found, dim=1))
+        return logits
+
+
 def _locked(x: torch.Tensor, rate: float) -> torch.Tensor:
     """Dropout of [T, B, D] with one mask for all positions."""
     return x * nn.functional.dropout(x.new_ones(1, *x.shape[1:]), rate)
@@ -155,22 +186,32 @@ class TorchMLSTM(nn.Module):
 
 
 def pytorch(
-    name: str, cells: int, embedding: int, batch_size: int, context: int, dtype: str
+    name: str,
+    cells: int,
+    embedding: int,
+    batch_size: int,
+    context: int,
+    dtype: str,
+    compiled: bool = False,
 ) -> Callable[[int], None]:
     """Training for a number of steps, for a process of its own."""
     made: dict[str, Callable[[], nn.Module]] = {
         LSTM: lambda: TorchLSTM(cells),
         MLSTM: lambda: TorchMLSTM(cells, embedding),
         AWD: TorchAWD,
+        BILM: TorchBiLM,
     }
     model = made[name]()
+    run: Any = torch.compile(model) if compiled else model
     adam = torch.optim.Adam(model.parameters(), fused=True)
-    tokens = torch.randint(WORDS if name == AWD else VOCABULARY, (context + 1, batch_size))
+    tokens = torch.randint(WORDS if name in (AWD, BILM) else VOCABULARY, (context + 1, batch_size))
+    if name == BILM:
+        tokens = torch.cat([tokens, tokens.flip(0)], dim=1)
 
     def train(count: int) -> None:
         for _ in range(count):
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-                logits = model(tokens[:-1])
+                logits = run(tokens[:-1])
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[1:].flatten())
             if isinstance(model, TorchAWD):
                 loss = loss + model.penalty
@@ -196,6 +237,7 @@ def models(config: RecurrentConfig) -> dict[str, ModelConfig]:
         LSTM: LSTMConfig(width=config.cells, **common),
         MLSTM: MLSTMConfig(embedding_width=config.embedding, **common),
         AWD: awd(),
+        BILM: bilm(config.context),
     }
 
 
@@ -221,6 +263,20 @@ def awd() -> LSTMConfig:
     )
 
 
+def bilm(context: int) -> BiLMConfig:
+    """The bidirectional model that is measured: the size of the preset small-bilm, with a table."""
+    return BiLMConfig(
+        vocabulary_size=WORDS,
+        context_length=context,
+        num_layers=DEPTH,
+        units=CELLS,
+        projection=STATE,
+        tokens="table",
+        embedding_dropout=DROPPED,
+        residual_dropout=DROPPED,
+    )
+
+
 def seconds(name: str, model: ModelConfig, config: RecurrentConfig) -> dict[str, float]:
     """Of a step of each side, wall."""
     with ExitStack() as stack:
@@ -234,9 +290,11 @@ def seconds(name: str, model: ModelConfig, config: RecurrentConfig) -> dict[str,
             asked = {"name": name, "cells": config.cells, "embedding": config.embedding}
             asked |= {"batch_size": config.batch_size, "dtype": dtype}
             asked["context"] = model.context_length
-            theirs = Side("recurrent_benchmark:pytorch", asked, environment=environment)
-            sides[f"theirs {dtype}"] = stack.enter_context(theirs)
-        if name != AWD:  # whose state is carried always
+            for how in ("", " compiled") if name == BILM else ("",):
+                own = {**asked, "compiled": bool(how)}
+                theirs = Side("recurrent_benchmark:pytorch", own, environment=environment)
+                sides[f"theirs {dtype}{how}"] = stack.enter_context(theirs)
+        if name not in (AWD, BILM):  # the state of the one is carried always, the other has none
             given = {"model": asdict(model), "batch_size": config.batch_size, "streams": True}
             carried = Side("our_side:training", given, keeps_memory=True)
             sides["carried"] = stack.enter_context(carried)
@@ -250,7 +308,11 @@ def main(config: RecurrentConfig) -> None:
     for name, model in models(config).items():
         found = seconds(name, model, config)
         ours, theirs = (
-            [found[f"{side} {dtype}"] for dtype in DTYPES] for side in ("ours", "theirs")
+            [
+                min(time for key, time in found.items() if key.startswith(f"{side} {dtype}"))
+                for dtype in DTYPES
+            ]
+            for side in ("ours", "theirs")
         )
         times = (f"{1000 * one:.0f}" for one in (*ours, *theirs))
         carrying = f"{found['carried'] / ours[0] - 1:+.1%}" if "carried" in found else "-"
@@ -263,8 +325,10 @@ def main(config: RecurrentConfig) -> None:
     caption = (
         f"{config.cells} cells, {config.batch_size} x {config.context} tokens, vocabulary "
         f"{VOCABULARY}; of AWD-LSTM {LAYERS} x {WIDTH} cells, {config.batch_size} x {WINDOW} "
-        f"tokens, vocabulary {WORDS}; {torch.get_num_threads()} threads, medians of "
-        f"{config.blocks} blocks by turns; PyTorch {torch.__version__}."
+        f"tokens, vocabulary {WORDS}; of the biLM {DEPTH} x {CELLS} cells in each direction, states "
+        f"of {STATE}, {config.batch_size} x {config.context} tokens, vocabulary {WORDS}; "
+        f"{torch.get_num_threads()} threads, medians of {config.blocks} blocks by turns; PyTorch "
+        f"{torch.__version__}."
     )
     title = "Steps of recurrent models"
     table = Table("recurrent-benchmark", title, caption, heads, tuple(rows), ("",) * len(rows))

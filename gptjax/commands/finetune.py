@@ -44,7 +44,7 @@ from gptjax.runs.head import head_config
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
 from gptjax.runs.lock import locked, only_run
 from gptjax.runs.results import Seeds, TaskRun, write_results
-from gptjax.runs.spelled import spelling_out
+from gptjax.runs.spelled import spelling_out, with_words_of
 from gptjax.runs.train import Problem, create, joined, say, show, train_run
 from gptjax.training import parallel
 from gptjax.training.history import Best
@@ -85,6 +85,13 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
             tokenizer, loaded = start.open_source(
                 config.model, config.init, config.like, config.tokenizer, config.vocabulary.mode
             )
+        if loaded is not None:
+            loaded = with_words_of(loaded, data.texts())
+            tokenizer = loaded.tokenizer
+            model = replace(config.model, vocabulary_size=tokenizer.size)
+            config = replace(config, model=model)
+        if config.model.bidirectional and not config.task.lm_coefficient:
+            say(f"no auxiliary LM loss: {config.model.called} has none beside a task's")
         create(folder)
         return _problem(config, folder, task, data, tokenizer, loaded, resume)
 

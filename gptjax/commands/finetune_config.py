@@ -15,6 +15,7 @@ from gptjax.data.tasks.weights import check_class_weights
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import ModeConfig
 from gptjax.errors import LARGEST, UserError, check_counts, check_settings, shown
+from gptjax.models.config import ModelConfig
 from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import check_label_gain
@@ -80,7 +81,8 @@ class TaskConfig(HeadOptions, TableOptions, TaskSource):
     max_valid: Annotated[int | None, alias("--max-valid")] = None
     """Validate on so many examples, drawn likewise."""
     lm_coefficient: Annotated[float, alias("--lm-coefficient")] = 0.5
-    """Weight of the auxiliary LM loss (λ of equation 5 of the paper)."""
+    """Weight of the auxiliary LM loss (λ of equation 5 of the paper). A bidirectional model has no
+    such loss, and 0 where nothing is said."""
     class_weights: ClassWeights | None = None
     """How much the training examples of each class count: a number for each label, in their order,
     or balanced, which gives all classes the same sum. None: what the task file says, or all
@@ -121,9 +123,9 @@ class FinetuneSelection(Selection):
     """Run folder; None is runs/finetune/TASK/NAME, with the stem of --config, or the name of the
     --init run, as NAME."""
     init: str | None = None
-    """Pre-trained run to start from, openai:FOLDER or hf:ID_OR_FOLDER (what others published), or
-    none for the same model and tokenizer untrained. Absent: the newest finished run under
-    runs/pretrain."""
+    """Pre-trained run to start from, openai:FOLDER, elmo:FOLDER or hf:ID_OR_FOLDER (what others
+    published), or none for the same model and tokenizer untrained. Absent: the newest finished run
+    under runs/pretrain."""
     like: str | None = None
     """With --init none: the run whose model and tokenizer to take. Absent: what --init would have
     been."""
@@ -266,6 +268,7 @@ def _over_source(
                 "--tokenizer: is for --init none without --like; a run has its own tokenizer"
             )
         size, named = load_tokenizer(tokenizer).size, layer(plain)
+        named = layer(_without_lm_loss(plain, named.model))
         return replace(named, model=replace(named.model, vocabulary_size=size))
     source = like if init == "none" else init
     if source is None:
@@ -275,10 +278,19 @@ def _over_source(
         source = str(newest)
     rate = _learning_rate(source, plain.optimizer.learning_rate)
     optimizer = replace(plain.optimizer, learning_rate=rate)
-    base = layer(replace(plain, model=load_config(source, heads), optimizer=optimizer))
+    model = load_config(source, heads)
+    below = replace(plain, model=model, optimizer=optimizer)
+    base = layer(_without_lm_loss(below, model))
     if init == "none":
         return replace(base, init="none", like=source)
     return replace(base, init=source, like=None)
+
+
+def _without_lm_loss(config: FinetuneConfig, model: ModelConfig) -> FinetuneConfig:
+    """The config without the auxiliary LM loss where the model has none."""
+    if not model.bidirectional:
+        return config
+    return replace(config, task=replace(config.task, lm_coefficient=0.0))
 
 
 def _learning_rate(source: str, default: float) -> float:

@@ -46,7 +46,7 @@ def run(config: ImportConfig) -> None:
     if config.init.startswith(ELMO):
         raise UserError(
             f"--init {config.init}: has no vocabulary, so that there is nothing to write; give it "
-            "to `gptjax probe` as it is"
+            "to `gptjax probe` or `gptjax finetune` as it is"
         )
     with locked(Path(config.out)):
         _import(config)

@@ -195,6 +195,16 @@ class BiLM(Family):
         return params["output_table"], params["output_bias"]
 
     @nn.nowrap
+    def for_loss(
+        self, params: Any, key: RandomKey | None, positions: int | None
+    ) -> tuple[Any, Float[Array, "R P"], Float[Array, " R"] | None]:
+        """Of a model without an output table one without rows, for a task alone."""
+        if self.config.predicts:
+            found: tuple[Any, Array, Array | None] = super().for_loss(params, key, positions)
+            return found
+        return params, jnp.zeros((0, self.config.projection)), None
+
+    @nn.nowrap
     def row_width(self) -> int:
         """2 P."""
         return self.config.width

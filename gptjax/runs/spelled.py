@@ -15,6 +15,7 @@ from gptjax.errors import UserError
 from gptjax.models import backbone
 from gptjax.models.config import ModelConfig
 from gptjax.runs.open import Run
+from gptjax.runs.train import say
 from gptjax.spelling import begin, spell
 
 R = TypeVar("R", bound=Run)
@@ -36,6 +37,10 @@ def with_words_of(run: R, texts: Iterable[str]) -> R:
     if not isinstance(run.tokenizer, OpenWords):
         return run
     tokenizer = every_word(texts)
+    say(
+        f"vocabulary: the {tokenizer.size:,} words of the task's texts, which are read by their "
+        "characters; any other word will be <unk>"
+    )
     model = replace(run.model, vocabulary_size=tokenizer.size)
     params = backbone.with_spelling(model, run.params, spelling_of(model, tokenizer))
     return replace(run, model=model, tokenizer=tokenizer, params=params)

@@ -85,9 +85,7 @@ def fit(
     total = total_steps(config, len(batches))
     if optimizer.halvings is not None and (evaluate is None or checkpoints is None):
         raise UserError(NOWHERE_TO_GO_BACK)
-    parallel.check_batch_size(config.batch_size, config.accumulate, "train.batch_size")
-    if batches.batch_size != config.batch_size:
-        raise ValueError(f"batches of {batches.batch_size}, but config says {config.batch_size}")
+    _check_batches(batches, config)
     state, info, notices = resume_or_start(
         objective, optimizer, config.seed, params, checkpoints, resume, _settings(config), total
     )
@@ -104,6 +102,12 @@ def fit(
             checkpoints.wait()
     parallel.barrier("end of training")
     return FitResult(run.evaluated, run.step, run.history)
+
+
+def _check_batches(batches: Batches, config: TrainConfig) -> None:
+    parallel.check_batch_size(config.batch_size, config.accumulate, "train.batch_size")
+    if batches.batch_size != config.batch_size:
+        raise ValueError(f"batches of {batches.batch_size}, but config says {config.batch_size}")
 
 
 def _settings(config: TrainConfig) -> Settings:
@@ -128,6 +132,7 @@ class _Run:
     info: Mapping[str, Any]  # of the checkpoint that the run goes on from
     programs: Programs
     updates: Observer
+
     def __post_init__(self) -> None:
         self.history = History.from_json(self.info)
         self.step = int(jax.device_get(self.state.progress.step))

@@ -89,9 +89,10 @@ def test_it_is_fine_tuned_and_probed(pretrained, tmp_path, capsys):
     words = ["finetune", "--task", "sst2", "--data", "sample", "--max-train", "32"]
     words += ["--max-valid", "16", "--train.epochs", "1", "--tracking.no-tensorboard"]
     given = [*words, "--init", str(pretrained), "--out", str(tmp_path / "tuned")]
-    assert main(given) == 2
+    assert main([*given, "--task.lm-coefficient", "0.5"]) == 2
     assert "set task.lm_coefficient 0" in capsys.readouterr().err
-    assert main([*given, "--task.lm-coefficient", "0", "--task.pooling", "mean"]) == 0
+    assert main([*given, "--task.pooling", "mean"]) == 0
+    assert "no auxiliary LM loss: a bidirectional" in capsys.readouterr().err
     assert len(package.load(tmp_path / "tuned").predict([{"text": "A fine day."}])) == 1
     words = ["probe", "--run", str(pretrained), "--task", "sst2", "--data", "sample"]
     assert main([*words, "--layer", "all", "--out", str(tmp_path / "probe")]) == 0

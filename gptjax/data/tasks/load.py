@@ -1,6 +1,6 @@
 """All splits of a task: from files, from the hub, or from the offline sample."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,12 @@ class TaskData:
     splits: Mapping[str, Split]  # by name, at least train and valid where they are for training
     sample: bool = False  # whether it is the offline sample, which every report must say
     notices: Sequence[str] = ()  # lines for people
+
+    def texts(self) -> Iterator[str]:
+        """The texts of all examples, those without a label too."""
+        for split in self.splits.values():
+            for example in split.examples:
+                yield from example.texts
 
 
 def load_task_data(

@@ -65,8 +65,8 @@ class OpenWords:
             return [np.array([self._ids[word] for word in t.split()], np.int32) for t in texts]
         except KeyError:
             raise UserError(
-                "a model of elmo:FOLDER has no vocabulary, so that it is neither trained nor "
-                "measured on a text; take its states, by `gptjax probe` or from Python"
+                "a model of elmo:FOLDER has no vocabulary, so that it is not measured on a text; "
+                "take its states, by `gptjax probe` or from Python, or fine-tune it on a task"
             ) from None
 
     def spans(self, texts: Sequence[str]) -> list[np.ndarray]:

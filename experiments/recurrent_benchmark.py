@@ -8,10 +8,10 @@ loop over the tokens that ``torch.jit.script`` compiles. AWD-LSTM, which reads w
 go on, stands beside three ``torch.nn.LSTM`` with dropout of their weights. The bidirectional model
 of ELMo, over a table of words, stands beside two stacks of ``torch.nn.LSTM`` with ``proj_size``,
 with ``torch.compile`` and without; these have residual sums and dropout too, and no clipping. Both
-sides compute in float32 and in bfloat16, PyTorch's under ``autocast``, and its products are at their widest
-(`step_benchmark.widest`). The faster type of each side counts. Each side is a process of its own;
-they take turns, and the medians of the blocks are compared. The last column is what it costs to
-carry the state from step to step, in float32. Needs the ``parity`` extra.
+sides compute in float32 and in bfloat16, PyTorch's under ``autocast``, and its products are at
+their widest (`step_benchmark.widest`). The faster type of each side counts. Each side is a process
+of its own; they take turns, and the medians of the blocks are compared. The last column is what
+it costs to carry the state from step to step, in float32. Needs the ``parity`` extra.
 """
 
 from collections.abc import Callable
@@ -325,8 +325,8 @@ def main(config: RecurrentConfig) -> None:
     caption = (
         f"{config.cells} cells, {config.batch_size} x {config.context} tokens, vocabulary "
         f"{VOCABULARY}; of AWD-LSTM {LAYERS} x {WIDTH} cells, {config.batch_size} x {WINDOW} "
-        f"tokens, vocabulary {WORDS}; of the biLM {DEPTH} x {CELLS} cells in each direction, states "
-        f"of {STATE}, {config.batch_size} x {config.context} tokens, vocabulary {WORDS}; "
+        f"tokens, vocabulary {WORDS}; of the biLM {DEPTH} x {CELLS} cells in each direction, "
+        f"states of {STATE}, {config.batch_size} x {config.context} tokens, vocabulary {WORDS}; "
         f"{torch.get_num_threads()} threads, medians of {config.blocks} blocks by turns; PyTorch "
         f"{torch.__version__}."
     )

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from gptjax.batch import Objective
 from gptjax.data.tokenizers.open_words import OpenWords
 from gptjax.data.tokenizers.tokenizer import Tokenizer
-from gptjax.data.tokenizers.words import WordTokenizer, every_word
+from gptjax.data.tokenizers.words import WordTokenizer, all_words
 from gptjax.errors import UserError
 from gptjax.models import backbone
 from gptjax.models.config import ModelConfig
@@ -36,7 +36,7 @@ def with_words_of(run: R, texts: Iterable[str]) -> R:
     with all words of these texts."""
     if not isinstance(run.tokenizer, OpenWords):
         return run
-    tokenizer = every_word(texts)
+    tokenizer = all_words(texts)
     say(
         f"vocabulary: the {tokenizer.size:,} words of the task's texts, which are read by their "
         "characters; any other word will be <unk>"

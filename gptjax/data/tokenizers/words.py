@@ -87,7 +87,7 @@ def train_words(
     return tokenizer, CountingReport(size, words, len(found), unknown)
 
 
-def every_word(texts: Iterable[str]) -> "WordTokenizer":
+def all_words(texts: Iterable[str]) -> "WordTokenizer":
     """All words of some texts, with their capitals, in the order of their characters.
 
     It is for a model that reads each word by its characters, of which none is too rare.

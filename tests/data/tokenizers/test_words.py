@@ -13,7 +13,7 @@ from gptjax.data.text.settings import CorpusConfig
 from gptjax.data.text.vocabulary import not_kept, prepare_tokenizer
 from gptjax.data.tokenizers.open import load_tokenizer
 from gptjax.data.tokenizers.tokenizer import PIECE_CHARACTERS, Tokenizer, VocabularyConfig
-from gptjax.data.tokenizers.words import SEPARATOR, UNKNOWN, WordTokenizer, train_words
+from gptjax.data.tokenizers.words import SEPARATOR, UNKNOWN, WordTokenizer, all_words, train_words
 from gptjax.errors import UserError
 from gptjax.evaluation.writing import Text
 
@@ -234,3 +234,13 @@ def test_command(tmp_path, prose, capsys):
     options["vocabulary"] = VocabularyConfig(tokenizer="bytes")
     with pytest.raises(UserError, match="nothing to train"):
         command.run(command.TokenizerConfig(out=str(tmp_path / "x.json"), **options))
+
+
+def test_every_word_of_some_texts_is_kept_with_its_capitals(tmp_path):
+    """In the order of their characters, whatever the order of the texts; it can be written."""
+    made = all_words(["The red, red house.", "a House"])
+    assert made.words == (UNKNOWN, SEPARATOR, ",", ".", "House", "The", "a", "house", "red")
+    assert made.fingerprint == all_words(["a House", "The red, red house."]).fingerprint
+    assert made.decode(made.encode(["The House, blue"])[0]) == "The House, <unk>"
+    made.save(tmp_path)
+    assert load_tokenizer(tmp_path).words == made.words

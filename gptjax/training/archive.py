@@ -1,9 +1,9 @@
 """One checkpoint on the disk: written by orbax, and checked, which orbax does not do.
 
 A checkpoint has the items `params`, `optimizer`, of a run that averages its parameters `average`,
-of a model that carries a state `carry` (all but the first not in `best/`), and `info`: the latter
-says what the caller wants remembered, and the CRC-32, dtype and shape of every array, and carries a
-CRC-32 of its own.
+of a model that carries a state `carry` (in `best/` only the first, and `optimizer` where a run goes
+back to it), and `info`: the latter says what the caller wants remembered, and the CRC-32, dtype and
+shape of every array, and carries a CRC-32 of its own.
 """
 
 import json

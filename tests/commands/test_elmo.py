@@ -3,6 +3,8 @@
 import json
 
 import h5py
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -59,7 +61,8 @@ def test_it_has_the_words_of_the_task_and_the_states_of_the_files(folder, tuned)
     known = [word for word in words[2:] if word.isalpha()][:5]
     (theirs,) = source.states([" ".join(known)])
     ids = [run.tokenizer.separator, *run.tokenizer.encode([" ".join(known)])[0]]
-    ours = backbone.layer_states(run.model, run.backbone, np.array([ids], np.int32))[:, 0]
+    params = jax.tree.map(jnp.asarray, run.backbone)
+    ours = backbone.layer_states(run.model, params, jnp.asarray([ids], jnp.int32))[:, 0]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 

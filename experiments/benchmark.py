@@ -7,7 +7,7 @@ medians of the blocks are compared. PyTorch is at its best there: `step_benchmar
 
 On an accelerator whose peak is known, or with ``--peak-flops``, there is the model FLOPs
 utilisation: tokens per second × FLOPs per token / peak FLOPs per second of all devices
-(`gptjax.models.backbone.flops_per_token`).
+(`gptjax.models.flops.flops_per_token`).
 """
 
 import os

@@ -14,10 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from instruments import RandomBatches, compilations
 
+from gptjax.batch import Batch
 from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import sample
-from gptjax.models.objective import lm
+from gptjax.models.objective import lm, task
+from gptjax.models.task_head import NUM_SPECIALS, HeadShape, TaskHeadConfig
+from gptjax.models.vectors import VectorsConfig
 from gptjax.training import parallel
 from gptjax.training.length import TrainConfig
 from gptjax.training.loop import fit
@@ -49,6 +52,46 @@ def training(
         return {"compiled": compiled, "memory": memory}
 
     return turn
+
+
+def comparing(
+    width: int,
+    vocabulary: int,
+    batch_size: int,
+    length: int,
+    dtype: Any,
+    classes: int,
+    dropout: float,
+    clip_norm: float,
+) -> Callable[[int], None]:
+    """Steps of ESIM on word vectors, with pairs of random texts of one length."""
+    model = VectorsConfig(
+        vocabulary_size=vocabulary - NUM_SPECIALS, context_length=length, width=width, dtype=dtype
+    )
+    shape = HeadShape(model="co-attention")
+    objective = task(model, TaskHeadConfig("classify", classes, dropout, shape=shape)).objective
+    optimizer = make_optimizer(OptimizerConfig(warmup=0.0, clip_norm=clip_norm), 10**6)
+    step = make_train_step(objective, optimizer, accumulate=1)
+    params = jax.jit(objective.init)(jax.random.key(0))
+    progress = Progress(jnp.int32(0), jnp.zeros((), bool), jnp.int32(0))
+    placed = parallel.replicate((params, jax.jit(optimizer.init)(params), progress))
+    state = (*placed, parallel.shard_all(objective.init_carry(batch_size)))
+    rng, size = np.random.default_rng(0), (batch_size, 2, length)
+    tokens = rng.integers(0, model.vocabulary_size, size, np.int32)
+    tokens[..., 0], tokens[..., -1] = model.vocabulary_size, vocabulary - 1
+    extract = np.full(size[:2], length - 1, np.int32)
+    targets = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, batch_size)]
+    ones = np.ones(batch_size, np.float32)
+    batch = parallel.shard(Batch(tokens, np.zeros(size, np.float32), extract, targets, ones))
+    vote = parallel.vote(False)
+
+    def train(count: int) -> None:
+        nonlocal state
+        for _ in range(count):
+            *state, metrics = step(*state, batch, vote)
+        jax.block_until_ready((state, metrics))
+
+    return train
 
 
 def looping(model: Mapping[str, Any], batch_size: int, steps: int) -> Callable[[int], float]:

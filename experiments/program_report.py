@@ -23,7 +23,7 @@ from script import start
 
 from gptjax.commands.pretrain import PretrainConfig
 from gptjax.config import config_file, read
-from gptjax.models.backbone import flops_per_token
+from gptjax.models.flops import flops_per_token
 from gptjax.models.objective import lm
 from gptjax.report.drawing import save
 from gptjax.report.figures import Table, markdown

@@ -26,8 +26,8 @@ import jax
 from turns import Side, Turns, take_turns
 
 from gptjax.errors import UserError
-from gptjax.models.backbone import flops_per_token
 from gptjax.models.config import ModelConfig
+from gptjax.models.flops import flops_per_token
 from gptjax.report.figures import Table, markdown
 
 AS_IT_COMES, AT_ITS_WIDEST = "as it comes", "at its widest"

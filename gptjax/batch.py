@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Array = Any  # a numpy array in the data wing, a jax array inside the step
+NUM_RELATIONS = 5  # of two words, in the order of `gptjax.data.knowledge.relations`
 
 
 class Batch(NamedTuple):
@@ -27,6 +28,13 @@ class Batch(NamedTuple):
         states: [B, K, T, N, D], what a frozen backbone gives the task head, in the compute type, of
             N depths; T is 1 where the head reads the state at ``extract`` alone. Padding is 0.
             None: the backbone runs.
+        knowledge: float32 [B, T, T, 5], of a pair of texts the relations of the word at position i
+            of the first text to the word at position j of the second, in the order of
+            `gptjax.data.knowledge.relations`. Where K is 2, i counts in sequence 0 and j in
+            sequence 1; where both texts lie in one sequence, both count there. 0 elsewhere. None:
+            nothing was looked up.
+        words: int32 [B, K, T], with knowledge: the place in its text of the word that a token is a
+            piece of; -1 of the others. All pieces of a word have its relations.
     """
 
     tokens: Array
@@ -36,6 +44,8 @@ class Batch(NamedTuple):
     weights: Array
     fresh: Array | None = None
     states: Array | None = None
+    knowledge: Array | None = None
+    words: Array | None = None
 
 
 class Sums(NamedTuple):

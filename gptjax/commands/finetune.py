@@ -25,6 +25,7 @@ from gptjax.commands.finetune_states import check_states, frozen_params, kept_st
 from gptjax.data.tasks.buckets import Bucketed
 from gptjax.data.tasks.formats import EncodedExamples, encode, lacks_options
 from gptjax.data.tasks.load import TaskData, for_training, load_task_data
+from gptjax.data.tasks.related import describe as describe_related
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
 from gptjax.data.tasks.weights import class_weights, describe, example_weights
@@ -35,13 +36,15 @@ from gptjax.evaluation.frozen_states import FrozenStates
 from gptjax.evaluation.learning_curve import LearningCurve
 from gptjax.evaluation.task_scores import TaskEvaluator
 from gptjax.models import objective
-from gptjax.models.backbone import flops_per_token
-from gptjax.models.task_head import TaskHeadConfig, head_only, maps_only
+from gptjax.models.flops import flops_per_token
+from gptjax.models.task_head import TaskHeadConfig
+from gptjax.models.transfer import head_only, maps_only
 from gptjax.runs import memory, start
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import head_config
 from gptjax.runs.identity import fingerprint, open_tokenizer, task_identity
+from gptjax.runs.knowledge import Given, read_given
 from gptjax.runs.lock import locked, only_run
 from gptjax.runs.results import Seeds, TaskRun, write_results
 from gptjax.runs.spelled import spelling_out, with_words_of
@@ -75,6 +78,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         memory.check_training(config.model, config.train, length=1, trainable=not frozen)
         _check_source(config, folder, resume)
         check_states(config)
+        given = read_given(folder, config.task.knowledge, resume)
         data = _read_data(config, task)
         if data.sample and parallel.is_main():
             warn(task)
@@ -93,7 +97,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
         if config.model.bidirectional and not config.task.lm_coefficient:
             say(f"no auxiliary LM loss: {config.model.called} has none beside a task's")
         create(folder)
-        return _problem(config, folder, task, data, tokenizer, loaded, resume)
+        return _problem(config, folder, task, data, tokenizer, loaded, resume, given)
 
     return train_run(config, str(out), prepare)
 
@@ -128,20 +132,28 @@ def _check_source(config: FinetuneConfig, folder: RunFolder, resume: str) -> Non
 
 
 def _encode(
-    config: FinetuneConfig, task: Task, data: TaskData, tokenizer: Tokenizer
+    config: FinetuneConfig,
+    task: Task,
+    data: TaskData,
+    tokenizer: Tokenizer,
+    given: Given | None,
 ) -> dict[str, EncodedExamples]:
     """Every split as sequences; says what was left out and cut."""
     context = config.model.context_length
+    how: dict[str, Any] = {"separate": config.task.head_shape.separate}
+    how["knowledge"] = None if given is None else given.knowledge
     for notice in data.notices:
         say(notice)
     encoded = {}
     for name, split in data.splits.items():
-        encoded[name] = encode(split.examples, task, tokenizer, context)
+        encoded[name] = encode(split.examples, task, tokenizer, context, **how)
         for line in split.report():
             say(line)
         if cut := encoded[name].truncated:
             share = cut / len(split.examples)
             say(f"  {cut:,} ({share:.1%}) truncated to the context of {context} tokens")
+        if given is not None:
+            say(f"  {describe_related(one.related for one in encoded[name].sequences)}")
     return encoded
 
 
@@ -153,9 +165,10 @@ def _problem(
     tokenizer: Tokenizer,
     loaded: runs.Run | None,
     resume: str,
+    given: Given | None,
 ) -> Problem[TaskRun]:
     section, train, context = config.task, config.train, config.model.context_length
-    encoded = _encode(config, task, data, tokenizer)
+    encoded = _encode(config, task, data, tokenizer, given)
     sequences = [one for split in encoded.values() for one in split.sequences]
     longest = max(max(one.lengths) for one in sequences)
     positions = longest if config.model.fidelity == "released" else None
@@ -194,7 +207,7 @@ def _problem(
         evaluate=lambda params: evaluators["valid"](params).metrics,
         conclude=lambda trained: conclude(config, task, data, evaluators, trained),
         best=Best(task.metrics[0], "max"),
-        content={"task": fingerprint(same), "data": data.splits["train"].fingerprint},
+        content={**_content(data, given), "task": fingerprint(same)},
         earlier={"data": (data.splits["train"].earlier,)},
         identity={"task": same},
         facts=facts_of(data),
@@ -202,7 +215,7 @@ def _problem(
         params=params,
         source=None if loaded is None else loaded.backbone,
         **_trained_parts(section),
-        on_start=lambda: _copy_task_file(config, folder),
+        on_start=lambda: _copy_files(config, folder, given),
     )
 
 
@@ -287,10 +300,19 @@ def _identity(section: TaskConfig, task: Task, positions: int | None) -> dict[st
     )
 
 
-def _copy_task_file(config: FinetuneConfig, folder: RunFolder) -> None:
+def _content(data: TaskData, given: Given | None) -> dict[str, str]:
+    """Fingerprints of what is read."""
+    found = {"data": data.splits["train"].fingerprint}
+    return found if given is None else {**found, "knowledge": given.digest}
+
+
+def _copy_files(config: FinetuneConfig, folder: RunFolder, given: Given | None) -> None:
+    """The run's own copies of the task file and of the relations of words."""
     new = config.resume == "never" or not folder.task_file.exists()
     if config.task.name.endswith(".toml") and new:
         shutil.copyfile(config.task.name, folder.task_file)
+    if given is not None:
+        given.keep(folder)
 
 
 def _run_seeds(config: FinetuneConfig, out: Path) -> Seeds:

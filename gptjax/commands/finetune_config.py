@@ -20,6 +20,7 @@ from gptjax.runs import start
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import check_label_gain
 from gptjax.runs.head_options import HeadOptions
+from gptjax.runs.knowledge import check_texts
 from gptjax.runs.own_config import load_config, read_table
 from gptjax.runs.published import is_published, short_name
 from gptjax.runs.settings import RunConfig, Selection, with_length
@@ -108,6 +109,11 @@ class TaskConfig(HeadOptions, TableOptions, TaskSource):
         if self.freeze_special_rows and not self.freeze_backbone:
             raise UserError(
                 "task.freeze_special_rows: is for task.freeze_backbone; set both, or neither"
+            )
+        if self.freeze_special_rows and self.knowledge and not self.head_shape.separate:
+            raise UserError(
+                "task.freeze_special_rows: trains the maps of the head alone, and task.knowledge "
+                "acts inside the backbone; leave one of the two out"
             )
         check_counts(self, "task", "transfer_layers", least=0)
         check_settings(self, "task", "lm_coefficient", lambda x: x >= 0, "at least 0")
@@ -322,6 +328,7 @@ def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:
         task = replace(task, class_weights=weights)
     if section.label_gain:
         check_label_gain(task, section.head_shape)
+    check_texts(task, config.model, section.head_shape)
     if section.fewer_options is False:
         task = replace(task, fewer_options=False)
     return as_settled(

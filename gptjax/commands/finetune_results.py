@@ -6,6 +6,7 @@ from typing import Any
 
 from gptjax.commands.advice import ROWS, again, evaluation_data, suggest
 from gptjax.commands.finetune_config import FinetuneConfig
+from gptjax.data.knowledge.relations import NAMES
 from gptjax.data.tasks.load import SAMPLE_WARNING, TaskData
 from gptjax.data.tasks.splits import Split
 from gptjax.data.tasks.task import Task
@@ -14,6 +15,7 @@ from gptjax.evaluation.most_wrong import most_wrong
 from gptjax.evaluation.notices import of_training
 from gptjax.evaluation.task_scores import SplitScores, TaskEvaluator
 from gptjax.models.mix import describe_mix
+from gptjax.models.relation_bias import describe_weights
 from gptjax.runs import open as runs
 from gptjax.runs.most_wrong import write_most_wrong
 from gptjax.runs.predictions import write_predictions
@@ -60,6 +62,9 @@ def conclude(
         show("\n".join([f"{task.name}, {trained.checkpoint}:", *lines]))
         if best.head.mix:
             say(f"mix: {describe_mix(best.params['adapter']['head'])}")
+        if best.head.knowledge and not best.head.separate:
+            weights = describe_weights(best.params["adapter"]["head"], best.model.width, NAMES)
+            say(f"knowledge, from the lowest to the highest head: {weights}")
         for name, found in scores.items():
             suffix = "" if name == "valid" else f"-{name}"
             path, examples = trained.folder.path, data.splits[name].examples

@@ -15,8 +15,10 @@ from gptjax.runs import open as runs
 from gptjax.runs.folder import Provenance, open_folder
 from gptjax.runs.identity import file_digests, shape_fingerprint
 from gptjax.runs.lock import locked
+from gptjax.runs.own_config import VECTORS
 from gptjax.runs.published import ELMO, is_published
 from gptjax.runs.records import to_plain
+from gptjax.runs.table import open_table
 from gptjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 
@@ -28,12 +30,16 @@ class ImportConfig:
     """
 
     init: str
-    """openai:FOLDER (params_shapes.json, params_0.npy … params_9.npy and the tokenizer's files), or
-    hf:ID_OR_FOLDER (a GPT-1 or GPT-2 in the hub's format)."""
+    """openai:FOLDER (params_shapes.json, params_0.npy … params_9.npy and the tokenizer's files),
+    hf:ID_OR_FOLDER (a GPT-1 or GPT-2 in the hub's format), vectors:FILE (words with their vectors,
+    in the text format of GloVe or word2vec), or vectors:RUN (the embedding of a run, alone)."""
     out: str
     """Run folder to make."""
     heads: int | None = None
     """Attention heads of openai:FOLDER, whose files do not tell; None: heads of 64."""
+    tokenizer: str | None = None
+    """With vectors:FILE: the words whose vectors are taken, the .json file of a vocabulary of
+    words. Vectors that the file lacks are drawn."""
     overwrite: bool = False
     """Remove the files of an earlier run in the folder first."""
     vocabulary: ModeConfig = field(default_factory=ModeConfig)
@@ -41,8 +47,12 @@ class ImportConfig:
 
 def run(config: ImportConfig) -> None:
     """Read the model, write the folder, and say what it holds."""
-    if not is_published(config.init):
-        raise UserError(f"--init {config.init}: write openai:FOLDER or hf:ID_OR_FOLDER")
+    if not (is_published(config.init) or config.init.startswith(VECTORS)):
+        raise UserError(
+            f"--init {config.init}: write openai:FOLDER, hf:ID_OR_FOLDER or vectors:FILE"
+        )
+    if config.tokenizer is not None and not config.init.startswith(VECTORS):
+        raise UserError("--tokenizer: is for vectors:FILE; the others have their own")
     if config.init.startswith(ELMO):
         raise UserError(
             f"--init {config.init}: has no vocabulary, so that there is nothing to write; give it "
@@ -54,7 +64,10 @@ def run(config: ImportConfig) -> None:
 
 def _import(config: ImportConfig) -> None:
     folder, _ = open_folder(config.out, resume="never", overwrite=config.overwrite, trains=False)
-    loaded = runs.load(config.init, num_heads=config.heads, mode=config.vocabulary.mode)
+    if config.init.startswith(VECTORS):
+        loaded = open_table(config.init, config.tokenizer)
+    else:
+        loaded = runs.load(config.init, num_heads=config.heads, mode=config.vocabulary.mode)
     if config.overwrite:
         folder.clear()
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -84,5 +97,9 @@ def _import(config: ImportConfig) -> None:
         f"{model.vocabulary_size:,} tokens"
     )
     print(f"run folder: {folder.path}")
+    if config.init.startswith(VECTORS):
+        words = ("--task.model", "co-attention", "--lm-coefficient", 0)
+        suggest("two texts", "finetune", "--task", "snli", "--init", folder.path, *words)
+        return
     suggest("write text", "generate", "--run", folder.path, "--prompt", "The ")
     suggest("a task", "finetune", "--task", "sst2", "--init", folder.path)

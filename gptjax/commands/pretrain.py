@@ -23,8 +23,8 @@ from gptjax.data.tokenizers.tokenizer import BYTES, WORDS, Tokenizer, Vocabulary
 from gptjax.errors import UserError
 from gptjax.evaluation.perplexity import Perplexity, after_updates, measured
 from gptjax.evaluation.sampling import continuations
-from gptjax.models.backbone import flops_per_token
 from gptjax.models.config import ModelConfig
+from gptjax.models.flops import flops_per_token
 from gptjax.models.objective import lm
 from gptjax.runs import memory, spelled
 from gptjax.runs import open as runs

@@ -116,11 +116,14 @@ class Model(Inspection):
             rows: as of `predict`.
 
         Returns:
-            int32 [R, T]. An example is one row of it, of similarity two rows, and of a choice a
-            row for each option; an option that is missing is a row of zeros.
+            int32 [R, T]. An example is one row of it, of similarity, or where each text is a
+            sequence of its own, two rows, and of a choice a row for each option; an option that is
+            missing is a row of zeros.
         """
         task, examples = self._examples(rows)
-        encoded = encode(examples, task, self.tokenizer, self.model.context_length)
+        apart = self.head.separate
+        context = self.model.context_length
+        encoded = encode(examples, task, self.tokenizer, context, separate=apart)
         each, none = self._sequences_of_an_example(task), np.zeros(0, np.int32)
         found = [
             ids
@@ -145,11 +148,17 @@ class Model(Inspection):
             tokens: from `sequences`.
 
         Raises:
-            UserError: the run is not fine-tuned, or its head mixes depths and is given one.
+            UserError: the run is not fine-tuned, its head mixes depths and is given one, or it
+                reads relations of words, which `predict` looks up.
         """
         if self.task is None:
             raise UserError(
                 f"{self.folder.path}: a pre-trained run has no head; fine-tune it first"
+            )
+        if self.head.knowledge:
+            raise UserError(
+                f"{self.folder.path}: reads the relations of words, which are not in `states`; ask "
+                "`predict`"
             )
         size = self.model.vocabulary_size
         head = head_config(self.task, fewer=self.task.format == "choice", shape=self.head)
@@ -164,8 +173,9 @@ class Model(Inspection):
         own = is_text(tokens, extract, size)
         return task_logits(self.params["adapter"]["head"], states, own, extract, head)
 
-    @staticmethod
-    def _sequences_of_an_example(task: Task) -> int:
+    def _sequences_of_an_example(self, task: Task) -> int:
+        if self.head.separate:
+            return 2
         return {"similarity": 2, "choice": task.num_classes}.get(task.format, 1)
 
     def generate(

@@ -171,7 +171,8 @@ def predict_split(
     batch_size = rows_at_once(run.model, batch_size, len(examples))
     context = run.model.context_length
     begin = time.perf_counter()
-    encoded = encode(examples, task, run.tokenizer, context)
+    how: dict[str, Any] = {"separate": run.head.separate, "knowledge": run.knowledge}
+    encoded = encode(examples, task, run.tokenizer, context, **how)
     encoding = time.perf_counter() - begin
     fewer = lacks_options(encoded.sequences, task)
     head = head_config(run.task, fewer=fewer, shape=run.head)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from gptjax.models.dropout import keep_mask
 from gptjax.models.layers import by_rows, transposed
+from gptjax.models.relation_bias import RelationBias
 
 
 def causal_attention(
@@ -18,12 +19,14 @@ def causal_attention(
     v: Float[Array, "B H T d"],
     key: Key[Array, ""] | None,
     rate: float,
+    bias: RelationBias | None = None,
 ) -> Float[Array, "B H T d"]:
-    """softmax(q kᵀ / sqrt(d)) v, each position over itself and those before it.
+    """softmax(q kᵀ / sqrt(d) + bias) v, each position over itself and those before it.
 
     The queries are taken in up to four blocks, each with the keys up to its own end: that leaves
     out three eighths of the T × T products, exponentials and dropout decisions, most of what
     causality would mask. ``rate`` is the probability of dropping a weight; no key, no dropout.
+    ``bias`` is that of one layer; its relations get no gradient.
     """
     length = q.shape[2]
     size = max(128, -(-length // 4))
@@ -33,9 +36,9 @@ def causal_attention(
     if key is not None and rate > 0:
         words = jax.random.bits(key, (len(starts), 2), jnp.uint32)
     if q.dtype == jnp.float32:
-        return _blocks(q, k, v, words, rate, size)[0]
+        return _blocks(q, k, v, words, bias, rate, size)[0]
     # The heads are an axis that was moved.
-    return _narrow(by_rows(q), by_rows(k), by_rows(v), words, rate, size)
+    return _narrow(by_rows(q), by_rows(k), by_rows(v), words, bias, rate, size)
 
 
 def attention_weights(
@@ -52,14 +55,21 @@ Saved = tuple[Array, Array]
 
 
 def _blocks(
-    q: Array, k: Array, v: Array, words: Array | None, rate: float, size: int
+    q: Array,
+    k: Array,
+    v: Array,
+    words: Array | None,
+    bias: RelationBias | None,
+    rate: float,
+    size: int,
 ) -> tuple[Float[Array, "B H T d"], list[Saved]]:
     """Attention block by block; q is scaled already. In float32 the gradients are autodiff's."""
     outputs, saved = [], []
     for i, (start, end) in enumerate(_spans(q.shape[2], size)):
         block_words = None if words is None else words[i]
+        block_bias = None if bias is None else bias.between(start, end)
         out, *more = _last_queries(
-            q[:, :, start:end], k[:, :, :end], v[:, :, :end], block_words, rate
+            q[:, :, start:end], k[:, :, :end], v[:, :, :end], block_words, block_bias, rate
         )
         outputs.append(out)
         saved.append((more[0], more[1]))
@@ -75,6 +85,7 @@ def _last_queries(
     k: Float[Array, "B H S d"],
     v: Float[Array, "B H S d"],
     words: UInt32[Array, " 2"] | None,
+    bias: RelationBias | None,
     rate: float,
 ) -> tuple[Float[Array, "B H T d"], Float[Array, "B H T S"], Float[Array, "B H T"]]:
     """Attention of the last T of S positions, and what the gradient needs, both float32.
@@ -84,6 +95,8 @@ def _last_queries(
     """
     queries, length = q.shape[2], k.shape[2]
     scores = _product("bhtd,bhsd->bhts", q, k)
+    if bias is not None:
+        scores = scores + bias.scores()
     visible = jnp.arange(length)[None] <= jnp.arange(length - queries, length)[:, None]
     scores = jnp.where(visible[None, None], scores, -jnp.inf)
     powers = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
@@ -95,32 +108,46 @@ def _last_queries(
     return (out / total[..., None]).astype(v.dtype), powers, total
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _narrow(q: Array, k: Array, v: Array, words: Array | None, rate: float, size: int) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _narrow(
+    q: Array,
+    k: Array,
+    v: Array,
+    words: Array | None,
+    bias: RelationBias | None,
+    rate: float,
+    size: int,
+) -> Array:
     """`_blocks` in a narrow type.
 
     Autodiff would make its products out of float32 operands, because the sums are float32. Here
     the operands are narrow there, too, and the sums are float32.
     """
-    return _blocks(q, k, v, words, rate, size)[0]
+    return _blocks(q, k, v, words, bias, rate, size)[0]
 
 
 def _narrow_forward(
-    q: Array, k: Array, v: Array, words: Array | None, rate: float, size: int
+    q: Array,
+    k: Array,
+    v: Array,
+    words: Array | None,
+    bias: RelationBias | None,
+    rate: float,
+    size: int,
 ) -> tuple[Array, tuple[Any, ...]]:
-    out, saved = _blocks(q, k, v, words, rate, size)
+    out, saved = _blocks(q, k, v, words, bias, rate, size)
     kept = [(powers.astype(q.dtype), total) for powers, total in saved]
-    return out, (q, k, v, words, kept, out)
+    return out, (q, k, v, words, bias, kept, out)
 
 
 def _narrow_backward(
     rate: float, size: int, saved: tuple[Any, ...], g: Array
-) -> tuple[Array, Array, Array, None]:
-    q, k, v, words, kept, out = saved
+) -> tuple[Array, Array, Array, None, RelationBias | None]:
+    q, k, v, words, bias, kept, out = saved
     spans = _spans(q.shape[2], size)
-    found = []
+    found, g_bias = [], None
     for i, (start, end) in enumerate(spans):
-        gradients = _block_gradients(
+        *gradients, g_scores = _block_gradients(
             q[:, :, start:end],
             out[:, :, start:end],
             g[:, :, start:end],
@@ -131,6 +158,9 @@ def _narrow_backward(
             rate,
         )
         found.append(gradients)
+        if bias is not None:
+            own = bias.between(start, end).gradient(g_scores)
+            g_bias = own if g_bias is None else g_bias + own
     queries, keys, values = zip(*found, strict=True)
 
     def add_up(parts: Sequence[Array]) -> Array:
@@ -140,7 +170,9 @@ def _narrow_backward(
             sums.append(sum(part[:, :, start:end] for part in parts[i:]))
         return jnp.concatenate(sums, axis=2).astype(q.dtype)
 
-    return jnp.concatenate(queries, axis=2).astype(q.dtype), add_up(keys), add_up(values), None
+    of_weights = None if bias is None else bias._replace(relations=None, weights=g_bias)
+    g_q = jnp.concatenate(queries, axis=2).astype(q.dtype)
+    return g_q, add_up(keys), add_up(values), None, of_weights
 
 
 def _block_gradients(
@@ -152,8 +184,9 @@ def _block_gradients(
     saved: Saved,
     words: UInt32[Array, " 2"] | None,
     rate: float,
-) -> tuple[Float[Array, "B H T d"], Float[Array, "B H S d"], Float[Array, "B H S d"]]:
-    """The gradients of q, k and v, float32, of `_last_queries` with the output ``out``."""
+) -> tuple[Array, Array, Array, Float[Array, "B H T S"]]:
+    """The gradients of q, k, v and the scores, float32, of `_last_queries` with the output
+    ``out``."""
     powers, total = saved
     wide, narrow = jnp.float32, q.dtype
     g_out = g.astype(wide) / total[..., None]
@@ -165,11 +198,12 @@ def _block_gradients(
         keep = keep_mask(words, rate, powers.shape)
         weights, g_powers = jnp.where(keep, weights, 0), jnp.where(keep, g_powers, 0.0)
         g_total = g_total * (1 - rate)
-    g_scores = (powers.astype(wide) * (g_powers + g_total[..., None])).astype(narrow)
+    g_wide = powers.astype(wide) * (g_powers + g_total[..., None])
+    g_scores = g_wide.astype(narrow)
     g_q = _product("bhts,bhsd->bhtd", g_scores, k)
     g_k = _product("bhst,bhtd->bhsd", transposed(g_scores), q)
     g_v = _product("bhst,bhtd->bhsd", transposed(weights), g_out)
-    return g_q, g_k, g_v
+    return g_q, g_k, g_v, g_wide
 
 
 _narrow.defvjp(_narrow_forward, _narrow_backward)

@@ -6,7 +6,6 @@ backbone's everywhere.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +28,9 @@ from gptjax.models.family import (
 )
 from gptjax.models.lstm import LSTM
 from gptjax.models.mlstm import MLSTM
+from gptjax.models.relation_bias import RelationBias
 from gptjax.models.transformer import Transformer
+from gptjax.models.vectors import Vectors
 
 PyTree = Any
 FAMILIES: Mapping[str, type[Family]] = {
@@ -37,6 +38,7 @@ FAMILIES: Mapping[str, type[Family]] = {
     "lstm": LSTM,
     "mlstm": MLSTM,
     "bilm": BiLM,
+    "vectors": Vectors,
 }
 
 
@@ -56,6 +58,7 @@ def states(
     tokens: Tokens,
     key: RandomKey | None = None,
     there: There = None,
+    bias: RelationBias | None = None,
 ) -> States:
     """The states of all positions, in the compute type; each sees its token and those before it.
 
@@ -66,11 +69,13 @@ def states(
         key: a typed key for the dropout, or None for none (evaluation).
         there: where a row has tokens, its first ones, and no padding behind them; None: everywhere.
             Only states of bidirectional models depend on it.
+        bias: of models with `ModelConfig.relation_arrays`: what relations of words add to the
+            scores of attention.
 
     Raises:
         UserError: the rows are longer than the context.
     """
-    given = (tokens, key, there) if config.bidirectional else (tokens, key)
+    given = _given(config, tokens, key, there, bias)
     found: Array = make_backbone(config).apply({"params": params}, *given)  # type: ignore[assignment]
     return found
 
@@ -81,6 +86,7 @@ def layer_states(
     tokens: Tokens,
     key: RandomKey | None = None,
     there: There = None,
+    bias: RelationBias | None = None,
 ) -> LayerStates:
     """The states after each depth, [L + 1, B, T, D]: 0 is what the first block reads, N what block
     N gives. D is ``config.widest``; narrower states are padded with zeros.
@@ -88,11 +94,24 @@ def layer_states(
     A final LayerNorm belongs to L, so that the last are those of `states`, whose arguments and
     errors these are.
     """
-    given = (tokens, key, there) if config.bidirectional else (tokens, key)
+    given = _given(config, tokens, key, there, bias)
     found: Array = make_backbone(config).apply(  # type: ignore[assignment]
         {"params": params}, *given, method="layer_states"
     )
     return found
+
+
+def _given(
+    config: ModelConfig,
+    tokens: Tokens,
+    key: RandomKey | None,
+    there: There,
+    bias: RelationBias | None,
+) -> tuple[Any, ...]:
+    """What a family's module takes of the arguments of `states`."""
+    if config.bidirectional:
+        return tokens, key, there
+    return (tokens, key) if bias is None else (tokens, key, bias)
 
 
 def both_ways(
@@ -317,27 +336,6 @@ def matrices(config: ModelConfig, params: PyTree) -> PyTree:
     in_block = [1 <= depth(config, name) <= config.num_layers for name in names_of(params)]
     found = [yes and leaf.ndim == 2 for yes, leaf in zip(in_block, leaves, strict=True)]
     return jax.tree.unflatten(structure, found)
-
-
-def flops_per_token(config: ModelConfig, *, attention: bool = True, output: bool = True) -> float:
-    """FLOPs of a training step per token (Chowdhery et al. 2022, appendix B).
-
-    6 × (W + V D) + 12 × L × D × T for W weights in the matrices of the blocks, vocabulary V, width
-    D, L blocks and context T: 2 for a multiplication and an addition, times 3 for the forward and
-    the backward pass. The last part is the T × T scores of attention, of which causality would let
-    one skip half. Computing a block again is not counted as work.
-
-    Args:
-        config: the model.
-        attention: whether the scores are counted, at the full context; only a transformer has them.
-        output: whether the product with the output table is.
-    """
-    params = jax.eval_shape(partial(init_backbone, config), jax.random.key(0))
-    kept = zip(*map(jax.tree.leaves, (params, matrices(config, params))), strict=True)
-    weights: int = sum(leaf.size for leaf, is_matrix in kept if is_matrix)
-    if output:
-        weights += config.vocabulary_size * config.width
-    return 6.0 * weights + (12.0 * config.attention_scores() if attention else 0.0)
 
 
 def names_of(params: PyTree) -> list[str]:

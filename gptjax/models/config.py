@@ -22,6 +22,7 @@ class ModelConfig(Variant):
     """
 
     section: ClassVar[str] = "model"
+    least_layers: ClassVar[int] = 1
 
     kind: str = "transformer"
     """The family of the model; each has options of its own (--model.kind NAME --help)."""
@@ -62,7 +63,8 @@ class ModelConfig(Variant):
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             if field.type in (int, int | None):
-                check_counts(self, "model", name, most=LIMITS.get(name, LARGEST))
+                least = self.least_layers if name == "num_layers" else 1
+                check_counts(self, "model", name, least=least, most=LIMITS.get(name, LARGEST))
             if name.endswith("_dropout") and not 0 <= value < 1:
                 raise UserError(f"model.{name} is {value}: it must be at least 0 and less than 1")
         if not self.initial_std > 0:
@@ -128,6 +130,11 @@ class ModelConfig(Variant):
         return False
 
     @property
+    def contextual(self) -> bool:
+        """Whether a state tells of more tokens than its own."""
+        return True
+
+    @property
     def reads_spelling(self) -> bool:
         """Whether tokens are words that are read by their characters (`gptjax.spelling`)."""
         return False
@@ -143,6 +150,17 @@ class ModelConfig(Variant):
                 f"model.kind {self.kind}: {self.called} cannot {deed}, since its states know of "
                 "the tokens after them; take a run of another kind"
             )
+
+    def relation_arrays(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of what learns from the relations of words inside the model.
+
+        Raises:
+            UserError: there is no attention that they could act on.
+        """
+        raise UserError(
+            f"task.knowledge: {self.called} has no attention that the relations of words could act "
+            "on; take a run of a transformer, or leave it out"
+        )
 
     def for_perplexity(self) -> "ModelConfig":
         """The same model with a loss over the tokens, and nothing else."""

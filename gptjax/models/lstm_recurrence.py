@@ -13,7 +13,7 @@ from gptjax.models.recurrent import Carry, Where, turned, unless, where
 FORGET_BIAS = 1.0  # A new memory cell keeps what it has (Gers et al. 2000).
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def recurrence(
     gates: Float[Array, "B T F"],
     kernel: Float[Array, "N F"],
@@ -21,6 +21,7 @@ def recurrence(
     fresh: Where,
     carry: Carry,
     forget_bias: float = FORGET_BIAS,
+    backward: bool = False,
 ) -> tuple[Float[Array, "B T N"], Carry]:
     """The part of a layer that has to go from token to token; F = 4 N.
 
@@ -28,7 +29,8 @@ def recurrence(
     kernel's gradient at every token, which is most of its time: one product over all tokens does
     the same. Of ``gates``, W x + b of all positions, ``kernel``, U in float32, what a
     `gptjax.models.recurrent.Recurrent` gives its layers, and what is added to the forget gate, it
-    makes h, and what is remembered after the last position.
+    makes h, and what is remembered after the last position. With ``backward`` it goes from the last
+    position to the first; nothing is turned round for it, neither what it reads nor h.
     """
     kernel = kernel.astype(gates.dtype)
 
@@ -36,7 +38,8 @@ def recurrence(
         after, _, _ = _step(carry, kernel, forget_bias, *now)
         return after, packed(after.hidden)
 
-    carry, hidden = jax.lax.scan(step, carry, (turned(gates), turned(mask), turned(fresh)))
+    inputs = (turned(gates), turned(mask), turned(fresh))
+    carry, hidden = jax.lax.scan(step, carry, inputs, reverse=backward)
     return turned(unpacked(hidden)), carry
 
 
@@ -94,7 +97,13 @@ def gate_gradients(
 
 
 def _recurrence_forward(
-    gates: Array, kernel: Array, mask: Where, fresh: Where, carry: Carry, forget_bias: float
+    gates: Array,
+    kernel: Array,
+    mask: Where,
+    fresh: Where,
+    carry: Carry,
+    forget_bias: float,
+    backward: bool,
 ) -> tuple[tuple[Array, Carry], tuple[Any, ...]]:
     def step(
         carry: Carry, now: tuple[Any, ...]
@@ -103,14 +112,15 @@ def _recurrence_forward(
         after, before, opened = _step(carry, kernel_now, forget_bias, *now)
         return after, (jax.tree.map(packed, before), opened, packed(after.hidden))
 
-    last, saved = jax.lax.scan(step, carry, (turned(gates), turned(mask), turned(fresh)))
+    inputs = (turned(gates), turned(mask), turned(fresh))
+    last, saved = jax.lax.scan(step, carry, inputs, reverse=backward)
     before, opened, hidden = saved
     before = jax.tree.map(unpacked, before)
     return (turned(unpacked(hidden)), last), (kernel, mask, fresh, before, opened)
 
 
 def _recurrence_backward(
-    forget_bias: float, saved: tuple[Any, ...], g: tuple[Array, Carry]
+    forget_bias: float, backward: bool, saved: tuple[Any, ...], g: tuple[Array, Carry]
 ) -> tuple[Array, Array, None, None, Carry]:
     del forget_bias  # the opened gates know it
     kernel, mask, fresh, before, opened = saved
@@ -137,7 +147,7 @@ def _recurrence_backward(
 
     end = Carry(g_last.cell, g_last.hidden.astype(jnp.float32))
     inputs = (*map(turned, (g_hidden, mask, fresh)), before.cell, opened)
-    first, g_gates = jax.lax.scan(step, end, inputs, reverse=True)
+    first, g_gates = jax.lax.scan(step, end, inputs, reverse=not backward)
     g_gates = unpacked(g_gates)
     g_kernel = kernel_gradient(before.hidden, g_gates)
     g_carry = Carry(first.cell, first.hidden.astype(g_hidden.dtype))

@@ -14,9 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from gptjax.errors import UserError
-from gptjax.models.backbone import depth, names_of, row_width
+from gptjax.models.backbone import row_width
 from gptjax.models.bilstm import DIRECTIONS, bilstm_arrays, init_bilstm, read_both_ways
+from gptjax.models.co_attention import (
+    NOWHERE,
+    Uses,
+    co_attention_arrays,
+    co_attention_width,
+    init_co_attention,
+    read_pair,
+)
 from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import RandomKey
@@ -30,7 +37,9 @@ MISSING = -1e30
 NUM_SPECIALS = 3  # start, delimiter, extract: the ids after the vocabulary, in this order
 PyTree = Any
 HeadPooling = Literal["extract"] | Pooling
-HeadModel = Literal["linear", "bilstm"]
+HeadModel = Literal["linear", "bilstm", "co-attention"]
+# Those that compare two texts, each of which is a sequence of its own.
+COMPARING = frozenset({"co-attention"})
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,12 @@ class HeadShape:
     mix: bool = False
     mix_norm: bool = False
     model: HeadModel = "linear"  # what reads the states before they are pooled; linear is nothing
-    units: int | None = None  # cells of a bilstm in each direction; None: the width of the states
+    units: int | None = None  # cells of an LSTM in each direction; None: the width of the states
+    knowledge: bool = False  # reads the relations of words that batches have
+    # Where they act in a co-attention (`gptjax.models.co_attention.Uses`).
+    knowledge_attention: float = 1.0
+    knowledge_inference: bool = True
+    knowledge_composition: bool = True
 
     def described(self) -> dict[str, Any]:
         """Its fields by name; those that came later where they are not as usual, so that older
@@ -63,6 +77,19 @@ class HeadShape:
     def reads_ends(self) -> bool:
         """Whether the states at the extract tokens are all that is read."""
         return self.pooling == "extract" and self.model == "linear" and not self.mix_norm
+
+    @property
+    def separate(self) -> bool:
+        """Whether the two texts of an example are sequences of their own, and not one."""
+        return self.model in COMPARING
+
+    @property
+    def uses(self) -> Uses:
+        """Where a co-attention uses the relations of words."""
+        if not self.knowledge:
+            return NOWHERE
+        places = (self.knowledge_inference, self.knowledge_composition)
+        return Uses(self.knowledge_attention, *places)
 
 
 USUAL = HeadShape()
@@ -106,6 +133,9 @@ def init_task_head(config: ModelConfig, head: TaskHeadConfig, key: RandomKey) ->
         width = read_width(config, head.shape)
         units = head.shape.units or width
         arrays |= init_bilstm(width, units, jax.random.fold_in(kernel, 2))
+    elif head.shape.model == "co-attention":
+        own = {name: x.shape for name, x in arrays.items() if not name.startswith("mix_")}
+        arrays |= init_co_attention(own, jax.random.fold_in(kernel, 2))
     return {
         "special_embedding": std * jax.random.normal(rows, size, jnp.float32),
         "head": arrays,
@@ -122,17 +152,29 @@ def head_arrays(config: ModelConfig, head: TaskHeadConfig) -> dict[str, tuple[in
 
     ``kernel`` and ``bias`` are the map to the classes, those with ``hidden_`` of the hidden layer,
     and ``norm_`` and ``hidden_norm_`` of the LayerNorm before each of the two. Those of a mix begin
-    with ``mix_``, and of a bilstm with its two directions.
+    with ``mix_``, of a bilstm with its two directions, and those of a co-attention are of
+    `gptjax.models.co_attention.co_attention_arrays`. What the relations of two texts' words weigh
+    inside the backbone is here, too (`gptjax.models.relation_bias`): it is trained for a task, with
+    a frozen backbone as well.
+
+    Raises:
+        UserError: with knowledge, a backbone without attention.
     """
     shape, width = head.shape, read_width(config, head.shape)
     arrays = mix_arrays(config.num_layers) if shape.mix else {}
+    if shape.knowledge and not shape.separate:
+        arrays |= config.relation_arrays()
     if shape.model == "bilstm":
         units = shape.units or width
         arrays |= bilstm_arrays(width, units)
         width = len(DIRECTIONS) * units
-    columns = head.num_classes if head.head == "classify" else 1
+    columns, hidden = head.num_classes if head.head == "classify" else 1, shape.width
     features = width if shape.pooling == "extract" else pooled_width(width, shape.pooling)
-    for prefix, size in (("hidden_", shape.width), ("", columns)):
+    if shape.model == "co-attention":
+        units = shape.units or width
+        arrays |= co_attention_arrays(width, units, shape.uses)
+        features, hidden = co_attention_width(units, shape.uses), hidden or units
+    for prefix, size in (("hidden_", hidden), ("", columns)):
         if size is None:
             continue
         if shape.norm:
@@ -166,6 +208,7 @@ def task_logits(
     head: TaskHeadConfig,
     key: RandomKey | None = None,
     everywhere: bool = False,
+    knowledge: Float[Array, "B T T 5"] | None = None,
 ) -> Float[Array, "B C"] | Float[Array, "B T C"]:
     """Logits of a head from the states of its sequences; float32.
 
@@ -177,8 +220,9 @@ def task_logits(
         head: what kind of head.
         key: of its dropout, or None for none.
         everywhere: the logits at every position of an example's only sequence.
+        knowledge: relations of words, as of `gptjax.batch.Batch`.
     """
-    shape = head.shape
+    shape, dtype = head.shape, states.dtype
     there = jnp.arange(states.shape[-2])[None, None] <= extract[..., None]
     there = there & (extract > 0)[..., None]
     if shape.mix:
@@ -189,13 +233,18 @@ def task_logits(
         # Where the states are those at the extract tokens alone, there is one position.
         at = jnp.minimum(extract, states.shape[-2] - 1)
         features = head_features(states, text, at, shape.pooling)
+    elif shape.model == "co-attention":
+        own = None if key is None else jax.random.fold_in(key, 2)
+        given = (states.astype(dtype), there, knowledge, shape.uses, own, head.dropout)
+        features = read_pair(params, *given)[:, None]
     else:
         if key is not None and head.dropout > 0:  # the same of all sequences of an example
             ones = jnp.ones((states.shape[0], 1, *states.shape[2:]), states.dtype)
             states = states * dropout(ones, jax.random.fold_in(key, 2), head.dropout)
         how = None if shape.pooling == "extract" else shape.pooling
         features = read_both_ways(params, states, there, text, how)
-    return head_logits(params, features, head, key, extract > 0)
+    there = extract[:, : features.shape[1]] > 0  # a co-attention has made one of two
+    return head_logits(params, features, head, key, there)
 
 
 def linear_gain(extract: Int[Array, " B"], length: int) -> Float[Array, "B T"]:
@@ -242,9 +291,10 @@ def _mapped(
     params: PyTree, x: Float[Array, "B K E"], head: TaskHeadConfig, key: RandomKey | None
 ) -> Float[Array, "B K C"]:
     """The head's maps, one after the other."""
-    if head.shape.width is not None:
+    if "hidden_kernel" in params:
         hidden = None if key is None else jax.random.fold_in(key, 1)
-        x = jax.nn.relu(_linear(params, "hidden_", x, head, hidden))
+        activation = jnp.tanh if head.shape.model == "co-attention" else jax.nn.relu
+        x = activation(_linear(params, "hidden_", x, head, hidden))
     return _linear(params, "", x, head, key)
 
 
@@ -266,45 +316,3 @@ def _linear(
         ones = jnp.ones((x.shape[0], 1, x.shape[2]), jnp.float32)
         x = x * dropout(ones, key, head.dropout)
     return x @ kernel + bias[None, None]
-
-
-def transfer(config: ModelConfig, fresh: PyTree, loaded: PyTree, num_layers: int | None) -> PyTree:
-    """The embeddings and ``num_layers`` blocks of a loaded backbone, the rest as in ``fresh``.
-
-    ``num_layers`` None takes everything (paper, figure 2, left).
-
-    Raises:
-        UserError: a parameter is missing, unknown or of another shape; names it.
-    """
-    leaves, structure = jax.tree.flatten(fresh)
-    names = names_of(fresh)
-    there = dict(zip(names_of(loaded), jax.tree.leaves(loaded), strict=True))
-    if unknown := sorted(there.keys() - set(names)):
-        raise UserError(f"the loaded backbone has parameters that the model lacks: {unknown[0]}")
-    deepest = config.num_layers + 2 if num_layers is None else min(num_layers, config.num_layers)
-    chosen = []
-    for name, leaf in zip(names, leaves, strict=True):
-        if name not in there:
-            raise UserError(f"the loaded backbone lacks the parameter {name}")
-        if there[name].shape != leaf.shape:
-            raise UserError(
-                f"the parameter {name} is {list(there[name].shape)} in the loaded backbone and "
-                f"{list(leaf.shape)} in the model"
-            )
-        chosen.append(there[name] if depth(config, name) <= deepest else leaf)
-    return jax.tree.unflatten(structure, chosen)
-
-
-def head_only(params: PyTree) -> PyTree:
-    """True for the arrays of the task head, False for those of the backbone."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "adapter", params)
-
-
-def maps_only(params: PyTree) -> PyTree:
-    """True for the head's own arrays, False for the special tokens' rows and the backbone."""
-
-    def of_head(path: Any, leaf: Any) -> bool:
-        del leaf
-        return [key.key for key in path[:2]] == ["adapter", "head"]
-
-    return jax.tree_util.tree_map_with_path(of_head, params)

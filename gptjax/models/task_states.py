@@ -11,6 +11,7 @@ from gptjax.batch import Batch
 from gptjax.models.backbone import for_loss, layer_states, regularised, states, with_rows
 from gptjax.models.config import ModelConfig
 from gptjax.models.family import RandomKey, Regularised
+from gptjax.models.relation_bias import RelationBias, read_bias
 from gptjax.models.task_head import NUM_SPECIALS, TaskHeadConfig, task_logits
 
 
@@ -43,14 +44,16 @@ def read(
     elif penalised is not None and not head.shape.mix:
         depths = penalised.states.reshape(1, *tokens.shape, -1)
     else:
-        depths = _depths(extended, head, backbone, tokens, extract, keys[0])
+        related = read_bias(params["adapter"]["head"], batch.knowledge, config.width)
+        depths = _depths(extended, head, backbone, tokens, extract, keys[0], related)
     found = depths[-1]
     heard = depths if head.shape.mix else found
     if found.shape[-1] > config.width:
         found = found[..., : config.width]  # without the padding beside wider depths
     maps, text = params["adapter"]["head"], is_text(tokens, extract, config.vocabulary_size)
     text = text[..., : depths.shape[-2]]  # kept states may be of the extract tokens alone
-    logits = task_logits(maps, heard, text, extract, head, keys[1], everywhere)
+    known = None if batch.knowledge is None else jnp.asarray(batch.knowledge)
+    logits = task_logits(maps, heard, text, extract, head, keys[1], everywhere, known)
     return logits, found, table, bias, penalised
 
 
@@ -81,6 +84,7 @@ def _depths(
     tokens: Array,
     extract: Array,
     key: RandomKey | None,
+    bias: RelationBias | None = None,
 ) -> Array:
     """The states [N, B, K, T, D] after every depth where the head mixes them, else the last."""
     rows = tokens.reshape(-1, tokens.shape[-1])
@@ -89,9 +93,9 @@ def _depths(
         there = jnp.arange(tokens.shape[-1])[None, None] <= extract[..., None]
         there = there.reshape(rows.shape)
     if head.shape.mix:
-        found = layer_states(config, backbone, rows, key, there)
+        found = layer_states(config, backbone, rows, key, there, bias)
     else:
-        found = states(config, backbone, rows, key, there)[None]
+        found = states(config, backbone, rows, key, there, bias)[None]
     return found.reshape(len(found), *tokens.shape, -1)
 
 

@@ -19,6 +19,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
 from gptjax.models.layers import LayerNorm, Linear, gelu, packed, unpacked
+from gptjax.models.relation_bias import RelationBias, bias_arrays
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ class TransformerConfig(ModelConfig):
         """The size of one head's queries, keys and values."""
         return self.width // self.num_heads
 
+    def relation_arrays(self) -> dict[str, tuple[int, ...]]:
+        if self.attention == "fused":
+            raise UserError(
+                "task.knowledge: model.attention fused has no place for it; set model.attention to "
+                "einsum"
+            )
+        return bias_arrays(self.num_layers, self.num_heads)
+
     def for_perplexity(self) -> "TransformerConfig":
         return replace(self, fidelity="paper")
 
@@ -135,12 +144,14 @@ class Attention(nn.Module):
         self.qkv = _linear(self.config, 3 * self.config.width)
         self.projection = _linear(self.config, self.config.width, residual=True)
 
-    def __call__(self, x: States, key: RandomKey | None) -> States:
+    def __call__(
+        self, x: States, key: RandomKey | None, bias: RelationBias | None = None
+    ) -> States:
         q, k, v = self._heads(x)
         if self.config.attention == "fused":
             out = fused_attention(q, k, v)
         else:
-            out = causal_attention(q, k, v, key, self.config.attention_dropout)
+            out = causal_attention(q, k, v, key, self.config.attention_dropout, bias)
         return self._merge(out)
 
     def extend(
@@ -195,10 +206,12 @@ class Block(nn.Module):
         self.mlp = MLP(self.config)
         self.norm_2 = LayerNorm()
 
-    def __call__(self, x: States, keys: Key[Array, " 3"] | None) -> States:
+    def __call__(
+        self, x: States, keys: Key[Array, " 3"] | None, bias: RelationBias | None = None
+    ) -> States:
         rate = self.config.residual_dropout
         attention_key, key_1, key_2 = (None, None, None) if keys is None else keys
-        branch = self.attention(self._before(x), attention_key)
+        branch = self.attention(self._before(x), attention_key, bias)
         return self._rest(x, dropout(branch, key_1, rate), key_2)
 
     def extend(
@@ -249,13 +262,17 @@ class Transformer(Family):
         if config.norm == "pre":
             self.final_norm = LayerNorm()
 
-    def __call__(self, tokens: Tokens, key: RandomKey | None = None) -> States:
+    def __call__(
+        self, tokens: Tokens, key: RandomKey | None = None, bias: RelationBias | None = None
+    ) -> States:
         """The states [B, T, D] of all positions (`gptjax.models.backbone.states`)."""
-        return self._depths(tokens, key)[-1]
+        return self._depths(tokens, key, bias)[-1]
 
-    def layer_states(self, tokens: Tokens, key: RandomKey | None = None) -> LayerStates:
+    def layer_states(
+        self, tokens: Tokens, key: RandomKey | None = None, bias: RelationBias | None = None
+    ) -> LayerStates:
         """The states after each depth (`gptjax.models.backbone.layer_states`)."""
-        return jnp.stack(self._depths(tokens, key))
+        return jnp.stack(self._depths(tokens, key, bias))
 
     def attention_weights(self, tokens: Tokens) -> Float[Array, "L B H T T"]:
         """The weights of every block (`gptjax.models.backbone.attention_weights`)."""
@@ -266,7 +283,9 @@ class Transformer(Family):
             x = block(x, None)
         return jnp.stack(found)
 
-    def _depths(self, tokens: Tokens, key: RandomKey | None) -> list[States]:
+    def _depths(
+        self, tokens: Tokens, key: RandomKey | None, bias: RelationBias | None
+    ) -> list[States]:
         """What the first block reads, and what each block gives; the last is normalised at last."""
         self.config.check_length(tokens.shape[1])
         key = self.dropout_key(key)
@@ -276,7 +295,8 @@ class Transformer(Family):
             x = dropout(x, None if keys is None else keys[-1], self.config.embedding_dropout)
         depths = [x]
         for i, block in enumerate(self.blocks):
-            x = block(x, None if keys is None else keys[3 * i : 3 * i + 3])
+            own = () if bias is None else (bias.of_layer(i),)
+            x = block(x, None if keys is None else keys[3 * i : 3 * i + 3], *own)
             depths.append(x)
         if self.config.norm == "pre":
             depths[-1] = self.final_norm(x)

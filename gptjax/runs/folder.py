@@ -4,7 +4,7 @@
       config.toml  meta.json  metrics.jsonl  results.json  samples.txt
       tokenizer/  tensorboard/  checkpoints/last/N  checkpoints/best/N  checkpoints/curve/N
       of fine-tuning also: task.toml (a task of one's own)  predictions.tsv  most_wrong.tsv
-        head.safetensors
+        head.safetensors  knowledge/ (relations of words, where it was given some)
       of a run that was probed: features/
 
 Nothing in it names another folder that is needed later, so it can be moved or copied.
@@ -73,6 +73,7 @@ class RunFolder:
     predictions = _Item("predictions.tsv")  # what a fine-tuned model says to each example
     most_wrong = _Item("most_wrong.tsv")  # the examples that it answers worst, with their texts
     task_file = _Item("task.toml")  # the run's own copy of the task file that it was given
+    knowledge = _Item("knowledge")  # the run's own copy of the relations of words
     features = _Item("features")  # states of texts that `gptjax probe` has computed
     head = _Item("head.safetensors")  # the best checkpoint's task head without its backbone
 

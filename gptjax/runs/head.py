@@ -43,6 +43,10 @@ SETTINGS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "mix_norm": (USUAL.mix_norm, (bool,)),
     "model": (USUAL.model, get_args(HeadModel)),
     "units": (USUAL.units, (int, NoneType)),
+    "knowledge": (None, (str, NoneType)),  # where it was, or its digest; the shape has whether
+    "knowledge_attention": (USUAL.knowledge_attention, (float,)),
+    "knowledge_inference": (USUAL.knowledge_inference, (bool,)),
+    "knowledge_composition": (USUAL.knowledge_composition, (bool,)),
 }
 
 
@@ -52,6 +56,7 @@ class Head(NamedTuple):
     task: Task
     shape: HeadShape
     backbone: str  # the fingerprint of its backbone
+    knowledge: str | None  # the digest of the relations that it reads, if it does
     params: PyTree
     notice: str | None  # what people should know
 
@@ -112,12 +117,18 @@ def read_shape(section: Mapping[str, Any], where: str) -> HeadShape:
         if value not in allowed:
             said = ", ".join(f"task.{one} = {found[one]!r}" for one in found)
             raise UserError(f"{where}: {said} are no task head")
+    found["knowledge"] = found["knowledge"] is not None
     pooling, width, norm, *later = found.values()
     return HeadShape(pooling, width, norm, *later)
 
 
 def write_head(
-    path: Path, task: Task, backbone: PyTree, params: PyTree, shape: HeadShape = USUAL
+    path: Path,
+    task: Task,
+    backbone: PyTree,
+    params: PyTree,
+    shape: HeadShape = USUAL,
+    knowledge: str | None = None,
 ) -> None:
     """Write a task head; the same head gives the same bytes.
 
@@ -127,6 +138,7 @@ def write_head(
         backbone: the parameters that it was trained on.
         params: its own.
         shape: of the head.
+        knowledge: the digest of the relations that it reads, if it does.
     """
     head = {f"head.{name}": np.asarray(array) for name, array in params["head"].items()}
     flat = {"special_embedding": np.asarray(params["special_embedding"]), **head}
@@ -141,6 +153,8 @@ def write_head(
     }
     if shape != USUAL:  # files of the usual one are as they were
         content["shape"] = json.dumps(shape.described())
+    if knowledge is not None:
+        content["knowledge"] = knowledge
     described = json.dumps({**content, "fingerprint": _fingerprint(content, flat)})
     safetensors.save_file(flat, path, {DESCRIPTION: described})
 
@@ -185,7 +199,7 @@ def read_head(path: str | Path, model: ModelConfig) -> Head:
     own = {name: flat[f"head.{name}"] for name in arrays}
     params = {"special_embedding": flat["special_embedding"], "head": own}
     notice = None if given else f"{path}: has no fingerprint, so that damage would not be noticed"
-    return Head(task, shape, content["backbone"], params, notice)
+    return Head(task, shape, content["backbone"], content.get("knowledge"), params, notice)
 
 
 def _shape(content: Mapping[str, Any], where: str) -> HeadShape:
@@ -196,6 +210,7 @@ def _shape(content: Mapping[str, Any], where: str) -> HeadShape:
         fields = json.loads(content["shape"])
         older = {"head_width": fields.pop("width"), "head_norm": fields.pop("norm")}
         section = {"pooling": fields.pop("pooling"), **older, **fields}
+        section["knowledge"] = content.get("knowledge")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{where}: is damaged (the head's shape: {error})") from error
     return read_shape(section, where)

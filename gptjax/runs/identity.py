@@ -153,6 +153,7 @@ def check(folder: RunFolder, name: str, found: Collection[str], now: Values | No
 def other(folder: RunFolder, name: str, stored: str | None, now: Values | None = None) -> UserError:
     """The refusal of a run whose ``name`` is another than what it recorded."""
     files = {"model": folder.config, "tokenizer": folder.tokenizer, "task": folder.config}
+    files["knowledge"] = folder.knowledge
     if folder.task_file.exists():
         files["task"] = folder.task_file
     return UserError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from gptjax.data.knowledge.table import Knowledge, digest_of
 from gptjax.data.tasks.task import Task
 from gptjax.data.tokenizers.tokenizer import Mode, ModeConfig, Tokenizer
 from gptjax.errors import UserError
@@ -20,6 +21,7 @@ from gptjax.models.task_head import USUAL, HeadShape
 from gptjax.runs import identity, published
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import backbone_fingerprint, head_config, read_head, write_head
+from gptjax.runs.knowledge import beside_head, own_knowledge
 from gptjax.runs.own_config import load_config, load_head_shape, load_task, read_table
 from gptjax.runs.published import is_published
 from gptjax.runs.train import say
@@ -41,6 +43,7 @@ class Run:
         task: what it was fine-tuned on, or None.
         head: the shape of its task head.
         source: what it was opened by: a run folder, openai:FOLDER, hf:ID_OR_FOLDER or elmo:FOLDER.
+        knowledge: the relations of words that it reads, if it does.
     """
 
     folder: RunFolder
@@ -52,6 +55,7 @@ class Run:
     task: Task | None = None
     head: HeadShape = USUAL
     source: str = ""
+    knowledge: Knowledge | None = None
 
     @property
     def backbone(self) -> Any:
@@ -156,9 +160,10 @@ def _load_own(
         say(f"notice: {notice}")
     task = load_task(folder.path)
     tokenizer = identity.open_tokenizer(folder, mode)
-    learnt, head = lm(model), USUAL
+    learnt, head, knowledge = lm(model), USUAL, None
     if task is not None:
         head = load_head_shape(folder.path)
+        knowledge = own_knowledge(folder) if head.knowledge else None
         learnt = objective.task(model, head_config(task, shape=head)).objective
     target = jax.eval_shape(learnt.init, jax.random.key(0))
     recorded = identity.recorded(folder)
@@ -178,7 +183,8 @@ def _load_own(
         )
     except OtherError as error:
         raise identity.other(folder, error.name, error.stored, model.shape()) from None
-    return Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task, head)
+    found = Run(folder, model, tokenizer, params, step, f"{kind}/{step}", task, head)
+    return replace(found, knowledge=knowledge)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +229,9 @@ class Reading(Opening):
 def save_head(run: Run) -> None:
     """Write a fine-tuned run's task head apart from its backbone, with its task."""
     assert run.task is not None
-    write_head(run.folder.head, run.task, run.backbone, run.params["adapter"], run.head)
+    knowledge = digest_of(run.folder.knowledge) if run.head.knowledge else None
+    adapter = run.params["adapter"]
+    write_head(run.folder.head, run.task, run.backbone, adapter, run.head, knowledge)
 
 
 def attach_head(run: Run, path: str | Path) -> Run:
@@ -238,4 +246,5 @@ def attach_head(run: Run, path: str | Path) -> Run:
     if head.notice:
         say(f"notice: {head.notice}")
     params = {"backbone": run.backbone, "adapter": head.params}
-    return replace(run, params=params, task=head.task, head=head.shape)
+    knowledge = beside_head(Path(path), head.knowledge)
+    return replace(run, params=params, task=head.task, head=head.shape, knowledge=knowledge)

@@ -18,10 +18,14 @@ from gptjax.runs.head import read_shape
 from gptjax.runs.published import is_published
 
 T = TypeVar("T")
+VECTORS = "vectors:"
+"""Before a file of vectors, or a run whose table is meant: `gptjax import` makes a run of it."""
 
 
 def read_table(path: str | Path) -> Mapping[str, Any]:
     """The config.toml of a run folder, as a table; a UserError where there is no run."""
+    if str(path).startswith(VECTORS):
+        raise UserError(f"{path}: is no run yet; `gptjax import` makes one of it")
     folder = RunFolder(Path(path))
     if seeds := folder.seeds():
         raise UserError(f"{path}: holds several seeds; name one of them, such as {seeds[0].path}")

@@ -13,7 +13,8 @@ from gptjax.data.tokenizers.words import WordTokenizer
 from gptjax.errors import UserError
 from gptjax.models.backbone import init_backbone, with_vocabulary
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import TaskHeadConfig, init_task_head, transfer
+from gptjax.models.task_head import TaskHeadConfig, init_task_head
+from gptjax.models.transfer import transfer
 from gptjax.runs import identity
 from gptjax.runs import open as runs
 from gptjax.runs.folder import RunFolder

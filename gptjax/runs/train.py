@@ -48,7 +48,7 @@ Outcome = TypeVar("Outcome")
 # Settings that may differ from process to process. Most name files, whose content is compared.
 LOCAL = {
     *("config", "out", "init", "like", "tokenizer", "vocabulary.tokenizer", "task.name"),
-    *("corpus.data", "corpus.validation", "corpus.cache", "task.data"),
+    *("corpus.data", "corpus.validation", "corpus.cache", "task.data", "task.knowledge"),
     *("distributed.coordinator", "distributed.process_id"),
 }
 

@@ -199,7 +199,7 @@ def test_commands_and_options_exist(path):
         assert command in COMMANDS, f"gptjax {command}: no such command"
         known = options_of(command)
         for option in re.findall(r"(?:^|[\s\"])(--[a-z][\w.-]*)", words):
-            plain = re.sub(r"^--no-", "--", option)
+            plain = re.sub(r"^--([\w.-]*\.)?no-", r"--\1", option)
             assert known is None or plain in known, f"gptjax {command} {option}: no such option"
 
 

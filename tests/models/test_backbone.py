@@ -19,6 +19,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.family import Family
 from gptjax.models.lstm_config import LSTMConfig
+from gptjax.models.flops import flops_per_token
 from gptjax.models.task_head import TaskHeadConfig
 from gptjax.models.transformer import TransformerConfig
 
@@ -315,9 +316,9 @@ def test_the_flops_of_gpt1_are_those_of_the_formula():
     layers, width, vocabulary, context = 12, 768, 40478, 512
     weights = layers * (4 * width**2 + 2 * width * 4 * width)
     scores, table = 12 * layers * width * context, vocabulary * width
-    assert backbone.flops_per_token(config) == 6 * (weights + table) + scores
-    assert backbone.flops_per_token(config, attention=False) == 6 * (weights + table)
-    assert backbone.flops_per_token(config, output=False) == 6 * weights + scores
+    assert flops_per_token(config) == 6 * (weights + table) + scores
+    assert flops_per_token(config, attention=False) == 6 * (weights + table)
+    assert flops_per_token(config, output=False) == 6 * weights + scores
     lstm = ModelConfig(kind="lstm", vocabulary_size=30, context_length=8, num_layers=1, width=8)
     cell = 4 * 8 * (8 + 8) + 8 * 8  # inputs, recurrent, projection
-    assert backbone.flops_per_token(lstm) == 6 * (cell + 30 * 8)
+    assert flops_per_token(lstm) == 6 * (cell + 30 * 8)

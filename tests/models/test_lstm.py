@@ -15,7 +15,10 @@ from gptjax.models import objective
 from gptjax.models.backbone import empty_cache, make_backbone
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
-from gptjax.models.task_head import TaskHeadConfig, transfer
+from gptjax.models.lstm_recurrence import recurrence
+from gptjax.models.recurrent import nothing
+from gptjax.models.task_head import TaskHeadConfig
+from gptjax.models.transfer import transfer
 from gptjax.models.transformer import Transformer
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -178,3 +181,26 @@ def test_the_kind_of_a_config_is_the_kind_of_the_module():
 def test_settings_of_the_other_backbone_are_refused(change):
     with pytest.raises(UserError, match="units" if "kind" in change else next(iter(change))):
         from_table(ModelConfig, {**to_table(TINY), **change}, where="a file")
+
+
+def test_from_the_last_position_to_the_first_is_as_with_everything_turned():
+    """States, what is remembered then, and all gradients, with padding in between."""
+    rng = np.random.default_rng(0)
+    gates, kernel, weigh = (
+        jnp.asarray(rng.normal(0, 0.5, size), jnp.float32)
+        for size in ((3, 5, 16), (4, 16), (3, 5, 4))
+    )
+    mask = jnp.asarray(rng.random((3, 5)) < 0.7)
+
+    def loss(turned, gates, kernel):
+        order = slice(None, None, -1) if turned else slice(None)
+        given = (gates[:, order], kernel, mask[:, order], None, nothing(3, 4), 0.5, not turned)
+        hidden, carry = recurrence(*given)
+        hidden = hidden[:, order]
+        return (weigh * hidden).sum() + jnp.sin(carry.cell).sum(), hidden
+
+    found, expected = (
+        jax.jit(jax.value_and_grad(partial(loss, turned), (0, 1), has_aux=True))(gates, kernel)
+        for turned in (False, True)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)

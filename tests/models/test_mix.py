@@ -17,7 +17,8 @@ from gptjax.models import objective
 from gptjax.models.backbone import layer_states, with_rows
 from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.mix import mix_penalty, scalar_mix
-from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays, maps_only
+from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays
+from gptjax.models.transfer import maps_only
 from gptjax.runs.head import read_shape
 from gptjax.runs.head_options import HeadOptions
 

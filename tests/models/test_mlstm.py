@@ -20,7 +20,8 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.mlstm import MLSTMConfig
 from gptjax.models.recurrent import Carry, nothing
-from gptjax.models.task_head import TaskHeadConfig, transfer
+from gptjax.models.task_head import TaskHeadConfig
+from gptjax.models.transfer import transfer
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 SIZES = {"vocabulary_size": 50, "context_length": 16, "units": 10, "embedding_width": 6}

@@ -13,7 +13,8 @@ from test_task_head import CONFIG, log_softmax, make_batch, make_params
 
 from gptjax.models import objective
 from gptjax.models.pooling import pool, pooled_width
-from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays, head_only, maps_only
+from gptjax.models.task_head import HeadShape, TaskHeadConfig, head_arrays
+from gptjax.models.transfer import head_only, maps_only
 
 SHARED = os.environ.get("GPTJAX_SHARED")
 

@@ -13,7 +13,8 @@ from gptjax.errors import UserError
 from gptjax.models import objective
 from gptjax.models.backbone import init_backbone
 from gptjax.models.config import ModelConfig
-from gptjax.models.task_head import TaskHeadConfig, head_only, init_task_head, transfer
+from gptjax.models.task_head import TaskHeadConfig, init_task_head
+from gptjax.models.transfer import head_only, transfer
 
 CONFIG = ModelConfig(
     vocabulary_size=40,

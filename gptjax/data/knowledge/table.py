@@ -7,9 +7,10 @@ A folder with two packed tables, whose bytes depend on their content alone:
 """
 
 import gzip
+import hashlib
 import io
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +24,6 @@ from gptjax.errors import UserError
 from gptjax.files import make_folder, read_bytes
 
 PAIRS, LEMMAS = "pairs.tsv.gz", "lemmas.tsv.gz"
-# Pairs whose relations are remembered; most texts have the same words.
-MOST_PAIRS = 1_000_000
 HEADER = ("word1", "word2", *NAMES)
 
 
@@ -43,38 +42,64 @@ class Knowledge:
     def relations(self, first: str, second: str) -> Relations:
         """The relations of two words as they stand in texts: the most that is said of any of
         their base forms."""
-        key = (first, second)
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) > MOST_PAIRS:
-                self._known.clear()
-            found = self._known[key] = self._relations(first, second)
-        return found
+        for _, _, values in self.related([first], [second]):
+            return values
+        return NONE
+
+    def related(
+        self, first: Sequence[str], second: Sequence[str]
+    ) -> Iterator[tuple[int, int, Relations]]:
+        """The places of words that are related, among some words and among others, and how."""
+        forms = [self.base_forms(word) for word in second]
+        there = {form for own in forms for form in own}
+        for row, word in enumerate(first):
+            partners = self._partners(word)
+            if partners.keys().isdisjoint(there):
+                continue
+            for column, own in enumerate(forms):
+                if found := [partners[form] for form in own if form in partners]:
+                    yield row, column, _most(found)
 
     def between(
         self, first: Sequence[str], second: Sequence[str]
     ) -> Float32[np.ndarray, "m n relations"]:
         """`relations` of each of m words with each of n others."""
         found = np.zeros((len(first), len(second), len(NAMES)), np.float32)
-        for row, one in enumerate(first):
-            for column, other in enumerate(second):
-                values = self.relations(one, other)
-                if values is not NONE:
-                    found[row, column] = values
+        for row, column, values in self.related(first, second):
+            found[row, column] = values
+        return found
+
+    def _partners(self, word: str) -> Mapping[str, Relations]:
+        """The base forms that a word has a relation to, and which."""
+        forms = self.base_forms(word)
+        if len(forms) < 2:
+            return self._beside.get(forms[0], {}) if forms else {}
+        found = self._joined.get(word)
+        if found is None:
+            several = [self._beside[form] for form in forms]
+            others = dict.fromkeys(other for one in several for other in one)
+            found = self._joined[word] = {
+                other: _most([one[other] for one in several if other in one]) for other in others
+            }
         return found
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str], Relations]:
+    def _beside(self) -> dict[str, dict[str, Relations]]:
+        """The pairs by their first word; each base form is beside itself, too."""
+        found = {form: {form: ITSELF} for forms in self.lemmas.values() for form in forms}
+        for (first, second), values in self.pairs.items():
+            found.setdefault(first, {})[second] = values
+        return found
+
+    @cached_property
+    def _joined(self) -> dict[str, dict[str, Relations]]:
+        """What `_partners` has found of words with several base forms."""
         return {}
 
-    def _relations(self, first: str, second: str) -> Relations:
-        values = [
-            ITSELF if one == other else self.pairs.get((one, other), NONE)
-            for one in self.base_forms(first)
-            for other in self.base_forms(second)
-        ]
-        most = Relations(*map(max, zip(NONE, *values, strict=True)))
-        return NONE if most == NONE else most
+
+def _most(several: Sequence[Relations]) -> Relations:
+    """The highest value of each relation."""
+    return several[0] if len(several) == 1 else Relations(*map(max, *several))
 
 
 def write_knowledge(knowledge: Knowledge, folder: Path) -> None:
@@ -99,21 +124,38 @@ def read_knowledge(folder: Path) -> Knowledge:
     return Knowledge(read_pairs(folder / PAIRS), read_lemmas(folder / LEMMAS))
 
 
+def digest_of(folder: Path) -> str:
+    """sha256 (hex) of the bytes of both tables; a UserError where one is not there."""
+    digest = hashlib.sha256()
+    for name in (PAIRS, LEMMAS):
+        content = read_bytes(folder / name, "table of knowledge")
+        digest.update(f"{name} {len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
 def read_pairs(file: Path) -> Pairs:
     """A table of pairs, packed or not."""
     rows = _read(file, len(HEADER))
     if next(rows, None) != list(HEADER):
         raise UserError(f"{file}: does not begin with the columns {' '.join(HEADER)}")
     pairs: Pairs = {}
-    for number, (first, second, *values) in enumerate(rows, 2):
-        try:
-            found = Relations(*map(float, values))
-        except ValueError:
-            found = NONE
-        if not all(0 <= value <= 1 for value in found) or found == NONE:
-            raise UserError(f"{file}, line {number:,}: its values are not from 0 to 1, or all 0")
+    known: dict[tuple[str, ...], Relations] = {}  # most values are those of other pairs, too
+    for number, (first, second, *numbers) in enumerate(rows, 2):
+        found = known.get(values := tuple(numbers))
+        if found is None:
+            found = known[values] = _values(values, f"{file}, line {number:,}")
         pairs[first, second] = found
     return pairs
+
+
+def _values(numbers: Sequence[str], where: str) -> Relations:
+    try:
+        found = Relations(*map(float, numbers))
+    except ValueError:
+        found = NONE
+    if not all(0 <= value <= 1 for value in found) or found == NONE:
+        raise UserError(f"{where}: its values are not from 0 to 1, or all 0")
+    return found
 
 
 def read_lemmas(file: Path) -> dict[str, list[str]]:

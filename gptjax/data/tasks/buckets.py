@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from gptjax.batch import Batch
 from gptjax.data.tasks.formats import Sequences
+from gptjax.data.tasks.related import spread_knowledge, spread_words
 from gptjax.data.tasks.splits import Example, targets_of
 from gptjax.data.tasks.task import Task
 
@@ -47,7 +48,8 @@ class Bucketed:
     float32 [B, C], weights float32 [B]; T is the bucket's length. Of a choice K is C, and of an
     option that an example lacks lm_weights and extract are 0: no sequence ends there. What lies in
     an epoch's batches and their order depend on (seed, epoch) only. The last batch is filled up
-    with rows of weight 0.
+    with rows of weight 0. Where the sequences' words were looked up, batches have knowledge float32
+    [B, T, T, 5] and words int32 [B, K, T].
     """
 
     sequences: Sequence[Sequences]  # of each example, K of them
@@ -107,7 +109,13 @@ class Bucketed:
         states = None
         if self.states is not None:
             states = self.states.batch(members, self._width, length)
-        return Batch(tokens, weights, extract, targets, weights=counts, states=states)
+        batch = Batch(tokens, weights, extract, targets, weights=counts, states=states)
+        if self.sequences[0].related is None:
+            return batch
+        found = [(int(row), self.sequences[members[row]]) for row in np.flatnonzero(present)]
+        related = [(row, one.related) for row, one in found if one.related is not None]
+        knowledge, words = spread_knowledge(related, shape), spread_words(related, shape)
+        return batch._replace(knowledge=knowledge, words=words)
 
     def members(self, epoch: int, index: int) -> Int[np.ndarray, " _"]:
         """Numbers of the examples of a batch, row by row; fewer than B in the last one."""

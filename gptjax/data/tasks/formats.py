@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from gptjax.data.knowledge.table import Knowledge
+from gptjax.data.tasks.related import Related, Words
 from gptjax.data.tasks.splits import Example
 from gptjax.data.tasks.task import Format, Task
 from gptjax.data.tokenizers.tokenizer import Tokenizer
@@ -32,11 +34,16 @@ class Specials(NamedTuple):
         return cls(size, size + 1, size + 2)
 
 
+NO_WORDS = Specials(-1, -1, -1)
+"""In the place of the special tokens, where words are numbered."""
+
+
 class Sequences(NamedTuple):
     """One example, ready to be padded."""
 
     tokens: tuple[Ids, ...]  # K arrays int32 [n_k], each from start to extract
     truncated: bool  # whether some text was cut to fit
+    related: Related | None = None  # what is known of their words; None: nothing was looked up
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -66,6 +73,13 @@ def similarity(parts: Sequence[Ids], specials: Specials, context_length: int) ->
     one = _sequence(specials, [first[:a]], second[:b])
     other = _sequence(specials, [second[:b]], first[:a])
     return Sequences((one, other), a < len(first) or b < len(second))
+
+
+def apart(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
+    """start text extract, for each of two texts: for models that compare two sequences."""
+    lengths = [min(len(text), context_length - 2) for text in parts]
+    tokens = [_sequence(specials, [text[:n]]) for text, n in zip(parts, lengths, strict=True)]
+    return Sequences(tuple(tokens), lengths != [len(text) for text in parts])
 
 
 def choice(parts: Sequence[Ids], specials: Specials, context_length: int) -> Sequences:
@@ -133,9 +147,23 @@ class EncodedExamples(NamedTuple):
 
 
 def encode(
-    examples: Sequence[Example], task: Task, tokenizer: Tokenizer, context_length: int
+    examples: Sequence[Example],
+    task: Task,
+    tokenizer: Tokenizer,
+    context_length: int,
+    *,
+    separate: bool = False,
+    knowledge: Knowledge | None = None,
 ) -> EncodedExamples:
     """Tokenize and transform examples; a text that occurs several times is encoded once.
+
+    Args:
+        examples: of one split.
+        task: theirs.
+        tokenizer: the model's.
+        context_length: the most tokens of a sequence.
+        separate: whether the two texts of an example are sequences of their own (`apart`).
+        knowledge: what is known of words; of examples with two texts in one order.
 
     Raises:
         UserError: the context is too short for the special tokens and some text.
@@ -147,9 +175,17 @@ def encode(
     specials = Specials.after(tokenizer.size)
     texts = list(dict.fromkeys(text for example in examples for text in example.texts))
     ids = dict(zip(texts, tokenizer.encode(texts), strict=True))
-    transform = TRANSFORMATIONS[task.format]
+    transform = apart if separate else TRANSFORMATIONS[task.format]
     sequences = [
         transform([ids[text] for text in example.texts], specials, context_length)
         for example in examples
     ]
+    if knowledge is not None:
+        words = Words(tokenizer, texts)
+        for number, example in enumerate(examples):
+            first, second = example.texts
+            # The numbers of the words go the way of the tokens.
+            moved = transform(words.numbered(first, second), NO_WORDS, context_length).tokens
+            related = words.related(first, second, moved, knowledge)
+            sequences[number] = sequences[number]._replace(related=related)
     return EncodedExamples(sequences, sum(item.truncated for item in sequences))

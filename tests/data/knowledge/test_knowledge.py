@@ -4,13 +4,12 @@ import gzip
 import json
 import os
 import shutil
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gptjax.data.knowledge import table
 from gptjax.data.knowledge.lemmas import base_forms, find_lemmas
 from gptjax.data.knowledge.relations import ITSELF, NAMES, NONE, Relations, find_pairs
 from gptjax.data.knowledge.table import (
@@ -234,14 +233,28 @@ def test_words_are_looked_up_by_all_their_base_forms(made, pairs):
     assert not found[2].any()
 
 
-def test_what_is_remembered_is_bounded(monkeypatch, pairs):
-    monkeypatch.setattr(table, "MOST_PAIRS", 3)
-    words = ["dog", "hound", "poodle", "cat", "animal"]
-    knowledge = Knowledge(pairs, {word: [word] for word in words})
-    found = knowledge.between(words, words)
-    assert len(knowledge._known) <= 4
-    np.testing.assert_array_equal(found, Knowledge(pairs, knowledge.lemmas).between(words, words))
-    assert found[2, 0, 0] == 7 / 8
+def test_of_several_base_forms_each_relation_has_its_highest_value(pairs):
+    """Worked out pair by pair."""
+    words = sorted({word for pair in pairs for word in pair})
+    lemmas = {f"{one}+{other}": [one, other] for one, other in pairwise(words)}
+    lemmas |= {word: [word] for word in words[::2]} | {"none": []}
+    knowledge = Knowledge(pairs, lemmas)
+
+    def slowly(first, second):
+        values = [
+            ITSELF if one == other else pairs.get((one, other), NONE)
+            for one in knowledge.base_forms(first)
+            for other in knowledge.base_forms(second)
+        ]
+        return Relations(*map(max, zip(NONE, *values, strict=True)))
+
+    asked = [*lemmas, "unknown"]
+    found = knowledge.between(asked, asked)
+    for (row, one), (column, other) in product(enumerate(asked), enumerate(asked)):
+        assert tuple(found[row, column]) == slowly(one, other), (one, other)
+        assert knowledge.relations(one, other) == slowly(one, other)
+    places = [(row, column) for row, column, _ in knowledge.related(asked, asked)]
+    assert places == [*zip(*found.any(-1).nonzero(), strict=True)]
 
 
 def test_the_tables_round_trip_with_the_same_bytes(tmp_path, made, pairs):

@@ -21,6 +21,7 @@ from gptjax.commands.sweep import run_sweep
 from gptjax.data.text.sources import open_source
 from gptjax.errors import UserError
 from gptjax.models import backbone
+from gptjax.models.flops import flops_per_token
 from gptjax.runs.own_config import load_config, read_table
 from gptjax.runs.results import LanguageModelling, read_as
 from gptjax.runs.sweep_results import SweepPoint
@@ -43,7 +44,7 @@ class Trained:
         perplexity: on its validation text, of its own tokens.
         bits_per_byte: of the same text, which compares all tokenizers; None of an autoencoder.
         weights: the parameters of its layers, without those of embeddings and output.
-        petaflops: of its training, by `gptjax.models.backbone.flops_per_token`.
+        petaflops: of its training, by `gptjax.models.flops.flops_per_token`.
         cpu: seconds.
     """
 
@@ -137,7 +138,7 @@ def _measured(run: Path, rate: float, cpu: float) -> Trained:
         perplexity=results.metrics[name],
         bits_per_byte=results.metrics.get("bits_per_byte"),
         weights=weights_of(params),
-        petaflops=backbone.flops_per_token(model) * tokens / 1e15,
+        petaflops=flops_per_token(model) * tokens / 1e15,
         cpu=cpu,
     )
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "knowledge": "what WordNet says of the words of a task",
     "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",
+    "serve": "answer over HTTP, as OpenAI's clients ask, too",
     "import": "make a run of OpenAI's or the hub's weights",
     "export": "give a model to the hub's tools, or in OpenAI's format",
     "completion": "let the shell complete commands and options",

@@ -16,7 +16,7 @@ FLOORS = [
     {"interchange"},
     {"runs"},
     {"evaluation"},
-    {"report"},
+    {"report", "serving"},
     {"sweeps"},
     {"commands"},
     {"cli", "calls"},

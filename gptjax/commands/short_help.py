@@ -76,6 +76,16 @@ HELP: Mapping[str, Short] = {
         ("--wordnet", "--task", "--data", "--also", "--out", "--lemmas", "--min-count"),
         ("gptjax knowledge --wordnet /usr/share/wordnet --task snli --data path/to/snli",),
     ),
+    "serve": Short(
+        (
+            *("--run", "--host", "--port", "--token", "--name", "--batch-size", "--max-rows"),
+            *("--max-queue", "--timeout", "--checkpoint"),
+        ),
+        (
+            "gptjax serve --run runs/finetune/sst2/tiny",
+            "GPTJAX_SERVE_TOKEN=secret gptjax serve --run runs/pretrain/tiny --host 0.0.0.0",
+        ),
+    ),
     "sweep": Short((), ("gptjax sweep sweep.toml --jobs 2",)),
     "compare": Short((), ("gptjax compare runs/finetune/sst2/a runs/finetune/sst2/b",)),
     "report": Short((), ("gptjax report --runs runs --out report.html",)),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gptjax.data.tasks.buckets import width_of
 from gptjax.data.tasks.examples import to_split
 from gptjax.data.tasks.formats import encode
 from gptjax.data.tasks.splits import Example
@@ -19,7 +20,7 @@ from gptjax.errors import UserError
 from gptjax.evaluation.given_rows import ADVICE, rows_of
 from gptjax.evaluation.held_units import Unit
 from gptjax.evaluation.inspection import Inspection
-from gptjax.evaluation.task_scores import predict_split
+from gptjax.evaluation.task_scores import SplitScores, predict_split
 from gptjax.evaluation.writing import write
 from gptjax.models.backbone import make_backbone, with_rows
 from gptjax.models.config import ModelConfig
@@ -63,21 +64,18 @@ class Model(Inspection):
         """
         if isinstance(rows, str | Mapping):
             return self.predict([rows], batch_size)[0]
-        task, examples = self._examples(rows)
-        if not examples:
-            return []
-        scores = predict_split(self, examples, batch_size)
-        names, scored = class_names(task), task.scores is not None
-        answers: list[dict[str, Any]] = []
-        predictions = scores.predicted.tolist()
-        for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
-            answer = predicted if scored else task.labels[int(predicted)]
-            by_name = dict(zip(names, map(float, probabilities), strict=True))
-            answers.append({"prediction": answer, "probabilities": by_name})
-        return answers
+        task, examples = self.examples(rows)
+        return answers_of(task, predict_split(self, examples, batch_size)) if examples else []
 
-    def _examples(self, rows: Any) -> tuple[Task, Sequence[Example]]:
-        """The task, and given rows as its examples."""
+    def examples(self, rows: Any) -> tuple[Task, Sequence[Example]]:
+        """The task of a fine-tuned run, and rows as its examples.
+
+        Args:
+            rows: several, as of `predict`.
+
+        Raises:
+            UserError: as of `predict`.
+        """
         if self.task is None:
             path = self.folder.path
             raise UserError(f"{path}: a pre-trained run has no task; fine-tune it first")
@@ -120,11 +118,11 @@ class Model(Inspection):
             sequence of its own, two rows, and of a choice a row for each option; an option that is
             missing is a row of zeros.
         """
-        task, examples = self._examples(rows)
+        task, examples = self.examples(rows)
         apart = self.head.separate
         context = self.model.context_length
         encoded = encode(examples, task, self.tokenizer, context, separate=apart)
-        each, none = self._sequences_of_an_example(task), np.zeros(0, np.int32)
+        each, none = width_of(task, apart), np.zeros(0, np.int32)
         found = [
             ids
             for example in encoded.sequences
@@ -162,7 +160,7 @@ class Model(Inspection):
             )
         size = self.model.vocabulary_size
         head = head_config(self.task, fewer=self.task.format == "choice", shape=self.head)
-        each = self._sequences_of_an_example(self.task)
+        each = width_of(self.task, self.head.separate)
         tokens = jnp.asarray(tokens).reshape(-1, each, tokens.shape[-1])
         states = jnp.asarray(states)
         if (states.ndim == 4) != self.head.mix:
@@ -172,11 +170,6 @@ class Model(Inspection):
         extract = (tokens == size + NUM_SPECIALS - 1).argmax(-1)
         own = is_text(tokens, extract, size)
         return task_logits(self.params["adapter"]["head"], states, own, extract, head)
-
-    def _sequences_of_an_example(self, task: Task) -> int:
-        if self.head.separate:
-            return 2
-        return {"similarity": 2, "choice": task.num_classes}.get(task.format, 1)
 
     def generate(
         self,
@@ -240,6 +233,17 @@ class Model(Inspection):
         for _, added, _ in write(self, prompt, **{"max_tokens": 100, **options}):
             if added:
                 yield added
+
+
+def answers_of(task: Task, scores: SplitScores) -> list[dict[str, Any]]:
+    """The ``prediction`` and the ``probabilities`` of each example, as of `Model.predict`."""
+    names, answers = class_names(task), []
+    predictions = scores.predicted.tolist()
+    for predicted, probabilities in zip(predictions, scores.probabilities, strict=True):
+        answer = predicted if task.scores is not None else task.labels[int(predicted)]
+        by_name = dict(zip(names, map(float, probabilities), strict=True))
+        answers.append({"prediction": answer, "probabilities": by_name})
+    return answers
 
 
 def load(

@@ -44,18 +44,35 @@ class TokenScores(NamedTuple):
     likeliest: np.ndarray
 
 
-class _Window(NamedTuple):
-    owner: int
+class Window(NamedTuple):
+    """Tokens that are read together, and how many of them, at the end, are scored."""
+
+    owner: int  # the number of its span
     tokens: np.ndarray
-    targets: int  # how many of them, at the end, are scored
+    targets: int
 
 
-class _SpanWindows:
-    """Windows of T + 1 tokens that score every target once, as `gptjax.batch.Batches`.
+def windows_of(spans: Sequence[Span], room: int) -> list[Window]:
+    """Windows of at most ``room`` + 1 tokens that score every target once.
 
     A target that fits is scored in one window, with as much of the end of its context as there is
     room for; of a longer one the windows do not overlap.
     """
+    found = []
+    for owner, span in enumerate(spans):
+        count = len(span.target)
+        whole = np.concatenate([span.context, span.target])
+        if 0 < count <= room:
+            found.append(Window(owner, whole[-room - 1 :], count))
+            continue
+        for begin in range(0, count, room):
+            tokens = whole[len(span.context) - 1 + begin :][: room + 1]
+            found.append(Window(owner, tokens, len(tokens) - 1))
+    return found
+
+
+class _SpanWindows:
+    """The windows of some spans, of T + 1 tokens, as `gptjax.batch.Batches`."""
 
     def __init__(self, spans: Sequence[Span], context: int, batch: int) -> None:
         self.batch_size = batch
@@ -63,16 +80,7 @@ class _SpanWindows:
         # Coarse, so that other texts probably have a shape that is compiled already.
         room = min(context, -(-max(longest, 1) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
         self._length = room + 1
-        self.windows: list[_Window] = []
-        for owner, span in enumerate(spans):
-            count = len(span.target)
-            whole = np.concatenate([span.context, span.target])
-            if 0 < count <= room:
-                self.windows.append(_Window(owner, whole[-self._length :], count))
-                continue
-            for begin in range(0, count, room):
-                tokens = whole[len(span.context) - 1 + begin :][: self._length]
-                self.windows.append(_Window(owner, tokens, len(tokens) - 1))
+        self.windows = windows_of(spans, room)
 
     def __len__(self) -> int:
         return -(-len(self.windows) // self.batch_size)

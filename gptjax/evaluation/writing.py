@@ -26,14 +26,19 @@ class Text:
         tokenizer: of the tokens.
         prompt: its tokens.
         stops: the added text ends before the first of these that is complete; none is empty.
+        echo: whether the text of the prompt is given, too. A character that its tokens only begin
+            belongs to what is added.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str], echo: bool = True
+    ) -> None:
         self._tokenizer, self._stops = tokenizer, stops
         self._ids = list(prompt)
-        self._begin = len(tokenizer.decode(prompt))  # of the added text
-        self.given = 0  # characters
-        self.ended = False
+        before = tokenizer.decode(prompt)
+        self._begin = len(before)  # of the added text
+        self.given = 0 if echo else len(self._complete(before))  # characters
+        self.ended = self.stopped = False  # the second at a stop text
 
     def add(self, tokens: Sequence[int], last: bool = False) -> str:
         """What these tokens make certain; ``last`` if no more follow."""
@@ -43,7 +48,7 @@ class Text:
             whole = self._complete(whole)
         certain = len(whole)
         if (at := _first(whole, self._begin, self._stops)) is not None:
-            certain, self.ended = at, True
+            certain, self.ended, self.stopped = at, True, True
         elif not last:
             certain -= _begun(whole[self._begin :], self._stops)
         self.ended = self.ended or last

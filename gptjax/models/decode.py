@@ -14,6 +14,7 @@ from gptjax.models.backbone import empty_cache, extend
 from gptjax.models.backbone import logits as logits_of
 from gptjax.models.cells import Held, hold
 from gptjax.models.config import ModelConfig
+from gptjax.models.draws import draw
 
 MOST_TOKENS = 10_000_000
 MOST_SAMPLES = 100_000
@@ -267,50 +268,6 @@ def _draw_until(
 
     found: _State = jax.lax.while_loop(lambda s: (s.drawn < until) & ~s.done.all(), step, state)
     return found
-
-
-def draw(
-    logits: Float[Array, "B V"],
-    key: Key[Array, ""],
-    temperature: Float[Array, ""],
-    top_k: Int[Array, ""],
-    top_p: Float[Array, ""],
-) -> Int[Array, " B"]:
-    """Draw a token from each row of logits; the options are those of ``generate``.
-
-    Top-k acts first, and top-p on what it left (nucleus sampling, Holtzman et al. 2020). Tokens
-    as probable as the last one that fits are kept too.
-    """
-
-    def truncate(logits: Array) -> Array:
-        ordered = -jnp.sort(-logits, axis=-1)
-        rank = jnp.arange(ordered.shape[-1])[None]
-        limit = jnp.where(top_k > 0, top_k, ordered.shape[-1])
-        ordered = jnp.where(rank < limit, ordered, -jnp.inf)
-        probabilities = jax.nn.softmax(ordered, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        kept = (before < top_p) & (rank < limit)
-        least = jnp.where(kept, ordered, jnp.inf).min(-1, keepdims=True)
-        return jnp.where(logits >= least, logits, -jnp.inf)
-
-    def drawn(logits: Array) -> Array:
-        scaled = logits / temperature
-        scaled = jax.lax.cond((top_k > 0) | (top_p < 1), truncate, lambda x: x, scaled)
-        # As jax.random.categorical draws.
-        return largest(scaled + jax.random.gumbel(key, scaled.shape, scaled.dtype))
-
-    token: Array = jax.lax.cond(temperature > 0, drawn, largest, logits)
-    return token
-
-
-def largest(x: Float[Array, "B V"]) -> Int[Array, " B"]:
-    """The place of each row's largest number, the first of equal ones, as `jnp.argmax`.
-
-    Written as two reductions, which XLA's CPU compiler vectorises. It does not vectorise an argmax.
-    """
-    places = jnp.arange(x.shape[-1], dtype=jnp.int32)[None]
-    found = jnp.where(x == x.max(-1, keepdims=True), places, x.shape[-1] - 1)
-    return found.min(-1)
 
 
 def _check(

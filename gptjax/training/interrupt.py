@@ -71,11 +71,12 @@ class StopRequest:
 
     Args:
         doing: what is done upon the first one, as "saving step 7"; None quits at once.
+        again: what a second one does.
     """
 
-    def __init__(self, doing: Callable[[], str | None]) -> None:
+    def __init__(self, doing: Callable[[], str | None], again: str = ONCE_MORE) -> None:
         self.requested = False
-        self._doing = doing
+        self._doing, self._again = doing, again
         self._presses = 0  # of Ctrl-C: a sweep's SIGTERM to a run may come in addition to one
         self._listener = _Listener(self._receive)
 
@@ -95,7 +96,7 @@ class StopRequest:
             if doing is None:
                 quit_at_once()
             self.requested = True
-            _say(f"{doing}; {ONCE_MORE}")
+            _say(f"{doing}; {self._again}")
 
 
 _ENDING = _Listener(lambda number: quit_at_once())

@@ -74,6 +74,21 @@ def test_a_character_waits_for_its_bytes(tokenizer):
     assert "".join(given(tokenizer, [], ids[:2], [], [1])) == tokenizer.decode(ids[:2]) != ""
 
 
+def test_without_echo_only_what_is_added_is_given(tokenizer):
+    """A character that the prompt only begins belongs to what is added."""
+    ids = tokenizer.encode(["the \U0001f600x"])[0].tolist()
+    for cut in range(len(ids) + 1):
+        text = Text(tokenizer, ids[:cut], [], echo=False)
+        added = text.add(ids[cut:-1]) + text.add(ids[-1:] if cut < len(ids) else [], last=True)
+        before = tokenizer.decode(ids[:cut]).rstrip("\ufffd")
+        assert before + added == tokenizer.decode(ids)
+        assert text.ended
+        assert not text.stopped
+    text = Text(tokenizer, ids[:2], ["x"], echo=False)
+    assert not text.add(ids[2:], last=True).endswith("x")
+    assert text.stopped
+
+
 def test_samples_are_shown_one_after_another(capsys):
     shown = []
 

@@ -13,7 +13,7 @@ from gptjax.commands.pretrain import PretrainConfig, from_table
 from gptjax.commands.sweep import run_sweep
 from gptjax.models.bilm_config import BiLMConfig
 from gptjax.models.config import ModelConfig
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.report import drawing, figures
 from gptjax.runs.folder import RunFolder, write_json
 from gptjax.training.stages import read_stages

@@ -18,8 +18,8 @@ from gptjax.models import backbone, objective
 from gptjax.models.config import ModelConfig
 from gptjax.models.decode import generate
 from gptjax.models.family import Family
-from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.flops import flops_per_token
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.models.task_head import TaskHeadConfig
 from gptjax.models.transformer import TransformerConfig
 

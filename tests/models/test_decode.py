@@ -9,7 +9,8 @@ from test_transformer import TINY, make, random_tokens, states
 
 from gptjax.errors import UserError
 from gptjax.models.backbone import empty_cache
-from gptjax.models.decode import draw, generate, largest, sample
+from gptjax.models.decode import generate, sample
+from gptjax.models.draws import draw, largest
 from gptjax.models.transformer import Transformer
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")

@@ -158,10 +158,15 @@ def tasks(tmp_path_factory):
     return folder
 
 
-def evaluate(model, tasks, names=tuple(TASKS)):
+def evaluate(model, tasks, names=tuple(TASKS), **more):
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
     return simple_evaluate(
-        model=model, tasks=list(names), task_manager=manager, bootstrap_iters=0, num_fewshot=0
+        model=model,
+        tasks=list(names),
+        task_manager=manager,
+        bootstrap_iters=0,
+        num_fewshot=0,
+        **more,
     )
 
 

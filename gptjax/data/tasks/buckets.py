@@ -90,18 +90,9 @@ class Bucketed:
         """Rows of the index-th batch of an epoch, as fresh numpy arrays (see `Batches`)."""
         length, members = self._planned(epoch)[index]
         members = np.pad(members, (0, self.batch_size - len(members)), constant_values=-1)[rows]
-        shape = (len(members), self._width, length)
-        tokens = np.zeros(shape, np.int32)
-        weights = np.zeros(shape, np.float32)
-        extract = np.zeros(shape[:2], np.int32)
         present = members >= 0
-        for row in np.flatnonzero(present):
-            for k, ids in enumerate(self.sequences[members[row]].tokens):
-                tokens[row, k, : len(ids)] = ids
-                # The auxiliary loss predicts all but the start token, which has no past;
-                # delimiter and extract count too, as in the released code.
-                weights[row, k, 1 : len(ids)] = 1
-                extract[row, k] = len(ids) - 1
+        own = [self.sequences[number] if number >= 0 else None for number in members]
+        tokens, weights, extract = padded(own, self._width, length)
         targets = np.where(present[:, None], self._targets[members], 0).astype(np.float32)
         counts = present.astype(np.float32)
         if self.weights is not None:
@@ -114,8 +105,8 @@ class Bucketed:
             return batch
         found = [(int(row), self.sequences[members[row]]) for row in np.flatnonzero(present)]
         related = [(row, one.related) for row, one in found if one.related is not None]
-        knowledge, words = spread_knowledge(related, shape), spread_words(related, shape)
-        return batch._replace(knowledge=knowledge, words=words)
+        knowledge = spread_knowledge(related, tokens.shape)
+        return batch._replace(knowledge=knowledge, words=spread_words(related, tokens.shape))
 
     def members(self, epoch: int, index: int) -> Int[np.ndarray, " _"]:
         """Numbers of the examples of a batch, row by row; fewer than B in the last one."""
@@ -180,6 +171,40 @@ class Bucketed:
         if self.shuffle:
             batches = [batches[i] for i in generator.permutation(len(batches))]
         return batches
+
+
+def width_of(task: Task, separate: bool = False) -> int:
+    """K, how many sequences a batch has room for in each example of a task.
+
+    ``separate`` says whether the two texts of an example are sequences of their own.
+    """
+    if separate:
+        return 2
+    return {"choice": task.num_classes, "similarity": 2}.get(task.format, 1)
+
+
+def padded(
+    sequences: Sequence[Sequences | None], width: int, length: int
+) -> tuple[Int[np.ndarray, "B K T"], Float[np.ndarray, "B K T"], Int[np.ndarray, "B K"]]:
+    """The tokens, lm_weights and extract of a batch of these examples; None is a row of padding.
+
+    Args:
+        sequences: of each example, at most K.
+        width: K.
+        length: T, at least as long as all of them.
+    """
+    shape = (len(sequences), width, length)
+    tokens = np.zeros(shape, np.int32)
+    weights = np.zeros(shape, np.float32)
+    extract = np.zeros(shape[:2], np.int32)
+    for row, example in enumerate(sequences):
+        for k, ids in enumerate(() if example is None else example.tokens):
+            tokens[row, k, : len(ids)] = ids
+            # The auxiliary loss predicts all but the start token, which has no past; delimiter and
+            # extract count too, as in the released code.
+            weights[row, k, 1 : len(ids)] = 1
+            extract[row, k] = len(ids) - 1
+    return tokens, weights, extract
 
 
 def choose_lengths(

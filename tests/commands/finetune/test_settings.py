@@ -9,7 +9,7 @@ import pytest
 from gptjax import config as configs
 from gptjax.cli import main
 from gptjax.commands.pretrain import PretrainConfig
-from gptjax.models.lstm import LSTMConfig
+from gptjax.models.lstm_config import LSTMConfig
 from gptjax.runs.open import load
 from tests.commands.finetune.common import ONE_STEP, QUICK, defaults_of, write_config
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "glue-submission": "an archive of predictions for the GLUE server",
     "generate": "continue a prompt with a trained model",
     "serve": "answer over HTTP, as OpenAI's clients ask, too",
+    "play": "look into one or two models, in the browser",
     "import": "make a run of OpenAI's or the hub's weights",
     "export": "give a model to the hub's tools, or in OpenAI's format",
     "completion": "let the shell complete commands and options",

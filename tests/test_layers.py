@@ -10,13 +10,13 @@ PACKAGE = Path(gptjax.__file__).parent
 
 # Lower may not import higher. Wings of one floor do not know each other.
 FLOORS = [
-    {"allocator", "batch", "config", "errors", "files", "finite"}
+    {"allocator", "batch", "colours", "config", "errors", "files", "finite"}
     | {"help", "options", "screen", "spelling", "variant"},
     {"models", "data", "training"},
     {"interchange"},
     {"runs"},
     {"evaluation"},
-    {"report", "serving"},
+    {"report", "play", "serving"},
     {"sweeps"},
     {"commands"},
     {"cli", "calls"},

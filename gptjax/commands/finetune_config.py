@@ -21,15 +21,13 @@ from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import check_label_gain
 from gptjax.runs.head_options import HeadOptions
 from gptjax.runs.knowledge import check_texts
-from gptjax.runs.own_config import load_config, read_table
-from gptjax.runs.published import is_published, short_name
+from gptjax.runs.own_config import fine_tuning_rate, load_config
+from gptjax.runs.published import short_name
 from gptjax.runs.settings import RunConfig, Selection, with_length
 from gptjax.runs.start import ABSENT
 from gptjax.training.length import TrainConfig
 from gptjax.training.optimizer import OptimizerConfig
 
-# The paper fine-tunes with a quarter of the pre-training's learning rate (6.25e-5 of 2.5e-4).
-LEARNING_RATE_SHARE = 0.25
 EPOCHS = 3
 BATCH_SIZE = 32
 ALL = "all"
@@ -273,7 +271,8 @@ def _over_source(
             raise UserError(
                 "--tokenizer: is for --init none without --like; a run has its own tokenizer"
             )
-        size, named = load_tokenizer(tokenizer).size, layer(plain)
+        size = load_tokenizer(tokenizer).size
+        named = layer(plain)
         named = layer(_without_lm_loss(plain, named.model))
         return replace(named, model=replace(named.model, vocabulary_size=size))
     source = like if init == "none" else init
@@ -282,7 +281,7 @@ def _over_source(
         if newest is None:  # Help is given all the same; `run` refuses.
             return layer(plain)
         source = str(newest)
-    rate = _learning_rate(source, plain.optimizer.learning_rate)
+    rate = fine_tuning_rate(source, plain.optimizer.learning_rate)
     optimizer = replace(plain.optimizer, learning_rate=rate)
     model = load_config(source, heads)
     below = replace(plain, model=model, optimizer=optimizer)
@@ -297,15 +296,6 @@ def _without_lm_loss(config: FinetuneConfig, model: ModelConfig) -> FinetuneConf
     if not model.bidirectional:
         return config
     return replace(config, task=replace(config.task, lm_coefficient=0.0))
-
-
-def _learning_rate(source: str, default: float) -> float:
-    """A quarter of the pre-training's, or that of a run that was fine-tuned already."""
-    table = {} if is_published(source) else read_table(source)
-    if "optimizer" not in table:  # Others' models, whose settings are not known.
-        return default
-    share = 1 if "task" in table else LEARNING_RATE_SHARE
-    return float(table["optimizer"]["learning_rate"] * share)
 
 
 def task_of(config: FinetuneConfig, folder: RunFolder) -> Task:

@@ -86,6 +86,14 @@ HELP: Mapping[str, Short] = {
             "GPTJAX_SERVE_TOKEN=secret gptjax serve --run runs/pretrain/tiny --host 0.0.0.0",
         ),
     ),
+    "play": Short(
+        (),
+        (
+            "gptjax play --run runs/pretrain/tiny",
+            "gptjax play --run runs/pretrain/tiny --run runs/finetune/sst2/tiny",
+            "gptjax play --run runs/pretrain/tiny --checkpoint curve/64 --checkpoint best",
+        ),
+    ),
     "sweep": Short((), ("gptjax sweep sweep.toml --jobs 2",)),
     "compare": Short((), ("gptjax compare runs/finetune/sst2/a runs/finetune/sst2/b",)),
     "report": Short((), ("gptjax report --runs runs --out report.html",)),

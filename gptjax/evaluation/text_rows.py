@@ -71,6 +71,17 @@ def there(batch: Batch) -> Bool[Array, "B T"]:
     return own.at[:, 0].set(True)
 
 
+def width_for(length: int, context: int) -> int:
+    """The tokens of a row for so many: the next power of two, or the context where that is longer.
+
+    So texts of nearly all lengths have a shape that is compiled already.
+    """
+    width = SHORTEST
+    while width < length:
+        width *= 2
+    return max(length, min(width, context))
+
+
 class _Rows:
     """Texts as batches: those of like length together, in few shapes.
 
@@ -83,7 +94,7 @@ class _Rows:
         self._ids, self._context, self.batch_size = ids, context, batch_size
         by_width: dict[int, list[int]] = {}
         for number in sorted(range(len(ids)), key=lambda n: len(ids[n])):
-            by_width.setdefault(self._width(len(ids[number])), []).append(number)
+            by_width.setdefault(width_for(len(ids[number]), context), []).append(number)
         self.members = [
             group[begin : begin + batch_size]
             for group in by_width.values()
@@ -96,7 +107,7 @@ class _Rows:
     def batch(self, epoch: int, index: int, rows: slice = slice(None)) -> Batch:
         """The batch of a number; rows that fill it up are of the separator alone."""
         own = [self._ids[number] for number in self.members[index]]
-        width = self._width(max(map(len, own)))
+        width = width_for(max(map(len, own)), self._context)
         tokens = np.zeros((self.batch_size, 1, width), np.int32)
         there = np.zeros((self.batch_size, 1, width), np.float32)
         last = np.zeros((self.batch_size, 1), np.int32)
@@ -109,10 +120,3 @@ class _Rows:
     def describe(self, epoch: int, index: int) -> str:
         """Which texts these are."""
         return f"texts {', '.join(map(str, self.members[index]))}"
-
-    def _width(self, length: int) -> int:
-        """The next power of two, or the context where that is longer."""
-        width = SHORTEST
-        while width < length:
-            width *= 2
-        return max(length, min(width, self._context))

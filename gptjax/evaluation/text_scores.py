@@ -125,6 +125,18 @@ def score_spans(run: Run, spans: Sequence[Span], batch_size: int) -> list[TokenS
     Of a fine-tuned run the backbone is asked. ``batch_size`` windows are read at once, rounded up
     to a multiple of the devices.
     """
+    rows = read_spans(run, spans, _token_scores(run.model), batch_size)
+    return [TokenScores(part[:, 0], part[:, 1] > 0) for part in rows]
+
+
+def read_spans(
+    run: Run, spans: Sequence[Span], predict: Callable[[Any, Batch], Array], batch_size: int
+) -> list[Float[np.ndarray, "_ S"]]:
+    """What ``predict`` says to every token of every target.
+
+    Its rows are windows of T + 1 tokens, and it gives [B, T, S]: S numbers of each token but the
+    first. The rest is as of `score_spans`.
+    """
     run.model.check_causal("give a text's probability")
     context = run.model.context_length
     most = sum(1 + len(span.target) // context for span in spans)
@@ -132,13 +144,13 @@ def score_spans(run: Run, spans: Sequence[Span], batch_size: int) -> list[TokenS
     windows = _SpanWindows(spans, context, batch)
     found: list[list[np.ndarray]] = [[] for _ in spans]
     if len(windows):
-        rows = Predictor(_token_scores(run.model), windows)(run.backbone)
+        rows = Predictor(predict, windows)(run.backbone)
         for window, row in zip(windows.windows, rows, strict=False):
             end = len(window.tokens) - 1
             found[window.owner].append(row[end - window.targets : end])
-    empty = np.zeros((0, 2), np.float32)
-    joined = [np.concatenate(parts) if parts else empty for parts in found]
-    return [TokenScores(part[:, 0], part[:, 1] > 0) for part in joined]
+    size = next((part.shape[1] for parts in found for part in parts), 2)
+    empty = np.zeros((0, size), np.float32)
+    return [np.concatenate(parts) if parts else empty for parts in found]
 
 
 def continuations_of(

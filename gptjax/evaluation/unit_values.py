@@ -1,19 +1,21 @@
 """The value of a unit at every token of a text."""
 
 import codecs
+import functools
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
+from gptjax.batch import Batch
 from gptjax.data.tokenizers.byte_level import ByteTokenizer
 from gptjax.data.tokenizers.tokenizer import Tokenizer
 from gptjax.errors import UserError
 from gptjax.evaluation.features import CELL, Kind, in_words, layers_of, width_of
 from gptjax.evaluation.probing import layer_numbers
+from gptjax.evaluation.text_rows import Predict, rows_of, there, width_for
 from gptjax.evaluation.writing import Text
 from gptjax.models import backbone, cells
 from gptjax.models.config import ModelConfig
@@ -93,9 +95,9 @@ def unit_values(run: Run, text: str, unit: Unit) -> UnitValues:
         UserError: no such layer or unit, or nothing to read.
     """
     run = for_texts(run, [text])
-    there, width = layers_of(run.model, unit.how), width_of(run.model, unit.how)
-    if unit.layer not in there:
-        raise UserError(f"`layer={unit.layer}`: {in_words(there)}")
+    layers, width = layers_of(run.model, unit.how), width_of(run.model, unit.how)
+    if unit.layer not in layers:
+        raise UserError(f"`layer={unit.layer}`: {in_words(layers)}")
     if not 0 <= unit.number < width:
         raise UserError(f"`unit={unit.number}`: the units are 0 to {width - 1:,}")
     ids = run.tokenizer.encode([text])[0].tolist()
@@ -103,21 +105,35 @@ def unit_values(run: Run, text: str, unit: Unit) -> UnitValues:
         raise UserError("`show`: the text has no token; give one with a word")
     # Memory cells need no context. Of states the separator has a place in it.
     room = len(ids) if unit.how == CELL else run.model.context_length - 1
-    tokens = jnp.asarray([run.tokenizer.separator, *ids[:room]], jnp.int32)
+    tokens = np.array([run.tokenizer.separator, *ids[:room]], np.int32)
     if unit.how == CELL:
         at = (jnp.int32(unit.layer - 1), jnp.int32(unit.number))
-        found = cells.along(run.model, run.backbone, tokens, *at)
+        padded = np.zeros(width_for(len(tokens), run.model.context_length), np.int32)
+        padded[: len(tokens)] = tokens
+        found = np.asarray(cells.along(run.model, run.backbone, jnp.asarray(padded), *at))
     else:
-        read = jax.jit(partial(backbone.layer_states, run.model))
-        found = read(run.backbone, tokens[None])[unit.layer, 0, :, unit.number]
-    values = np.asarray(jax.device_get(found), np.float64)[1:].tolist()
-    pairs = zip(_pieces(run.tokenizer, ids[:room]), values, strict=True)
+        (states,) = rows_of(run, [tokens], _layer(run.model, unit.layer), 1)
+        found = states[:, unit.number]
+    values = found[1 : len(tokens)].astype(np.float64).tolist()
+    pairs = zip(pieces_of(run.tokenizer, ids[:room]), values, strict=True)
     # Bytes of a character have no text before the last of them.
     whole = [(piece, value) for piece, value in pairs if piece]
     return UnitValues([piece for piece, _ in whole], [v for _, v in whole], len(ids) > room)
 
 
-def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+@functools.lru_cache(maxsize=16)
+def _layer(config: ModelConfig, layer: int) -> Predict:
+    """(params, batch) -> the states after a layer; the same function for the same model."""
+
+    def predict(params: Any, batch: Batch) -> Array:
+        tokens = jnp.asarray(batch.tokens)[:, 0]
+        found = backbone.layer_states(config, params, tokens, there=there(batch))[layer]
+        return found.astype(jnp.float32)
+
+    return predict
+
+
+def pieces_of(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """The text that each token completes."""
     if isinstance(tokenizer, ByteTokenizer):  # a text's decoding leaves out blanks at its ends
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from gptjax.errors import UserError
 from gptjax.models import characters
@@ -229,6 +229,12 @@ class BiLM(Family):
             extend("output_table", outputs)
             longer["output_bias"] = jnp.pad(params["output_bias"], (0, len(rows)))
         return longer
+
+    @nn.nowrap
+    def read_rows(self, params: Any, tokens: Int[Array, " S"]) -> Float[Array, "S R"]:
+        """Rows that are read as these tokens are; 0 for what predicts them."""
+        found: Any = self.apply({"params": params}, tokens[None], method="embed")
+        return jnp.pad(found[0].astype(jnp.float32), ((0, 0), (0, found.shape[-1])))
 
     @nn.nowrap
     def with_spelling(self, params: Any, spelled: Any) -> Any:

@@ -109,6 +109,11 @@ class ModelConfig(Variant):
         return self.width
 
     @property
+    def depth_widths(self) -> tuple[int, ...]:
+        """The size of the states after each depth, 0 (what the first block reads) to L."""
+        return (self.width,) * (self.num_layers + 1)
+
+    @property
     def thins(self) -> bool:
         """Whether each update drops some of the parameters, the same in all of its rows."""
         return False

@@ -1,4 +1,4 @@
-"""Which token comes next: the likeliest one, or one that is drawn."""
+"""Which token comes next: the likeliest one, or one that is drawn, and how probable each is."""
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,42 @@ def draw(
     """
 
     def drawn(logits: Array) -> Array:
-        scaled, rows = logits / temperature, logits.shape[:1]
-
-        def cut(x: Array) -> Array:
-            return truncated(x, jnp.broadcast_to(top_k, rows), jnp.broadcast_to(top_p, rows))
-
-        scaled = jax.lax.cond((top_k > 0) | (top_p < 1), cut, lambda x: x, scaled)
+        scaled = _scaled(logits, temperature, top_k, top_p)
         # As jax.random.categorical draws.
         return largest(scaled + jax.random.gumbel(key, scaled.shape, scaled.dtype))
 
     token: Array = jax.lax.cond(temperature > 0, drawn, largest, logits)
     return token
+
+
+def probabilities(
+    logits: Float[Array, "B V"],
+    temperature: Float[Array, ""],
+    top_k: Int[Array, ""],
+    top_p: Float[Array, ""],
+) -> Float[Array, "B V"]:
+    """The probability with which `draw` draws each token, of the same arguments."""
+
+    def drawn(logits: Array) -> Array:
+        return jax.nn.softmax(_scaled(logits, temperature, top_k, top_p), axis=-1)
+
+    def greedy(logits: Array) -> Array:
+        return jax.nn.one_hot(largest(logits), logits.shape[-1], dtype=logits.dtype)
+
+    found: Array = jax.lax.cond(temperature > 0, drawn, greedy, logits)
+    return found
+
+
+def _scaled(logits: Array, temperature: Array, top_k: Array, top_p: Array) -> Array:
+    """The logits whose softmax is drawn from; -inf is never drawn."""
+    rows = logits.shape[:1]
+
+    def cut(x: Array) -> Array:
+        return truncated(x, jnp.broadcast_to(top_k, rows), jnp.broadcast_to(top_p, rows))
+
+    cuts = (top_k > 0) | (top_p < 1)
+    found: Array = jax.lax.cond(cuts, cut, lambda x: x, logits / temperature)
+    return found
 
 
 def draw_each(

@@ -51,6 +51,10 @@ class Family(nn.Module):
         """States after each depth."""
         raise NotImplementedError
 
+    def lens_states(self, tokens: Tokens) -> LayerStates:
+        """States after each depth as the output reads them (`gptjax.models.inside`)."""
+        return self.layer_states(tokens)
+
     def embed(self, tokens: Tokens) -> States:
         """What the first block reads."""
         raise NotImplementedError
@@ -122,6 +126,12 @@ class Family(nn.Module):
         if "output_bias" in params:
             longer["output_bias"] = jnp.pad(params["output_bias"], (0, len(rows)))
         return longer
+
+    @nn.nowrap
+    def read_rows(self, params: Any, tokens: Int[Array, " S"]) -> Float[Array, "S R"]:
+        """Rows for ``with_rows`` that are read as these tokens are; the rest of a row is 0."""
+        found = jnp.asarray(params["token_embedding"])[tokens]
+        return jnp.pad(found, ((0, 0), (0, self.row_width() - found.shape[-1])))
 
     @nn.nowrap
     def with_vocabulary(self, params: Any, rows: Int[np.ndarray, " V"]) -> Any:

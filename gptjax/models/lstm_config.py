@@ -170,6 +170,10 @@ class LSTMConfig(ModelConfig):
         return max(self.width, *self.layer_outputs)
 
     @property
+    def depth_widths(self) -> tuple[int, ...]:
+        return (self.width, *self.layer_outputs)
+
+    @property
     def is_plain(self) -> bool:
         """Whether a layer's state is what its cells give, of any size."""
         return (self.projection, self.cell_clip, self.projection_clip) == (None, None, None)

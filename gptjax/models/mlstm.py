@@ -70,6 +70,10 @@ class MLSTMConfig(ModelConfig):
         """The memory cells of a layer."""
         return self.width
 
+    @property
+    def depth_widths(self) -> tuple[int, ...]:
+        return (self.embedding_width, *(self.width,) * self.num_layers)
+
     def num_parameters(self) -> int:
         cells, below = self.cells, [self.embedding_width] + [self.cells] * (self.num_layers - 1)
         # Five columns of each cell, with a gain each; four of them have a bias.

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gptjax.batch import NUM_RELATIONS
+from gptjax.errors import UserError
 
 WEIGHTS = "relation_weights"
 """The name of the weights in a task head."""
@@ -59,6 +60,9 @@ class RelationBias(NamedTuple):
         return jnp.einsum("bhts,brts->hr", scores, self.relations)
 
 
+Bias = RelationBias | None
+
+
 def read_bias(
     params: Any, knowledge: Float[Any, "B S T R"] | None, width: int
 ) -> RelationBias | None:
@@ -80,6 +84,15 @@ def describe_weights(params: Mapping[str, Any], width: int, names: Sequence[str]
     return ", ".join(f"{name} {low:+.2f} to {high:+.2f}" for name, low, high in ends)
 
 
-def bias_arrays(num_layers: int, num_heads: int) -> dict[str, tuple[int, ...]]:
-    """The name and shape of the weights in a task head."""
+def bias_arrays(num_layers: int, num_heads: int, attention: str) -> dict[str, tuple[int, ...]]:
+    """The name and shape of the weights in a task head.
+
+    Raises:
+        UserError: the attention is fused.
+    """
+    if attention == "fused":
+        raise UserError(
+            "task.knowledge: model.attention fused has no place for it; set model.attention to "
+            "einsum"
+        )
     return {WEIGHTS: (num_layers, num_heads, NUM_RELATIONS)}

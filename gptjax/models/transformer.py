@@ -19,7 +19,7 @@ from gptjax.models.config import ModelConfig
 from gptjax.models.dropout import dropout
 from gptjax.models.family import Columns, Family, LayerStates, RandomKey, Slot, States, Tokens
 from gptjax.models.layers import LayerNorm, Linear, gelu, packed, unpacked
-from gptjax.models.relation_bias import RelationBias, bias_arrays
+from gptjax.models.relation_bias import Bias, bias_arrays
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,7 @@ class TransformerConfig(ModelConfig):
         return self.width // self.num_heads
 
     def relation_arrays(self) -> dict[str, tuple[int, ...]]:
-        if self.attention == "fused":
-            raise UserError(
-                "task.knowledge: model.attention fused has no place for it; set model.attention to "
-                "einsum"
-            )
-        return bias_arrays(self.num_layers, self.num_heads)
+        return bias_arrays(self.num_layers, self.num_heads, self.attention)
 
     def for_perplexity(self) -> "TransformerConfig":
         return replace(self, fidelity="paper")
@@ -144,9 +139,7 @@ class Attention(nn.Module):
         self.qkv = _linear(self.config, 3 * self.config.width)
         self.projection = _linear(self.config, self.config.width, residual=True)
 
-    def __call__(
-        self, x: States, key: RandomKey | None, bias: RelationBias | None = None
-    ) -> States:
+    def __call__(self, x: States, key: RandomKey | None, bias: Bias = None) -> States:
         q, k, v = self._heads(x)
         if self.config.attention == "fused":
             out = fused_attention(q, k, v)
@@ -206,9 +199,7 @@ class Block(nn.Module):
         self.mlp = MLP(self.config)
         self.norm_2 = LayerNorm()
 
-    def __call__(
-        self, x: States, keys: Key[Array, " 3"] | None, bias: RelationBias | None = None
-    ) -> States:
+    def __call__(self, x: States, keys: Key[Array, " 3"] | None, bias: Bias = None) -> States:
         rate = self.config.residual_dropout
         attention_key, key_1, key_2 = (None, None, None) if keys is None else keys
         branch = self.attention(self._before(x), attention_key, bias)
@@ -262,17 +253,22 @@ class Transformer(Family):
         if config.norm == "pre":
             self.final_norm = LayerNorm()
 
-    def __call__(
-        self, tokens: Tokens, key: RandomKey | None = None, bias: RelationBias | None = None
-    ) -> States:
+    def __call__(self, tokens: Tokens, key: RandomKey | None = None, bias: Bias = None) -> States:
         """The states [B, T, D] of all positions (`gptjax.models.backbone.states`)."""
         return self._depths(tokens, key, bias)[-1]
 
     def layer_states(
-        self, tokens: Tokens, key: RandomKey | None = None, bias: RelationBias | None = None
+        self, tokens: Tokens, key: RandomKey | None = None, bias: Bias = None
     ) -> LayerStates:
         """The states after each depth (`gptjax.models.backbone.layer_states`)."""
         return jnp.stack(self._depths(tokens, key, bias))
+
+    def lens_states(self, tokens: Tokens) -> LayerStates:
+        """`layer_states`, all of which have been through the final LayerNorm, if there is one."""
+        *below, last = self._depths(tokens, None, None)
+        if self.config.norm == "pre":
+            below = [self.final_norm(x) for x in below]
+        return jnp.stack([*below, last])
 
     def attention_weights(self, tokens: Tokens) -> Float[Array, "L B H T T"]:
         """The weights of every block (`gptjax.models.backbone.attention_weights`)."""
@@ -283,9 +279,7 @@ class Transformer(Family):
             x = block(x, None)
         return jnp.stack(found)
 
-    def _depths(
-        self, tokens: Tokens, key: RandomKey | None, bias: RelationBias | None
-    ) -> list[States]:
+    def _depths(self, tokens: Tokens, key: RandomKey | None, bias: Bias) -> list[States]:
         """What the first block reads, and what each block gives; the last is normalised at last."""
         self.config.check_length(tokens.shape[1])
         key = self.dropout_key(key)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gptjax import __version__
-from gptjax.report.colours import style
+from gptjax.colours import style
 from gptjax.report.figures import Figure, Table
 from gptjax.report.sections import FOLD, Report, Section, slug
 from gptjax.report.svg import legend, svg

@@ -17,6 +17,9 @@ from gptjax.runs.folder import RunFolder
 from gptjax.runs.head import read_shape
 from gptjax.runs.published import is_published
 
+LEARNING_RATE_SHARE = 0.25
+"""Of the pre-training's learning rate, for fine-tuning: 6.25e-5 of 2.5e-4 in the paper."""
+
 T = TypeVar("T")
 VECTORS = "vectors:"
 """Before a file of vectors, or a run whose table is meant: `gptjax import` makes a run of it."""
@@ -128,3 +131,12 @@ def _setting(folder: RunFolder, section: Any, name: str, kind: type[T]) -> T:
 def load_head_shape(path: str | Path) -> HeadShape:
     """The shape of a fine-tuned run's task head; older runs have the usual one."""
     return read_shape(read_table(path)["task"], str(RunFolder(Path(path)).config))
+
+
+def fine_tuning_rate(source: str, default: float) -> float:
+    """A quarter of the pre-training's rate, or that of a run that was fine-tuned already."""
+    table = {} if is_published(source) else read_table(source)
+    if "optimizer" not in table:  # Others' models, whose settings are not known.
+        return default
+    share = 1 if "task" in table else LEARNING_RATE_SHARE
+    return float(table["optimizer"]["learning_rate"] * share)

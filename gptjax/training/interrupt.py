@@ -108,6 +108,17 @@ def end_at_once() -> None:
     _ENDING.start()
 
 
+def wait() -> None:
+    """Wait for a signal, while a server in another thread serves; in the main thread only."""
+    ended = threading.Event()
+    listener = _Listener(lambda number: ended.set())
+    listener.start()
+    try:
+        ended.wait()
+    finally:
+        listener.stop()
+
+
 @contextmanager
 def before_quitting(function: Callable[[], None]) -> Iterator[None]:
     """While entered, the function is called before a signal ends the process."""

@@ -189,7 +189,7 @@ def test_fine_tuning_as_released(folder, tmp_path, capsys):
 
 def test_refusals(folder, tmp_path, capsys, published):
     assert main(["import", "--init", str(folder), "--out", str(tmp_path / "x")]) == 2
-    assert "write openai:FOLDER or hf:ID_OR_FOLDER" in capsys.readouterr().err
+    assert "write openai:FOLDER, hf:ID_OR_FOLDER or vectors:FILE" in capsys.readouterr().err
     assert main(["import", "--init", "openai:nowhere", "--out", str(tmp_path / "x")]) == 2
     assert "openai:nowhere: no such folder" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -10,9 +10,9 @@ from dataclasses import replace
 import made_runs
 import pytest
 
+from gptjax.colours import DARK, LIGHT, variables
 from gptjax.report import drawing
 from gptjax.report import page as report_page
-from gptjax.report.colours import DARK, LIGHT, variables
 from gptjax.report.figures import Figure, Series, Table
 from gptjax.report.find import find
 from gptjax.report.order import natural

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 from test_figures import BARS, DIAGONAL, HEATMAP, LINES
 
+from gptjax.colours import DARK, LIGHT
 from gptjax.report.axis import Axis, around, number
-from gptjax.report.colours import DARK, LIGHT
 from gptjax.report.figures import Figure, Series, over_decades
 from gptjax.report.heatmap import DEEP, LEAST_COLUMN, heat
 from gptjax.report.marks import COLOURS

@@ -81,7 +81,7 @@ def test_equal_weights_are_the_same_bits_as_none(equal):
     for index in range(2):
         weighed_batch, batch = batches(weights).batch(0, index), batches(None).batch(0, index)
         assert weighed_batch.fresh is batch.fresh is None
-        for mine, plain in zip(weighed_batch[:-2], batch[:-2], strict=True):
+        for mine, plain in zip(weighed_batch[:5], batch[:5], strict=True):
             np.testing.assert_array_equal(mine, plain)
             assert mine.dtype == plain.dtype
 

@@ -189,7 +189,7 @@ def test_a_batch_is_its_slices(corpus, mode):
         whole = windows.batch(2, index)
         parts = [windows.batch(2, index, slice(a, b)) for a, b in ((0, 1), (1, 4), (4, 6))]
         assert whole.fresh is None
-        for name in set(whole._fields) - {"fresh", "states"}:
+        for name in [name for name in whole._fields if getattr(whole, name) is not None]:
             joined = np.concatenate([getattr(part, name) for part in parts])
             np.testing.assert_array_equal(joined, getattr(whole, name))
 
@@ -212,7 +212,7 @@ def test_fresh_arrays(corpus):
     windows = make(corpus)
     first = windows.batch(0, 0)
     expected = first.tokens.copy()
-    for array in first[:-2]:  # windows stand alone, and nothing is kept of them
+    for array in [one for one in first if one is not None]:
         assert array.flags.writeable
         assert array.flags.owndata or array.base.flags.owndata
         array[...] = 7

@@ -1,4 +1,4 @@
-"""The colours of the page, for eyes in light and in the dark, as variables of its style sheet.
+"""The colours of pages, for eyes in light and in the dark, as variables of their style sheets.
 
 Text has a contrast of 4.5 to 1 and more to what is behind it, lines of figures 3 to 1 (WCAG 2.1).
 """

@@ -94,7 +94,7 @@ def _run_one(config: FinetuneConfig, out: Path) -> TaskRun:
             tokenizer = loaded.tokenizer
             model = replace(config.model, vocabulary_size=tokenizer.size)
             config = replace(config, model=model)
-        if config.model.bidirectional and not config.task.lm_coefficient:
+        if not (config.model.has_lm_loss or config.task.lm_coefficient):
             say(f"no auxiliary LM loss: {config.model.called} has none beside a task's")
         create(folder)
         return _problem(config, folder, task, data, tokenizer, loaded, resume, given)

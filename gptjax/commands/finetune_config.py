@@ -80,8 +80,8 @@ class TaskConfig(HeadOptions, TableOptions, TaskSource):
     max_valid: Annotated[int | None, alias("--max-valid")] = None
     """Validate on so many examples, drawn likewise."""
     lm_coefficient: Annotated[float, alias("--lm-coefficient")] = 0.5
-    """Weight of the auxiliary LM loss (λ of equation 5 of the paper). A bidirectional model has no
-    such loss, and 0 where nothing is said."""
+    """Weight of the auxiliary LM loss (λ of equation 5 of the paper). Without a word it is 0 of a
+    bidirectional model and of a table of vectors, which have no such loss."""
     class_weights: ClassWeights | None = None
     """How much the training examples of each class count: a number for each label, in their order,
     or balanced, which gives all classes the same sum. None: what the task file says, or all
@@ -293,7 +293,7 @@ def _over_source(
 
 def _without_lm_loss(config: FinetuneConfig, model: ModelConfig) -> FinetuneConfig:
     """The config without the auxiliary LM loss where the model has none."""
-    if not model.bidirectional:
+    if model.has_lm_loss:
         return config
     return replace(config, task=replace(config.task, lm_coefficient=0.0))
 

@@ -140,6 +140,11 @@ class ModelConfig(Variant):
         return True
 
     @property
+    def has_lm_loss(self) -> bool:
+        """Whether a loss over the next token can stand beside a task's."""
+        return self.contextual and not self.bidirectional
+
+    @property
     def reads_spelling(self) -> bool:
         """Whether tokens are words that are read by their characters (`gptjax.spelling`)."""
         return False

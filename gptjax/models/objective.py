@@ -196,7 +196,7 @@ def task(
 
 
 def _check_coefficient(config: ModelConfig, lm_coefficient: float) -> None:
-    if lm_coefficient and (config.bidirectional or not config.contextual):
+    if lm_coefficient and not config.has_lm_loss:
         raise UserError(
             f"task.lm_coefficient {lm_coefficient}: {config.called} has no such loss beside a "
             "task's; set task.lm_coefficient 0"

@@ -10,6 +10,8 @@ import gptjax
 from gptjax.cli import main
 from gptjax.data.knowledge.table import write_knowledge
 from gptjax.data.tokenizers.words import WordTokenizer
+from gptjax.errors import UserError
+from gptjax.evaluation.saliency import gradient_times_input, read_row
 from gptjax.models.task_head import HeadShape
 from gptjax.models.vectors import VectorsConfig
 from gptjax.runs.head import read_head
@@ -17,9 +19,10 @@ from gptjax.runs.open import load
 from tests.commands.conftest import cache_of, metrics
 from tests.commands.finetune.common import QUICK, results, table
 from tests.commands.finetune.test_related_words import KNOWLEDGE, WORDS, pairs
+from tests.serving.conftest import serving
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-MODEL = ("--task.model", "co-attention", "--task.units", "4", "--lm-coefficient", "0")
+MODEL = ("--task.model", "co-attention", "--task.units", "4")
 KNOWN = ["the", *WORDS]
 LACKS = ["old", "red"]
 
@@ -100,6 +103,24 @@ def test_a_copied_folder_predicts_the_same(kim, given, tmp_path, capsys):
     np.testing.assert_allclose(answers, [[*map(float, row[3:6])] for row in then[1:]], atol=2e-6)
 
 
+def test_a_server_and_the_tokens_that_matter(kim, tmp_path):
+    """A server looks words up as `predict` does. What is shown of single tokens is refused: it
+    would be that of a model without the relations."""
+    run = gptjax.load(kim)
+    asked = [
+        {"premise": "the old house", "hypothesis": f"the red {word}"}
+        for word in ("house", "ship", "door")
+    ]
+    expected = [[*one["probabilities"].values()] for one in run.predict(asked)]
+    with serving(run, length=run.model.context_length, batch_size=4) as served:
+        answers = served.post("/predict", {"rows": asked})["predictions"]
+    found = [[*one["probabilities"].values()] for one in answers]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 1e-4
+    with pytest.raises(UserError, match="reads the relations of words, which are not shown here"):
+        read_row(run, asked[0])
+
+
 def test_the_vectors_and_what_reads_the_relations_are_trained(kim, vectors):
     run, source = load(kim, "last"), load(vectors)
     moved = np.abs(run.backbone["token_embedding"] - source.params["token_embedding"]).sum(1) > 0
@@ -122,6 +143,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(kim, tmp_path):
 def test_esim_on_the_kept_states_of_a_backbone(given, pretrained, tmp_path, capsys):
     dropouts = [f"--model.{name}-dropout=0" for name in ("embedding", "attention", "residual")]
     frozen = ["--freeze-backbone", "--task.freeze-special-rows", "--task.classifier-dropout", "0"]
+    frozen += ["--lm-coefficient", "0"]
     words = options(given, pretrained, *frozen, *dropouts, "--task.mix", "--train.epochs", "2")
     for keep in ("never", "always"):
         assert main([*words, "--task.keep-states", keep, "--out", str(tmp_path / keep)]) == 0
@@ -137,6 +159,11 @@ def test_esim_on_the_kept_states_of_a_backbone(given, pretrained, tmp_path, caps
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     answers = [[*one["probabilities"].values()] for one in model.predict(asked)]
     np.testing.assert_allclose(answers, expected, atol=1e-5)
+    reading = read_row(model, asked[0])
+    np.testing.assert_allclose([*reading.probabilities.values()], expected[0], atol=1e-5)
+    assert [len(one) for one in gradient_times_input(model, reading, reading.answer)] == [
+        len(kinds) for kinds in reading.kinds
+    ]
 
 
 def test_the_table_of_a_run_alone(pretrained, given, tmp_path, capsys):

@@ -15,7 +15,7 @@ from gptjax.data.tasks.metrics import LABELS
 from gptjax.data.tasks.table import find_task
 from gptjax.errors import NonFiniteError, UserError
 from gptjax.evaluation.comparison import Comparison, compare, read_group
-from gptjax.report.figures import Series, mean_text, over_seeds
+from gptjax.report.figures import Figure, Series, mean_text, over_seeds
 from gptjax.runs.folder import RunFolder
 from gptjax.runs.sweep_results import SweepPoint
 from gptjax.sweeps.plan import Sweep
@@ -217,6 +217,24 @@ def series(label: str, outcomes: Mapping[Any, Outcome]) -> Series:
     """Means over seeds and their spread, times 100, over numbers or names."""
     values = {x: [100 * value for value in arm.values] for x, arm in outcomes.items()}
     return over_seeds(label, values, sources(*outcomes.values()))
+
+
+def bars(name: str, title: str, caption: str, found: Mapping[str, Mapping[str, Outcome]]) -> Figure:
+    """The accuracy of each arm on each task: task -> arm -> outcome."""
+    names = list(dict.fromkeys(arm for outcomes in found.values() for arm in outcomes))
+    by_arm = {
+        arm: {task: outcomes[arm] for task, outcomes in found.items() if arm in outcomes}
+        for arm in names
+    }
+    return Figure(
+        name=name,
+        title=title,
+        caption=caption,
+        x_label="task",
+        y_label="validation accuracy (×100)",
+        series=tuple(series(arm, outcomes) for arm, outcomes in by_arm.items()),
+        kind="bars",
+    )
 
 
 def sources(*outcomes: Outcome) -> str:

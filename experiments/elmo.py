@@ -20,18 +20,18 @@ from typing import Any
 from arms import (
     ArmsConfig,
     Outcome,
+    bars,
     difference,
     how,
     read_tasks,
     run_arms,
-    series,
     sources,
     with_interval,
 )
 from script import start
 
 from gptjax.report.drawing import save
-from gptjax.report.figures import Figure, Table, markdown
+from gptjax.report.figures import Table, markdown
 
 UNTRAINED, ELMO, TOP = "biLM untrained, mixed", "biLM, mixed (ELMo)", "biLM, last layer"
 FROZEN, FINETUNED, SCRATCH = "GPT frozen, mixed", "GPT fine-tuned", "GPT from scratch"
@@ -122,19 +122,7 @@ def report(
         *("difference from ELMo", "published", "learning rate"),
     )
     table = Table("elmo-table", title, caption, heads, tuple(rows), tuple(runs))
-    names = list(dict.fromkeys(name for outcomes in found.values() for name in outcomes))
-    figure = Figure(
-        name="elmo",
-        title=title,
-        caption=caption,
-        x_label="task",
-        y_label="validation accuracy (×100)",
-        series=tuple(
-            series(name, {task: outcomes[name] for task, outcomes in found.items()})
-            for name in names
-        ),
-        kind="bars",
-    )
+    figure = bars("elmo", title, caption, found)
     save(config.out, [figure], [table])
     print(markdown(table))
     print(f"{config.out}/{figure.name}.png")

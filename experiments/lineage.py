@@ -23,12 +23,12 @@ from arms import (
     ULMFIT_RATES,
     ArmsConfig,
     Outcome,
+    bars,
     data_of,
     difference,
     metric_of,
     read_tasks,
     run_arms,
-    series,
     sources,
     with_interval,
 )
@@ -43,7 +43,7 @@ from ulmfit import ADAM, ALL_OF_LM, DROPOUT, UlmfitConfig, language_models
 from gptjax.commands import evaluate, probe, probe_config, zeroshot
 from gptjax.data.tasks.table import find_task
 from gptjax.report.drawing import save
-from gptjax.report.figures import Figure, Table, markdown
+from gptjax.report.figures import Table, markdown
 from gptjax.runs.own_config import load_config
 from gptjax.runs.results import ProbeResults, TaskEvaluation, ZeroShot, read_as
 
@@ -251,25 +251,19 @@ def report(
     """The tables and the figure."""
     tables = [accuracy_table(config, tasks, models, found), difference_table(config, found)]
     tables.append(model_table(models))
-    figure = Figure(
-        name="lineage",
-        title="GPT-1 and its ancestors, on the same text",
-        caption=tables[0].caption,
-        x_label="task",
-        y_label="validation accuracy (×100)",
-        series=tuple(series(name, own) for name in ROWS if (own := seeded(found, name))),
-        kind="bars",
-    )
+    title = "GPT-1 and its ancestors, on the same text"
+    outcomes = {task: seeded(cells) for task, cells in found.items()}
+    figure = bars("lineage", title, tables[0].caption, outcomes)
     save(config.out, [figure], tables)
     for table in tables:
         print(markdown(table))
     print(f"{config.out}/{figure.name}.png")
 
 
-def seeded(found: Mapping[str, Mapping[str, Cell]], name: str) -> dict[str, Outcome]:
-    """The outcomes of a method, by task; of a probe there are none."""
-    cells = {task: of_task[name] for task, of_task in found.items() if name in of_task}
-    return {task: cell.outcome for task, cell in cells.items() if cell.outcome is not None}
+def seeded(cells: Mapping[str, Cell]) -> dict[str, Outcome]:
+    """The outcomes of a task in the order of the methods; of a probe there are none."""
+    there = {name: cells[name].outcome for name in ROWS if name in cells}
+    return {name: outcome for name, outcome in there.items() if outcome is not None}
 
 
 def accuracy_table(

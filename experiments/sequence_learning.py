@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 from arms import (
     ArmsConfig,
     Outcome,
+    bars,
     check_finished,
     data_of,
     difference,
     how,
     read_tasks,
     run_arms,
-    series,
     sources,
     with_interval,
 )
@@ -35,7 +35,7 @@ from script import start
 
 from gptjax.commands.sweep import run_sweep
 from gptjax.report.drawing import save
-from gptjax.report.figures import Figure, Table, markdown, mean_text
+from gptjax.report.figures import Table, markdown, mean_text
 from gptjax.sweeps.plan import Sweep
 
 SCRATCH, LM, SA, JOINT = "from scratch", "LM-LSTM", "SA-LSTM", "joint"
@@ -170,19 +170,7 @@ def report(
         *("published error, %", "read in", "learning rate"),
     )
     table = Table("sequence-table", title, caption, heads, tuple(rows), tuple(runs))
-    names = list(dict.fromkeys(name for outcomes in found.values() for name in outcomes))
-    figure = Figure(
-        name="sequence",
-        title=title,
-        caption=caption,
-        x_label="task",
-        y_label="validation accuracy (×100)",
-        series=tuple(
-            series(name, {task: outcomes[name] for task, outcomes in found.items()})
-            for name in names
-        ),
-        kind="bars",
-    )
+    figure = bars("sequence", title, caption, found)
     save(config.out, [figure], [table])
     print(markdown(table))
     print(f"{config.out}/{figure.name}.png")

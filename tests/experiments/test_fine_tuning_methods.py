@@ -12,27 +12,12 @@ from gptjax.commands.pretrain import PretrainConfig
 from gptjax.commands.sweep import run_sweep
 from gptjax.models.config import ModelConfig
 from gptjax.report import drawing, figures
-from gptjax.runs.folder import RunFolder, write_json
 from gptjax.training.optimizer import settle_warmup
 from gptjax.training.stages import read_stages
-from tests.sweep.conftest import Player, config_of, finish_pretraining, finish_seeds, option
+from tests.experiments.played import Trainer
+from tests.sweep.conftest import config_of, option
 
 BLOCKS = 4
-
-
-class Trainer(Player):
-    """Plays fine-tuning and pre-training."""
-
-    def finish(self, words, folder):
-        if "corpus" in config_of(words):
-            finish_pretraining(folder, 50.0)
-            configs.write(PretrainConfig(model=MODEL), folder / "config.toml")
-            return
-        seeds = [int(word) for word in option(words, "--seeds")]
-        finish_seeds(folder, {seed: 0.9 - seed / 100 for seed in seeds})
-        for seed in seeds:
-            splits = {"train": {"examples": 50}, "valid": {"examples": 1234}}
-            write_json(RunFolder(folder / f"seed-{seed}").meta, {"data": splits})
 
 
 MODEL = ModelConfig(vocabulary_size=300, num_layers=BLOCKS, width=32, num_heads=2)

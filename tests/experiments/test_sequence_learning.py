@@ -6,35 +6,17 @@ import arms
 import pytest
 import sequence_learning as script
 
-from gptjax import config as configs
 from gptjax.commands import finetune_config
-from gptjax.commands.pretrain import PretrainConfig, from_table
+from gptjax.commands.pretrain import from_table
 from gptjax.commands.sweep import run_sweep
 from gptjax.data.tasks.texts import named
 from gptjax.models.lstm_config import LSTMConfig
 from gptjax.report import drawing, figures
-from gptjax.runs.folder import RunFolder, write_json
-from tests.sweep.conftest import Player, config_of, finish_pretraining, finish_seeds, option
+from gptjax.runs.folder import RunFolder
+from tests.experiments.played import Trainer
+from tests.sweep.conftest import config_of, option
 
 MODEL = LSTMConfig(vocabulary_size=300, num_layers=1, width=8)
-
-
-class Trainer(Player):
-    """Plays pre-training in both layouts, and fine-tuning."""
-
-    def finish(self, words, folder):
-        table = config_of(words)
-        if "corpus" in table:
-            autoencodes = table["corpus"].get("layout") == "autoencode"
-            metric = "reconstruction_perplexity" if autoencodes else "perplexity"
-            finish_pretraining(folder, 50.0, metric=metric)
-            configs.write(PretrainConfig(model=MODEL), folder / "config.toml")
-            return
-        seeds = [int(word) for word in option(words, "--seeds")]
-        finish_seeds(folder, {seed: 0.9 - seed / 100 for seed in seeds})
-        for seed in seeds:
-            splits = {"train": {"examples": 50}, "valid": {"examples": 1234}}
-            write_json(RunFolder(folder / f"seed-{seed}").meta, {"data": splits})
 
 
 @pytest.fixture(scope="module")

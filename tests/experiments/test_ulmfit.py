@@ -15,27 +15,13 @@ from gptjax.models.bilm_config import BiLMConfig
 from gptjax.models.config import ModelConfig
 from gptjax.models.lstm_config import LSTMConfig
 from gptjax.report import drawing, figures
-from gptjax.runs.folder import RunFolder, write_json
+from gptjax.runs.folder import RunFolder
 from gptjax.training.stages import read_stages
-from tests.sweep.conftest import Player, config_of, finish_pretraining, finish_seeds, option
+from tests.experiments.played import Trainer
+from tests.sweep.conftest import config_of, option
 
 AWD = LSTMConfig(vocabulary_size=300, num_layers=3, width=32, map_back=False, context_length=70)
 GPT = ModelConfig(vocabulary_size=300, num_layers=4, width=32, num_heads=2)
-
-
-class Trainer(Player):
-    """Plays fine-tuning and pre-training."""
-
-    def finish(self, words, folder):
-        if "corpus" in config_of(words):
-            finish_pretraining(folder, 50.0)
-            configs.write(PretrainConfig(model=AWD), folder / "config.toml")
-            return
-        seeds = [int(word) for word in option(words, "--seeds")]
-        finish_seeds(folder, {seed: 0.9 - seed / 100 for seed in seeds})
-        for seed in seeds:
-            splits = {"train": {"examples": 50}, "valid": {"examples": 1234}}
-            write_json(RunFolder(folder / f"seed-{seed}").meta, {"data": splits})
 
 
 @pytest.fixture(scope="module")

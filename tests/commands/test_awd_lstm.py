@@ -84,6 +84,7 @@ def test_words_of_another_vocabulary_keep_their_rows(pretrained, adapted):
     assert np.abs(last - after.params["token_embedding"]).max() > 0
 
 
+@pytest.mark.slow
 def test_a_classifier_with_the_methods_of_the_paper_reads_longer_texts(adapted, tmp_path):
     out = tmp_path / "tuned"
     words = ["finetune", "--task", "sst2", "--data", "sample", "--max-train", "32"]

@@ -78,6 +78,7 @@ def test_it_predicts_texts_with_new_words_and_goes_on(tuned, capsys):
     assert "resuming after step" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_is_trained_whole(folder, tmp_path, capsys):
     words = ["finetune", "--task", "sst2", "--data", "sample", "--max-train", "16"]
     words += ["--max-valid", "8", "--train.steps", "1", "--tracking.no-tensorboard"]

@@ -63,6 +63,7 @@ PROJECTED = (
 )
 
 
+@pytest.mark.slow
 def test_one_with_elmos_cells_goes_through_the_same_commands(books, tmp_path, capsys):
     """Pre-trained, gone on with, asked, written with and fine-tuned; no other format takes it."""
     out, tuned = tmp_path / "projected", tmp_path / "tuned"

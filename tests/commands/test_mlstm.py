@@ -38,6 +38,7 @@ def test_it_learns(pretrained):
     assert set(package.load(pretrained).params) == names
 
 
+@pytest.mark.slow
 def test_it_is_fine_tuned_with_a_head_of_its_own_file_and_writes(pretrained, tmp_path, capsys):
     words = ["finetune", "--task", "sst2", "--data", "sample", "--max-train", "64"]
     words += ["--max-valid", "32", "--train.epochs", "1", "--tracking.no-tensorboard"]
@@ -76,6 +77,7 @@ def bytewise(books, tmp_path_factory, own_cache):
     return out
 
 
+@pytest.mark.slow
 def test_its_memory_cells_are_probed_unit_by_unit(bytewise, tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "probe")
     words = ["probe", "--run", str(bytewise), "--out", out]

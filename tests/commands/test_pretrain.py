@@ -363,6 +363,7 @@ def test_the_presets(file):
         assert config.train.batch_size == 64
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(books, gptjax, two_processes, tmp_path):
     """Each of two processes with one device feeds it half of the batch; dropout is on."""
     words = ["pretrain", "--data", str(books), *TINY, "--train.steps", "12"]

@@ -181,6 +181,7 @@ def test_the_line_after_ctrl_c_goes_on_through_make(books, make_target, tmp_path
     assert len(meta(run)["resumed"]) == 1
 
 
+@pytest.mark.slow
 def test_killed_during_a_save(books, uninterrupted, gptjax, gptjax_until, tmp_path):
     out = tmp_path / "run"
     last = out / "checkpoints" / "last"

@@ -46,6 +46,7 @@ def as_settings(words: list[str]) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_killed_and_continued(books, environment, gptjax_until, tmp_path):
     """Not even a sweep that is killed outright leaves a run behind."""
     out, file = tmp_path / "out", tmp_path / "seeds.toml"

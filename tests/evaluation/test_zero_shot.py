@@ -245,6 +245,7 @@ def test_lambada(tmp_path, run):
             read_lambada(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "run"
     words = ["--train.steps", "2", "--train.batch-size", "4", "--optimizer.warmup", "0"]

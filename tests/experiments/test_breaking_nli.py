@@ -144,6 +144,7 @@ def test_what_knowledge_brings_stands_beside_the_published_figures(played):
     assert {one["task"]["data"][0] for one in tables} == {str(config.data / "snli")}
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(played):
     config, trainer, asked = played
     script.main(config)

@@ -260,6 +260,7 @@ def test_from_the_hub(folder, monkeypatch):
         hub_files.locate("some/model")
 
 
+@pytest.mark.slow
 def test_training_from_others_weights(folder, published, tmp_path, capsys):
     """Continue pre-training; fine-tune, with the learning rate and the name that follow."""
     config, params, _ = published

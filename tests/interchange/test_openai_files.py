@@ -162,6 +162,7 @@ def test_import_generate_and_export(folder, config, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_fine_tuning_as_released(folder, tmp_path, capsys):
     """The oddities from the command line: several seeds, resumed, and usable afterwards."""
     rows = tmp_path / "rows.tsv"

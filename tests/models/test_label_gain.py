@@ -85,6 +85,7 @@ def test_padding_and_what_fills_the_batch_change_nothing():
         )
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_and_dropout_are_read_everywhere():
     """All positions share their dropout, so that the end is what it is without gain."""
     shape = HeadShape("extract", 6, True)

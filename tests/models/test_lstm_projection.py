@@ -142,6 +142,7 @@ def test_a_fresh_position_remembers_nothing(config):
     )
 
 
+@pytest.mark.slow
 @ALL
 def test_the_last_cells_are_those_of_one_row_and_it_writes(config):
     params, rows = make(config), tokens(2, 12)

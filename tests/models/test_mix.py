@@ -264,6 +264,7 @@ def test_refusals(settings, message):
         HeadOptions(**settings)
 
 
+@pytest.mark.slow
 def test_a_mix_reads_depths_of_different_widths():
     """The narrower ones are padded; the LM loss reads the last one without the padding."""
     config = LSTMConfig(

@@ -348,6 +348,7 @@ def test_malformed_bodies_end_nothing(mood):
     until(lambda: mood.asking.engine.rows == 0)
 
 
+@pytest.mark.slow
 def test_texts_of_several_lengths(recorded):
     """Of a recurrent model, whose parameters are the same for any context."""
     model = recorded("lstm")

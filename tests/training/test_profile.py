@@ -30,6 +30,7 @@ def calls(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_a_trace_is_written(tmp_path, capsys):
     run(tmp_path, tracking="2:4")
     (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")

@@ -36,6 +36,7 @@ def cache(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("GPTJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.mark.slow
 def test_texts_are_trained_on_and_measured(tmp_path):
     run = package.pretrain(data=TEXTS, out=tmp_path / "run", **SMALL)
     assert isinstance(run, package.Model)
@@ -186,6 +187,7 @@ def test_the_same_rows_are_the_same_file():
     assert json.loads(Path(odd).read_text()) == {"n": 3, "x": [1.5, 2.5], "none": None}
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_table(tmp_path):
     table = {
         "command": "pretrain",

@@ -140,6 +140,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(kim, tmp_path):
         np.testing.assert_array_equal(ours["adapter"]["head"][name], array)
 
 
+@pytest.mark.slow
 def test_esim_on_the_kept_states_of_a_backbone(given, pretrained, tmp_path, capsys):
     dropouts = [f"--model.{name}-dropout=0" for name in ("embedding", "attention", "residual")]
     frozen = ["--freeze-backbone", "--task.freeze-special-rows", "--task.classifier-dropout", "0"]

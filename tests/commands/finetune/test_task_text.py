@@ -15,6 +15,7 @@ from tests.commands.finetune.common import CONTEXT, results
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
+@pytest.mark.slow
 def test_it_trains_goes_on_and_is_measured(pretrained, data, tmp_path, capsys):
     own, out = tmp_path / "sst2", tmp_path / "run"
     shutil.copytree(data, own)
